@@ -1,0 +1,40 @@
+//! What a supervisor is started with.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+
+/// A supervisor's start file (JSON, mode 0600): written by the gateway's runtime, read once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// The sandbox's id.
+    pub sandbox_id: String,
+    /// The sandbox's name.
+    pub sandbox: Name,
+    /// `https://…` of the gateway.
+    pub gateway_url: String,
+    /// PEM of the only CA the supervisor trusts for the gateway.
+    pub gateway_ca: String,
+    /// Bearer token: speaks for this sandbox's supervisor and nothing else.
+    pub token: String,
+    /// Ed25519 public key (32 bytes, hex) whose signature generations and artifacts must bear.
+    pub verifying_key: String,
+    /// Directory of the supervisor's own: last-known-good generation, artifacts, spool, logs. The workload can't read it.
+    pub state_dir: String,
+    /// Directory of the workload: its workspace (home and default working directory).
+    pub workspace: String,
+    /// The workload's argv; empty: idle.
+    pub command: Vec<String>,
+    /// Added to its environment.
+    pub env: BTreeMap<String, String>,
+    /// Its working directory; absent: the workspace.
+    pub workdir: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Names resolved to a fixed address.
+    pub add_hosts: BTreeMap<String, std::net::IpAddr>,
+    /// PEM of further CAs to trust upstream, beside the system's.
+    pub upstream_ca: Option<String>,
+}

@@ -1,0 +1,18 @@
+//! Wire types of the gateway: what its REST API, the supervisor link and signed generations carry.
+//!
+//! Holds no behaviour beyond (de)serialization, validation of names, and signing of generations. Performs no I/O.
+
+pub mod decision;
+pub mod generation;
+pub mod inference;
+pub mod launch;
+pub mod link;
+pub mod module;
+pub mod name;
+pub mod problem;
+pub mod provider;
+pub mod push;
+pub mod sandbox;
+
+pub use name::{InvalidName, Name};
+pub use problem::Problem;

@@ -1,0 +1,198 @@
+//! The link between gateway and supervisor: one WebSocket at `/v1/supervisor`, dialled by the supervisor.
+//!
+//! Text frames carry [`ToSupervisor`] and [`FromSupervisor`] as JSON. Binary frames carry bytes: an 8-byte big-endian
+//! channel number, then data. Channels are artifact transfers (gateway → supervisor, announced by
+//! [`ToSupervisor::Artifact`]) and exec sessions (both ways; see [`ExecStream`]). Channel numbers are chosen by the
+//! gateway and never reused on a link.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::DecisionRecord;
+use crate::generation::SignedGeneration;
+use crate::sandbox::{ExecRequest, LogLine, WindowSize};
+
+/// Longest data part of one binary frame, in bytes.
+pub const MAX_CHUNK: usize = 256 * 1024;
+
+/// Gateway → supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToSupervisor {
+    /// Prepare this generation: verify, load, self-test. Answered by `Need`*, then `Staged` or `Refused`.
+    Stage {
+        /// Names this attempt.
+        push: String,
+        /// What to prepare.
+        generation: SignedGeneration,
+    },
+    /// Bytes of a needed artifact follow on this channel, `size` in total.
+    Artifact {
+        /// `sha256:<hex>`.
+        digest: String,
+        /// Channel of the binary frames.
+        channel: u64,
+        /// Total size in bytes.
+        size: u64,
+    },
+    /// Enforce what was staged. Answered by `Enforcing`, or `Refused` if nothing is staged under that name.
+    Activate {
+        /// The attempt.
+        push: String,
+    },
+    /// Forget what was staged.
+    Abort {
+        /// The attempt.
+        push: String,
+    },
+    /// Values of credentials, whole set: name → secret. Kept in memory only.
+    Secrets {
+        /// Name → value.
+        values: BTreeMap<String, String>,
+    },
+    /// What sessions have contained so far; merged by maximum.
+    Sessions {
+        /// Session → sensitivity.
+        sensitivity: BTreeMap<String, crate::inference::Sensitivity>,
+    },
+    /// Run a command in the sandbox.
+    Exec {
+        /// Channel of its bytes.
+        channel: u64,
+        /// What to run.
+        request: ExecRequest,
+    },
+    /// The terminal of an exec changed size.
+    ExecResize {
+        /// The exec.
+        channel: u64,
+        /// New size.
+        size: WindowSize,
+    },
+    /// Send a signal to an exec.
+    ExecSignal {
+        /// The exec.
+        channel: u64,
+        /// Number.
+        signal: i32,
+    },
+    /// Records up to this sequence number are stored; the supervisor may forget them.
+    RecordsStored {
+        /// Sequence number.
+        through: u64,
+    },
+    /// Log lines up to this sequence number are stored.
+    LogsStored {
+        /// Sequence number.
+        through: u64,
+    },
+    /// End the workload and exit.
+    Shutdown,
+}
+
+/// Supervisor → gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromSupervisor {
+    /// First message of every link.
+    Hello {
+        /// The supervisor's version.
+        version: String,
+        /// What it enforces now; 0: nothing yet.
+        generation: u64,
+        /// Protections that could not be put up.
+        degraded: Vec<String>,
+        /// Exit code, if the workload already ended.
+        exit_code: Option<i32>,
+    },
+    /// Walls are up and the workload has started (or the sandbox idles).
+    Running,
+    /// Artifacts it does not have yet.
+    Need {
+        /// The attempt.
+        push: String,
+        /// `sha256:<hex>` each.
+        digests: Vec<String>,
+    },
+    /// Ready to activate.
+    Staged {
+        /// The attempt.
+        push: String,
+    },
+    /// Not staged, or not activated: nothing changed here.
+    Refused {
+        /// The attempt.
+        push: String,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Enforced from now on.
+    Enforcing {
+        /// The attempt.
+        push: String,
+        /// The generation.
+        generation: u64,
+        /// Live connections cut because their verdict changed to deny.
+        connections_cut: u32,
+        /// The swap itself, in nanoseconds.
+        swap_ns: u64,
+    },
+    /// Decision records, oldest first; `first` is the sequence number of the first one. Sent again until stored.
+    Records {
+        /// Sequence number of `records[0]`.
+        first: u64,
+        /// The records.
+        records: Vec<DecisionRecord>,
+    },
+    /// Lines of the workload and the supervisor; sent again until stored.
+    Logs {
+        /// Sequence number of `lines[0]`.
+        first: u64,
+        /// The lines.
+        lines: Vec<LogLine>,
+    },
+    /// A session's sensitivity rose.
+    Session {
+        /// Session.
+        session: String,
+        /// Its sensitivity now.
+        sensitivity: crate::inference::Sensitivity,
+    },
+    /// An exec ended.
+    ExecExited {
+        /// The exec.
+        channel: u64,
+        /// 128 + n if signal n ended it.
+        code: i32,
+    },
+    /// An exec could not start.
+    ExecFailed {
+        /// The exec.
+        channel: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The workload ended.
+    Exited {
+        /// 128 + n if signal n ended it.
+        code: i32,
+    },
+    /// The sandbox could not start.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// First byte after the channel number of a binary frame that belongs to an exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExecStream {
+    /// Gateway → supervisor; no data: end of input.
+    Stdin = 0,
+    /// Supervisor → gateway.
+    Stdout = 1,
+    /// Supervisor → gateway.
+    Stderr = 2,
+}

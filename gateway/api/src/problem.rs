@@ -1,0 +1,31 @@
+//! Errors of the API: `application/problem+json` (RFC 9457) with a stable `code` and a `hint`.
+
+use serde::{Deserialize, Serialize};
+
+/// One refused or failed call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, thiserror::Error)]
+#[error("{detail}")]
+pub struct Problem {
+    /// HTTP status code.
+    pub status: u16,
+    /// Stable, machine-readable: `sandbox_not_found`, `forbidden_import`, `settings_refused` …
+    pub code: String,
+    /// One sentence: what was refused and why.
+    pub detail: String,
+    /// What the caller could do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a hint.
+    pub fn new(status: u16, code: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { status, code: code.into(), detail: detail.into(), hint: None }
+    }
+
+    /// The same problem with a hint.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}

@@ -1,0 +1,77 @@
+//! Pushes: how new policy reaches sandboxes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+
+/// Body of `POST /v1/pushes`: bind a stored module on sandboxes, all or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// Sandboxes to change; at least one.
+    pub sandboxes: Vec<Name>,
+    /// `sha256:<hex>` of a stored module.
+    pub module: String,
+    /// Name of the binding; absent: the module's name. A binding of that name is replaced, else one is added.
+    #[serde(default)]
+    pub binding: Option<Name>,
+    /// Settings, judged by the module's schema and by its `configure`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub settings: Option<serde_json::Value>,
+    /// Throw away all other bindings of the sandbox's chain.
+    #[serde(default)]
+    pub replace_all: bool,
+    /// Decisions an instance may serve; 0: a fresh one per decision.
+    #[serde(default)]
+    pub reuse: u32,
+    /// Deadline of a decision, in milliseconds.
+    #[serde(default)]
+    pub deadline_ms: Option<u32>,
+}
+
+/// Body of `POST /v1/sandboxes/{name}/rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// Generation whose content comes back; absent: the newest one whose chain differs from the one enforced.
+    #[serde(default)]
+    pub to: Option<u64>,
+}
+
+/// Answer to a push or a rollback that went all the way: every sandbox acknowledged that it enforces it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PushReport {
+    /// One per sandbox.
+    pub enforcing: Vec<Enforcing>,
+    /// What the new binding imports that the old one did not: the capability difference.
+    pub newly_imports: Vec<String>,
+    /// What the old binding imported that the new one does not.
+    pub no_longer_imports: Vec<String>,
+    /// Time spent per stage.
+    pub timing: PushTiming,
+}
+
+/// One sandbox of a [`PushReport`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Enforcing {
+    /// Sandbox.
+    pub sandbox: Name,
+    /// The generation it enforces now.
+    pub generation: u64,
+    /// Live connections that were cut because their verdict changed to deny.
+    pub connections_cut: u32,
+}
+
+/// Time spent per stage of a push, in microseconds, as the gateway saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PushTiming {
+    /// Baking and compiling; 0 when the artifact was already there.
+    pub compile_us: u64,
+    /// Until every sandbox had staged it.
+    pub stage_us: u64,
+    /// From activation until every sandbox acknowledged.
+    pub activate_us: u64,
+    /// The whole push.
+    pub total_us: u64,
+}

@@ -1,0 +1,166 @@
+//! Sandboxes as the API shows them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+
+/// Body of `POST /v1/sandboxes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSandbox {
+    /// Absent: the gateway picks one.
+    #[serde(default)]
+    pub name: Option<Name>,
+    /// The workload's argv; empty: the sandbox idles until something is executed in it.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Added to the workload's environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Absolute working directory; absent: the sandbox's own workspace.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// Free-form labels; policies can read them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Names the proxy resolves to a fixed address, as Docker's `--add-host`: name → IP address. A private address
+    /// still needs a grant.
+    #[serde(default)]
+    pub add_hosts: BTreeMap<String, String>,
+    /// Providers whose credentials policies of this sandbox may attach.
+    #[serde(default)]
+    pub providers: Vec<Name>,
+    /// Runtime; absent: the gateway's default.
+    #[serde(default)]
+    pub runtime: Option<RuntimeKind>,
+}
+
+/// Where a sandbox runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeKind {
+    /// Namespaces on the gateway's own host.
+    Process,
+    /// A container.
+    Docker,
+}
+
+/// A sandbox and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Sandbox {
+    /// Unique among all sandboxes ever made by this gateway (a ULID).
+    pub id: String,
+    /// Unique among living sandboxes.
+    pub name: Name,
+    /// Where it runs.
+    pub runtime: RuntimeKind,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Exit code of the workload once it ended; 128 + n if signal n ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it is in `Failed`, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Whether its supervisor is connected to a gateway now.
+    pub connected: bool,
+    /// The generation it was last known to enforce; 0: none yet (everything is denied).
+    pub generation: u64,
+    /// The workload's argv.
+    pub command: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// RFC 3339, UTC.
+    #[schema(value_type = String)]
+    pub created_at: jiff::Timestamp,
+    /// Protections that could not be put up although asked for; empty when none is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
+}
+
+/// What a sandbox is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Its supervisor is starting.
+    Starting,
+    /// Walls are up; the workload runs or the sandbox idles.
+    Running,
+    /// The workload ended by itself; `exit_code` says how.
+    Exited,
+    /// It could not start, or its supervisor died.
+    Failed,
+    /// It is being torn down.
+    Deleting,
+}
+
+/// First text frame of the WebSocket `GET /v1/sandboxes/{name}/exec`, client → gateway. Afterwards binary frames carry
+/// stdin (client → gateway; an empty one closes it) and output (gateway → client; first byte 1 = stdout,
+/// 2 = stderr), and text frames carry [`ExecControl`] and, last, [`ExecEnd`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// argv; the first element is looked up in the sandbox's PATH.
+    pub command: Vec<String>,
+    /// Added to the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Absolute working directory; absent: the sandbox's workspace.
+    #[serde(default)]
+    pub workdir: Option<String>,
+    /// Allocate a terminal of this size.
+    #[serde(default)]
+    pub tty: Option<WindowSize>,
+}
+
+/// Size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct WindowSize {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// Text frames, client → gateway, while a command runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecControl {
+    /// The client's terminal changed size.
+    Resize(WindowSize),
+    /// Send a signal (number) to the command.
+    Signal {
+        /// As in `signal(7)`.
+        signal: i32,
+    },
+}
+
+/// Last text frame, gateway → client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ExecEnd {
+    /// The command ended; 128 + n if signal n ended it.
+    Exited {
+        /// Exit code.
+        code: i32,
+    },
+    /// The command could not run.
+    Failed {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// One line a workload wrote, as `GET /v1/sandboxes/{name}/logs` answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LogLine {
+    /// RFC 3339, UTC.
+    #[schema(value_type = String)]
+    pub at: jiff::Timestamp,
+    /// `stdout`, `stderr` or `supervisor`.
+    pub stream: String,
+    /// The line without its end.
+    pub line: String,
+}

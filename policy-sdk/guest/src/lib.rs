@@ -1,0 +1,1 @@
+//! openshell-policy-sdk.
