@@ -1,0 +1,1 @@
+//! The egress proxy: reads, judges, dials, relays.

@@ -1,0 +1,1 @@
+//! Catches every outbound connection.

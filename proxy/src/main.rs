@@ -1,0 +1,3 @@
+//! `openshell-supervisor`: runs one sandbox.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Lifecycle of a sandbox and its link to the gateway.
