@@ -1,1 +1,5 @@
 //! `https://inference.local`.
+
+mod service;
+
+pub use service::{Body, BoxError, HOST, Inference};

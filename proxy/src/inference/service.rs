@@ -1,0 +1,26 @@
+//! The seam between the proxy, which accepts `https://inference.local`, and the service that answers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+
+use crate::caller::Caller;
+
+/// Why a body broke off.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Body of an answer; it may stream for hours.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// The reserved name. Its requests are answered here and never meet the network policy.
+pub const HOST: &str = "inference.local";
+
+/// Answers requests to [`HOST`], whatever HTTP version and whichever path: every refusal is an answer too, in the
+/// caller's own API dialect.
+#[async_trait::async_trait]
+pub trait Inference: Send + Sync {
+    /// Answers one request. Dropping the answer's body gives up the request upstream as well.
+    async fn serve(&self, caller: Arc<Caller>, request: http::Request<Incoming>) -> http::Response<Body>;
+}
