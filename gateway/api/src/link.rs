@@ -16,6 +16,10 @@ use crate::sandbox::{ExecRequest, LogLine, WindowSize};
 /// Longest data part of one binary frame, in bytes.
 pub const MAX_CHUNK: usize = 256 * 1024;
 
+/// Output of an exec, in bytes (stdout and stderr together), that a supervisor may send before it is granted more by
+/// [`ToSupervisor::ExecCredit`]. A gateway ends an exec that is sent further and is not read.
+pub const EXEC_WINDOW: u64 = 1024 * 1024;
+
 /// Gateway → supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -76,6 +80,14 @@ pub enum ToSupervisor {
         channel: u64,
         /// Number.
         signal: i32,
+    },
+    /// The supervisor may send this many more bytes of output on an exec's channel, beyond [`EXEC_WINDOW`] at its start.
+    /// Keeps one slow reader from holding up the whole link.
+    ExecCredit {
+        /// The exec.
+        channel: u64,
+        /// Further bytes.
+        bytes: u64,
     },
     /// Records up to this sequence number are stored; the supervisor may forget them.
     RecordsStored {
