@@ -38,3 +38,19 @@ pub struct LaunchSpec {
     /// PEM of further CAs to trust upstream, beside the system's.
     pub upstream_ca: Option<String>,
 }
+
+/// Name of the file in `state_dir` in which a supervisor says who it is, so that a restarted gateway finds it again.
+pub const STATUS_FILE: &str = "status.json";
+
+/// Content of [`STATUS_FILE`] (JSON). The process is alive if `/proc/<pid>/stat` shows the same start time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    /// Its process id, on the host.
+    pub pid: u32,
+    /// Field 22 of `/proc/<pid>/stat`: when it started, in clock ticks since boot.
+    pub start_time: u64,
+    /// Its version.
+    pub version: String,
+    /// The sandbox it runs.
+    pub sandbox_id: String,
+}
