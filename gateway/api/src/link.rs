@@ -171,6 +171,14 @@ pub enum FromSupervisor {
         /// Its sensitivity now.
         sensitivity: crate::inference::Sensitivity,
     },
+    /// The gateway may send this many more bytes of input on an exec's channel, beyond [`EXEC_WINDOW`] at its start:
+    /// the command took that much. An exec that is sent far more than it was granted is ended.
+    ExecCredit {
+        /// The exec.
+        channel: u64,
+        /// Further bytes.
+        bytes: u64,
+    },
     /// An exec ended.
     ExecExited {
         /// The exec.
