@@ -1,0 +1,38 @@
+# The commands people type. Each installs what it needs and says what it is doing.
+#
+#   make demo     the main job on real input, step by step
+#   make test     everything that must hold
+#   make bench    measure; writes BENCHMARKS.md
+#   make lint     fmt, clippy, rustdoc, licences
+#   make build    the three binaries in target/dist
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+.PHONY: build release setup demo test bench lint fmt clean
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	@scripts/build.sh debug
+
+release: setup
+	@scripts/build.sh release
+
+demo: build
+	@scripts/demo.sh
+
+test: build
+	@scripts/test.sh
+
+bench: release
+	@scripts/bench.sh
+
+lint: setup
+	@scripts/lint.sh
+
+fmt:
+	cargo fmt --all
+
+clean:
+	cargo clean
