@@ -1,1 +1,78 @@
-//! openshell-policy-build.
+//! Builds a Rust crate into a policy component.
+//!
+//! [`build`] compiles the crate for `wasm32-unknown-unknown` and wraps the core module as a component of the contract
+//! `openshell:policy`: it exports the hooks the policy implements and imports what it uses, and nothing else.
+//! [`componentize`] does the second half alone.
+//!
+//! Where rustup has the target, its compiler is used. Where it has not, a compiler with library sources (Debian's
+//! `rustc-web` and `rust-web-src`) builds the wasm standard library once, and the result is kept: see [`Toolchain`].
+
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod component;
+mod environment;
+mod error;
+mod sysroot;
+mod toolchain;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use component::{CONTRACT, Componentized, componentize};
+pub use error::{BuildError, ComponentError, ToolchainError};
+pub use toolchain::Toolchain;
+
+/// Stack of a policy unless told otherwise, in bytes.
+///
+/// Every decision starts in a fresh instance, and clearing or copying what it touched is most of its cost; a stack
+/// lies at the start of that memory. Parsing and compiling settings runs on the same stack, before the snapshot.
+pub const DEFAULT_STACK_BYTES: u32 = 64 * 1024;
+
+/// How to build.
+pub struct BuildOptions<'a> {
+    /// Where cargo puts its work. By default `openshell` in the crate's target directory, so that no build waits for
+    /// the lock of another: this one may be called from a build script.
+    pub target_dir: Option<PathBuf>,
+    /// Stack of the module, in bytes; a multiple of 16.
+    pub stack_bytes: u32,
+    /// Told what a long step is about to do, one line each.
+    pub progress: &'a dyn Fn(&str),
+}
+
+impl Default for BuildOptions<'_> {
+    fn default() -> Self {
+        Self { target_dir: None, stack_bytes: DEFAULT_STACK_BYTES, progress: &|_| {} }
+    }
+}
+
+/// A built policy.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The component's bytes.
+    pub component: Vec<u8>,
+    /// Name of its crate.
+    pub name: String,
+    /// Version of its crate.
+    pub version: String,
+    /// Interfaces of the contract it exports, without package and version: `configure`, `connect` …
+    pub exports: Vec<String>,
+    /// Interfaces of the contract it imports, likewise: its capability manifest.
+    pub imports: Vec<String>,
+}
+
+/// Builds the crate in `crate_dir`.
+///
+/// Refuses a directory without a `Cargo.toml`, a package that makes no `cdylib`, source that does not compile (with
+/// the compiler's words), and a module that exports no hook or imports anything outside the contract.
+pub fn build(crate_dir: &Path, options: &BuildOptions<'_>) -> Result<Built, BuildError> {
+    let toolchain = Toolchain::find(options.progress)?;
+    let package = cargo::Package::read(&toolchain, crate_dir)?;
+    let target_dir = options.target_dir.clone().unwrap_or_else(|| package.target_directory.join("openshell"));
+    (options.progress)(&format!("building {} {} for {}", package.name, package.version, toolchain::TARGET));
+    let module = package.build(&toolchain, &target_dir, options.stack_bytes)?;
+    let Componentized { component, exports, imports } = componentize(&module)?;
+    Ok(Built { component, name: package.name, version: package.version, exports, imports })
+}

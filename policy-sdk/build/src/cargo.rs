@@ -1,0 +1,118 @@
+//! Asking cargo about a package, and having it built.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde::Deserialize;
+
+use crate::toolchain::TARGET;
+use crate::{BuildError, Toolchain};
+
+/// The package of a crate directory, as cargo describes it.
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) target_directory: PathBuf,
+    id: String,
+    manifest: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<MetadataPackage>,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct MetadataPackage {
+    id: String,
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+    targets: Vec<MetadataTarget>,
+}
+
+#[derive(Deserialize)]
+struct MetadataTarget {
+    crate_types: Vec<String>,
+}
+
+/// The lines of `--message-format=json` that matter here.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    package_id: String,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+impl Package {
+    pub(crate) fn read(toolchain: &Toolchain, crate_dir: &Path) -> Result<Self, BuildError> {
+        let missing = |_| BuildError::NoCrate(crate_dir.to_owned());
+        let manifest = crate_dir.join("Cargo.toml").canonicalize().map_err(missing)?;
+        let mut cargo = toolchain.cargo(&[]);
+        cargo.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(&manifest);
+        let output = run(&mut cargo)?;
+        let unreadable = |output: String| BuildError::Manifest { manifest: manifest.clone(), output };
+        if !output.status.success() {
+            return Err(unreadable(text(&output.stderr)));
+        }
+        let metadata: Metadata =
+            serde_json::from_slice(&output.stdout).map_err(|error| unreadable(error.to_string()))?;
+        let package = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
+        let package = package.ok_or_else(|| unreadable("it is a workspace without a package of its own".into()))?;
+        if !package.targets.iter().any(|target| target.crate_types.iter().any(|kind| kind == "cdylib")) {
+            return Err(BuildError::NoCdylib(package.name));
+        }
+        Ok(Self {
+            name: package.name,
+            version: package.version,
+            target_directory: metadata.target_directory,
+            id: package.id,
+            manifest,
+        })
+    }
+
+    /// The bytes of the core module.
+    pub(crate) fn build(
+        &self,
+        toolchain: &Toolchain,
+        target_dir: &Path,
+        stack_bytes: u32,
+    ) -> Result<Vec<u8>, BuildError> {
+        let mut cargo = toolchain.cargo(&[
+            format!("-Clink-arg=-zstack-size={stack_bytes}"),
+            // The stack first: running out of it traps at address 0 instead of overwriting data.
+            "-Clink-arg=--stack-first".to_owned(),
+        ]);
+        for (setting, value) in
+            [("OPT_LEVEL", "3"), ("PANIC", "abort"), ("CODEGEN_UNITS", "1"), ("DEBUG", "false"), ("STRIP", "debuginfo")]
+        {
+            cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
+        }
+        cargo.args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+        cargo.arg("--manifest-path").arg(&self.manifest).arg("--target-dir").arg(target_dir);
+        let output = run(&mut cargo)?;
+        if !output.status.success() {
+            return Err(BuildError::Compile { package: self.name.clone(), output: text(&output.stderr) });
+        }
+        let module = text(&output.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+            .filter(|message| message.reason == "compiler-artifact" && message.package_id == self.id)
+            .flat_map(|message| message.filenames)
+            .find(|file| file.extension().is_some_and(|extension| extension == "wasm"))
+            .ok_or_else(|| BuildError::NoModule(self.name.clone()))?;
+        std::fs::read(&module)
+            .map_err(|source| BuildError::Io { what: format!("read {}", module.display()), source })
+    }
+}
+
+fn run(cargo: &mut std::process::Command) -> Result<Output, BuildError> {
+    cargo.output().map_err(|source| BuildError::Io { what: "start cargo".into(), source })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end().to_owned()
+}
