@@ -1,0 +1,9 @@
+//! Whole worlds through the command line: real binaries, real clients, real origins on loopback.
+
+mod bad_input;
+mod crash;
+mod first_light;
+mod inference;
+mod protocols;
+mod rules;
+mod support;

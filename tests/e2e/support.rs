@@ -1,0 +1,84 @@
+//! What the end-to-end tests share.
+
+use anyhow::{Result, ensure};
+use openshell_tests::origin::{Authority, Origin, OriginConfig};
+use openshell_tests::world::{Ran, World};
+use tokio::net::TcpListener;
+
+/// A world with an HTTPS origin called `api.demo.test` and a sandbox called `demo` that may be told to reach it.
+pub struct Stage {
+    pub world: World,
+    pub origin: Origin,
+    /// `https://api.demo.test:PORT`.
+    pub api: String,
+}
+
+impl Stage {
+    pub async fn new() -> Result<Self> {
+        let world = World::new()?;
+        let authority = Authority::new()?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let origin = Origin::start(
+            listener,
+            OriginConfig { name: "api".into(), ..OriginConfig::default() },
+            Some((&authority, &["api.demo.test".to_owned()])),
+        )?;
+        let ca = world.write("origins.pem", authority.pem())?;
+        let stage = Self { api: format!("https://api.demo.test:{}", origin.address.port()), world, origin };
+        stage.run(&["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]).await?.ok()?;
+        stage.run(&["sandbox", "create", "--name", "demo", "--add-host", "api.demo.test:127.0.0.1"]).await?.ok()?;
+        Ok(stage)
+    }
+
+    /// Runs `openshell …` without holding up the origins.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        let mut command = self.world.command(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await??;
+        Ok(Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a shell script in the sandbox `demo`; `$API` is the origin.
+    pub async fn inside(&self, script: &str) -> Result<Ran> {
+        let script = format!("API={}; {script}", self.api);
+        self.run(&["sandbox", "exec", "demo", "--", "sh", "-c", &script]).await
+    }
+
+    /// Each row: a shell script in the sandbox, and what its output must hold.
+    pub async fn check(&self, rows: &[(&str, &str)]) -> Result<()> {
+        for (script, expected) in rows {
+            let ran = self.inside(script).await?;
+            let output = format!("{}{}", ran.stdout, ran.stderr);
+            ensure!(output.contains(expected), "{script}\n  expected {expected:?} in:\n{output}");
+        }
+        Ok(())
+    }
+
+    /// Binds the `rules` module with this YAML; `PORT` stands for the origin's port.
+    pub async fn rules(&self, yaml: &str) -> Result<Ran> {
+        let yaml = yaml.replace("PORT", &self.origin.address.port().to_string());
+        let path = self.world.write("rules.yaml", &yaml)?;
+        self.run(&["policy", "set", "demo", "--policy", &path.to_string_lossy()]).await
+    }
+}
+
+/// Rules that let curl read the origin.
+pub const READ_ONLY: &str = "version: 1
+network_policies:
+  api:
+    endpoints:
+      - {host: api.demo.test, port: PORT, protocol: rest, access: read-only, allowed_ips: [127.0.0.0/8]}
+    binaries: [{path: /usr/bin/curl}]
+";
+
+/// Rules that let curl do anything to the origin.
+pub const FULL: &str = "version: 1
+network_policies:
+  api:
+    endpoints:
+      - {host: api.demo.test, port: PORT, protocol: rest, access: full, allowed_ips: [127.0.0.0/8]}
+    binaries: [{path: /usr/bin/curl}]
+";
