@@ -1,0 +1,34 @@
+//! What `make bench` runs: each subcommand prints one section of `BENCHMARKS.md`.
+
+mod decisions;
+mod report;
+mod swaps;
+
+use clap::{Parser, Subcommand};
+
+/// Measures, and prints Markdown.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    section: Section,
+}
+
+#[derive(Subcommand)]
+enum Section {
+    /// One decision: natively, memoized, by a reused instance, by a fresh one.
+    Decisions,
+    /// Pushes to a live sandbox under load: time to enforcing, failed requests, resident memory.
+    Swaps {
+        /// How many pushes.
+        #[arg(long, default_value_t = 1000)]
+        count: u32,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Args::parse().section {
+        Section::Decisions => decisions::run(),
+        Section::Swaps { count } => swaps::run(count).await,
+    }
+}

@@ -1,0 +1,94 @@
+//! Pushes to a live sandbox under a client that never stops sending.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use openshell_tests::origin::{Authority, Origin, OriginConfig};
+use openshell_tests::world::World;
+use tokio::net::TcpListener;
+
+use crate::report::{Samples, time};
+
+const LOAD: &str = include_str!("load.py");
+const RULES: &str = "version: 1
+network_policies:
+  api:
+    endpoints:
+      - {host: api.bench.test, port: PORT, protocol: rest, access: ACCESS, allowed_ips: [127.0.0.0/8]}
+    binaries: [{path: '/usr/**'}]
+";
+
+pub async fn run(count: u32) -> Result<()> {
+    let world = World::new()?;
+    let authority = Authority::new()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let origin = Origin::start(listener, OriginConfig::default(), Some((&authority, &["api.bench.test".to_owned()])))?;
+    let port = origin.address.port();
+    let ca = world.write("ca.pem", authority.pem())?;
+    blocking(&world, &["gateway", "start", "--upstream-ca", &ca.to_string_lossy()])?;
+    blocking(&world, &["sandbox", "create", "--name", "bench", "--add-host", "api.bench.test:127.0.0.1"])?;
+    let mut files = Vec::new();
+    for access in ["full", "read-write"] {
+        let yaml = RULES.replace("PORT", &port.to_string()).replace("ACCESS", access);
+        files.push(world.write(&format!("{access}.yaml"), &yaml)?.to_string_lossy().into_owned());
+        blocking(&world, &["policy", "set", "bench", "--policy", files.last().context("just pushed")?])?;
+    }
+
+    let mut client = world
+        .command(&["sandbox", "exec", "bench", "--", "python3", "-c", LOAD, &format!("https://api.bench.test:{port}/")])
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let (mut whole, mut activate, mut hundredth) = (Vec::new(), Vec::new(), 0);
+    for n in 0..count {
+        let started = Instant::now();
+        let file = &files[n as usize % files.len()];
+        let report = blocking(&world, &["policy", "set", "bench", "--policy", file, "-o", "json"])?;
+        let command = started.elapsed();
+        let report: serde_json::Value = serde_json::from_str(&report)?;
+        let micros = |field: &str| report["timing"][field].as_f64().unwrap_or_default() * 1_000.0;
+        whole.push(if micros("total_us") > 0.0 { micros("total_us") } else { command.as_nanos() as f64 });
+        activate.push(micros("activate_us"));
+        if n + 1 == count.min(100) {
+            hundredth = supervisor_kib(&world)?;
+        }
+    }
+    let last = supervisor_kib(&world)?;
+    blocking(&world, &["sandbox", "exec", "bench", "--", "sh", "-c", "touch stop"])?;
+    let output = tokio::task::spawn_blocking(move || -> Result<String> {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut client.stdout.take().context("piped")?, &mut text)?;
+        client.wait()?;
+        Ok(text)
+    })
+    .await??;
+    let (whole, activate) = (Samples::from(whole), Samples::from(activate));
+    println!("## Pushes to a live sandbox under load\n");
+    println!("{count} pushes alternating between two rule sets, compiled before; one client with kept and new connections.\n");
+    println!("| | median | p99 |\n|---|---|---|");
+    println!("| push → enforcing | {} | {} |", time(whole.quantile(0.5)), time(whole.quantile(0.99)));
+    println!("| activation (swap and acknowledgement) | {} | {} |", time(activate.quantile(0.5)), time(activate.quantile(0.99)));
+    println!("\nThe client: {}. Supervisor resident: {hundredth} KiB after push 100, {last} KiB after push {count}.\n", output.trim());
+    ensure!(output.contains(" 0 failed"), "requests failed during the pushes: {output}");
+    Ok(())
+}
+
+fn blocking(world: &World, arguments: &[&str]) -> Result<String> {
+    tokio::task::block_in_place(|| Ok(world.run(arguments)?.ok()?.stdout))
+}
+
+/// Resident size of the world's supervisor, in KiB.
+fn supervisor_kib(world: &World) -> Result<u64> {
+    let root = world.root().to_string_lossy().into_owned();
+    let processes = std::fs::read_dir("/proc")?.flatten().filter(|entry| {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).into_owned();
+        command.contains("openshell-supervisor") && command.contains(&root)
+    });
+    let resident = processes.filter_map(|entry| {
+        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+    });
+    resident.max().context("no supervisor of this world is running")
+}
