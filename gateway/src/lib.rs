@@ -1,1 +1,25 @@
-//! openshell-gateway.
+//! The gateway: control plane of OpenShell.
+//!
+//! The modules follow a call: [`server`] accepts TLS and says who calls, [`http`] answers the REST API, [`push`] brings
+//! new generations to sandboxes in two phases, [`link`] holds the WebSocket of each supervisor, [`runtime`] starts and
+//! stops supervisors, [`store`] keeps everything. [`gateway`] ties them together; [`state_dir`] owns the files.
+//!
+//! Workloads never talk to the gateway, and a supervisor's token opens nothing but `/v1/supervisor`.
+
+pub mod auth;
+pub mod error;
+pub mod gateway;
+pub mod http;
+pub mod lifecycle;
+pub mod link;
+pub mod modules;
+pub mod push;
+pub mod runtime;
+pub mod secrets;
+pub mod server;
+pub mod state_dir;
+pub mod store;
+pub mod tls;
+
+pub use gateway::{Gateway, Options, StartError};
+pub use server::Running;

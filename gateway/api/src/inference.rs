@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 
 /// How sensitive something is. Ordered: `Public` < `Internal` < `Confidential` < `Restricted`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Sensitivity {
     /// Anyone may see it.

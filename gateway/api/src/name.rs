@@ -13,7 +13,9 @@ pub struct Name(String);
 
 /// Why a string is not a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is not a valid name: use 1–63 characters of a-z, 0-9 and '-', starting and ending with a letter or digit")]
+#[error(
+    "{given:?} is not a valid name: use 1–63 characters of a-z, 0-9 and '-', starting and ending with a letter or digit"
+)]
 pub struct InvalidName {
     /// The string that was refused.
     pub given: String,

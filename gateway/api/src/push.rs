@@ -75,3 +75,46 @@ pub struct PushTiming {
     /// The whole push.
     pub total_us: u64,
 }
+
+/// Body of `PUT /v1/ceiling`: the gateway-wide chain, whole. When it is not empty, it *and* a sandbox's own chain must
+/// each end in allow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetCeiling {
+    /// Its bindings; none: no ceiling.
+    pub bindings: Vec<CeilingBinding>,
+}
+
+/// One binding of a [`SetCeiling`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CeilingBinding {
+    /// `sha256:<hex>` of a stored module.
+    pub module: String,
+    /// Name of the binding; absent: the module's name.
+    #[serde(default)]
+    pub binding: Option<Name>,
+    /// Settings, judged by the module's schema and by its `configure`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub settings: Option<serde_json::Value>,
+    /// Deadline of a decision, in milliseconds.
+    #[serde(default)]
+    pub deadline_ms: Option<u32>,
+}
+
+/// Answer of `GET /v1/sandboxes/{name}/policies`: what its newest generation binds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Policies {
+    /// The newest generation.
+    pub generation: u64,
+    /// Whether the sandbox acknowledged that it enforces it.
+    pub enforcing: bool,
+    /// Gateway-wide chain.
+    pub ceiling: Vec<crate::module::Binding>,
+    /// The sandbox's own chain.
+    pub chain: Vec<crate::module::Binding>,
+    /// The module behind the `route` hook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<crate::module::Binding>,
+}

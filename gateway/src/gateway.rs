@@ -1,0 +1,238 @@
+//! The gateway as one value: what every part of it works with, and how it comes up.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use tokio::sync::{OwnedMutexGuard, RwLock, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{self, Principal, Tokens};
+use crate::error::ApiError;
+use crate::link::Links;
+use crate::modules::Modules;
+use crate::runtime::Runtime;
+use crate::runtime::process::ProcessRuntime;
+use crate::secrets::{self, SecretBox};
+use crate::state_dir::{StateDir, StateDirError};
+use crate::store::{Store, StoreError};
+use crate::tls::{self, Identity, TlsError};
+
+/// What a gateway is started with.
+#[derive(Clone)]
+pub struct Options {
+    /// Its directory.
+    pub state_dir: PathBuf,
+    /// Where it listens. Port 0: the port it had last, else any.
+    pub listen: SocketAddr,
+    /// PEM file of further CAs that sandboxes trust upstream.
+    pub upstream_ca: Option<PathBuf>,
+    /// The supervisor's executable.
+    pub supervisor: PathBuf,
+    /// Runs sandboxes instead of the `process` runtime.
+    pub runtime: Option<Arc<dyn Runtime>>,
+    /// Longest wait for a new sandbox to run.
+    pub start_timeout: Duration,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// Its database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Its address.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file with further CAs.
+    #[error("can't read {path}: {source}")]
+    UpstreamCa {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The policy compiler, the built-in modules, or the sandboxes it had.
+    #[error("{0}")]
+    Setup(#[from] ApiError),
+}
+
+/// The gateway.
+pub struct Gateway {
+    /// Its directory, locked.
+    pub dir: StateDir,
+    /// Its database.
+    pub store: Store,
+    /// Encrypts provider secrets.
+    pub secrets: SecretBox,
+    /// Signs generations and artifacts.
+    pub signing: SigningKey,
+    /// Who may call.
+    pub tokens: Tokens,
+    /// Links to supervisors.
+    pub links: Links,
+    /// Checks and compiles modules.
+    pub modules: Modules,
+    /// Starts and stops supervisors.
+    pub runtime: Arc<dyn Runtime>,
+    /// Who changes what.
+    pub locks: Locks,
+    /// Tells followers that there is more.
+    pub changed: Changed,
+    /// Its URL, for supervisors.
+    pub url: String,
+    /// PEM of its CA, for supervisors.
+    pub ca_pem: String,
+    /// PEM of further CAs, for sandboxes.
+    pub upstream_ca: Option<String>,
+    /// Longest wait for a new sandbox to run.
+    pub start_timeout: Duration,
+    /// When it started.
+    pub started: Instant,
+    /// Cancelled when it is to stop.
+    pub stopping: CancellationToken,
+}
+
+impl Gateway {
+    /// Opens everything a gateway keeps and brings sandboxes and database to agree. `address` is where it will answer.
+    pub async fn open(
+        dir: StateDir,
+        options: &Options,
+        address: SocketAddr,
+    ) -> Result<(Arc<Self>, Identity), StartError> {
+        let identity = tls::identity(&dir, address.ip())?;
+        let store = Store::open(&dir.path("gateway.db")).await?;
+        let upstream_ca = match &options.upstream_ca {
+            None => None,
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|source| StartError::UpstreamCa { path: path.clone(), source })?,
+            ),
+        };
+        let tokens = Tokens::default();
+        tokens.admit(auth::hash(&auth::admin_token(&dir)?), Principal::Admin);
+        let runtime = match &options.runtime {
+            Some(runtime) => runtime.clone(),
+            None => Arc::new(ProcessRuntime::new(options.supervisor.clone(), dir.sandboxes())?),
+        };
+        let gateway = Arc::new(Self {
+            secrets: SecretBox::open(&dir)?,
+            signing: secrets::signing_key(&dir)?,
+            store,
+            tokens,
+            links: Links::default(),
+            modules: Modules::new()?,
+            runtime,
+            locks: Locks::default(),
+            changed: Changed::default(),
+            url: url(address),
+            ca_pem: identity.ca_pem.clone(),
+            upstream_ca,
+            start_timeout: options.start_timeout,
+            started: Instant::now(),
+            stopping: CancellationToken::new(),
+            dir,
+        });
+        gateway.modules.register_builtins(&gateway.store).await?;
+        crate::lifecycle::recover(&gateway).await?;
+        Ok((gateway, identity))
+    }
+}
+
+/// How supervisors and clients on this machine reach a listener.
+fn url(address: SocketAddr) -> String {
+    let host = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => "[::1]".to_owned(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    };
+    format!("https://{host}:{}", address.port())
+}
+
+/// Keeps changes from interleaving. Whoever changes single sandboxes holds [`Self::gateway_wide`] shared and then the
+/// sandboxes' own locks, in the order of their ids; whoever changes all of them holds it alone and then each.
+#[derive(Default)]
+pub struct Locks {
+    /// What belongs to all sandboxes: backends, providers, the ceiling, the set of sandboxes.
+    pub gateway_wide: RwLock<()>,
+    sandboxes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Locks {
+    /// Locks sandboxes, in the order of their ids.
+    pub async fn sandboxes(&self, ids: impl IntoIterator<Item = &str>) -> Vec<OwnedMutexGuard<()>> {
+        let mut ids: Vec<&str> = ids.into_iter().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut guards = Vec::with_capacity(ids.len());
+        for id in ids {
+            let lock = self.table().entry(id.to_owned()).or_default().clone();
+            guards.push(lock.lock_owned().await);
+        }
+        guards
+    }
+
+    /// Forgets the lock of a sandbox that is gone.
+    pub fn forget(&self, id: &str) {
+        self.table().remove(id);
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
+        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes those who follow something; what is new they read from the store.
+#[derive(Default)]
+pub struct Changed {
+    decisions: watch::Sender<()>,
+    logs: watch::Sender<()>,
+    sandboxes: watch::Sender<()>,
+}
+
+impl Changed {
+    /// Decisions were stored.
+    pub fn decisions(&self) {
+        self.decisions.send_replace(());
+    }
+
+    /// Log lines were stored.
+    pub fn logs(&self) {
+        self.logs.send_replace(());
+    }
+
+    /// A sandbox changed its phase, its generation or its connection.
+    pub fn sandboxes(&self) {
+        self.sandboxes.send_replace(());
+    }
+
+    /// To wait for decisions.
+    pub fn follow_decisions(&self) -> watch::Receiver<()> {
+        self.decisions.subscribe()
+    }
+
+    /// To wait for log lines.
+    pub fn follow_logs(&self) -> watch::Receiver<()> {
+        self.logs.subscribe()
+    }
+
+    /// To wait for changes of sandboxes.
+    pub fn follow_sandboxes(&self) -> watch::Receiver<()> {
+        self.sandboxes.subscribe()
+    }
+}

@@ -1,0 +1,128 @@
+//! Answers that go on: what there is, then what comes, as JSON lines. Everything is read from the store by sequence
+//! number, so a slow reader misses nothing and costs no memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use openshell_api::decision::DecisionRecord;
+use openshell_api::sandbox::LogLine;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::gateway::Gateway;
+use crate::store::{Numbered, StoreError};
+
+/// What is followed.
+#[async_trait::async_trait]
+pub(super) trait Source: Send + Sync + 'static {
+    type Item: Serialize + Send + 'static;
+
+    /// What was stored after `seq`, oldest first.
+    async fn after(&self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<Self::Item>>, StoreError>;
+
+    /// Whether nothing more will come.
+    async fn over(&self, gateway: &Gateway) -> Result<bool, StoreError>;
+}
+
+/// Log lines of a sandbox.
+pub(super) struct Logs {
+    pub sandbox_id: String,
+}
+
+#[async_trait::async_trait]
+impl Source for Logs {
+    type Item = LogLine;
+
+    async fn after(&self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<LogLine>>, StoreError> {
+        gateway.store.logs_after(&self.sandbox_id, seq).await
+    }
+
+    async fn over(&self, gateway: &Gateway) -> Result<bool, StoreError> {
+        Ok(gateway.store.sandbox(&self.sandbox_id).await?.is_none())
+    }
+}
+
+/// Decisions, of one sandbox or of all.
+pub(super) struct Decisions {
+    pub sandbox: Option<String>,
+}
+
+#[async_trait::async_trait]
+impl Source for Decisions {
+    type Item = DecisionRecord;
+
+    async fn after(&self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
+        gateway.store.decisions_after(self.sandbox.as_deref(), seq).await
+    }
+
+    async fn over(&self, _gateway: &Gateway) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+struct State<S: Source> {
+    gateway: Arc<Gateway>,
+    source: S,
+    pending: VecDeque<Numbered<S::Item>>,
+    seq: i64,
+    changed: watch::Receiver<()>,
+    sandboxes: watch::Receiver<()>,
+}
+
+/// Sends `first` and then what is stored after it.
+pub(super) fn stream<S: Source>(
+    gateway: Arc<Gateway>,
+    source: S,
+    first: Vec<Numbered<S::Item>>,
+    changed: watch::Receiver<()>,
+) -> Response {
+    stream_after(gateway, source, first, 0, changed)
+}
+
+/// Sends `first` and then what is stored after it, or after `seq` where there is no first one.
+pub(super) fn stream_after<S: Source>(
+    gateway: Arc<Gateway>,
+    source: S,
+    first: Vec<Numbered<S::Item>>,
+    seq: i64,
+    changed: watch::Receiver<()>,
+) -> Response {
+    let sandboxes = gateway.changed.follow_sandboxes();
+    let state = State { gateway, source, pending: first.into(), seq, changed, sandboxes };
+    let lines = futures_util::stream::try_unfold(state, |mut state| async move {
+        let Some(item) = state.next().await? else { return Ok(None) };
+        let mut line = serde_json::to_vec(&item).map_err(std::io::Error::other)?;
+        line.push(b'\n');
+        Ok::<_, std::io::Error>(Some((Bytes::from(line), state)))
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+impl<S: Source> State<S> {
+    async fn next(&mut self) -> Result<Option<S::Item>, std::io::Error> {
+        loop {
+            if let Some(next) = self.pending.pop_front() {
+                self.seq = next.seq;
+                return Ok(Some(next.item));
+            }
+            self.changed.borrow_and_update();
+            self.sandboxes.borrow_and_update();
+            self.pending = self.source.after(&self.gateway, self.seq).await.map_err(std::io::Error::other)?.into();
+            if !self.pending.is_empty() {
+                continue;
+            }
+            if self.source.over(&self.gateway).await.map_err(std::io::Error::other)? {
+                return Ok(None);
+            }
+            tokio::select! {
+                changed = self.changed.changed() => if changed.is_err() { return Ok(None) },
+                changed = self.sandboxes.changed() => if changed.is_err() { return Ok(None) },
+                () = self.gateway.stopping.cancelled() => return Ok(None),
+            }
+        }
+    }
+}

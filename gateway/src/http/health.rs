@@ -1,0 +1,49 @@
+//! Is it there, is it well, what is it?
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use openshell_api::Problem;
+use openshell_api::status::Status;
+
+use crate::error::{ApiResult, refuse};
+use crate::gateway::Gateway;
+
+/// Answers as long as the process serves.
+#[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, description = "It serves")))]
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Answers well while the database does.
+#[utoipa::path(get, path = "/readyz", security(()), responses(
+    (status = 200, description = "It can answer calls"),
+    (status = 503, description = "Its database does not answer", body = Problem),
+))]
+pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> ApiResult<&'static str> {
+    match gateway.store.ping().await {
+        Ok(()) => Ok("ok\n"),
+        Err(error) => Err(refuse(503, "not_ready", error.to_string())),
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200, description = "OpenAPI document")))]
+pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+    Json(super::document())
+}
+
+/// Version, uptime and counts.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
+pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> ApiResult<Json<Status>> {
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_s: gateway.started.elapsed().as_secs(),
+        sandboxes: gateway.store.sandboxes().await?.len() as u64,
+        connected: gateway.links.count() as u64,
+        modules: gateway.store.modules().await?.len() as u64,
+        decisions: gateway.store.count_decisions().await?,
+        runtimes: vec![gateway.runtime.kind()],
+    }))
+}

@@ -1,0 +1,128 @@
+//! The REST API: one function per call, each documented where it is answered.
+
+mod decisions;
+mod exec;
+mod extract;
+mod follow;
+mod health;
+mod inference;
+mod modules;
+mod providers;
+mod pushes;
+mod sandboxes;
+mod supervisor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::auth::Principal;
+use crate::error::{ApiError, ApiResult, refuse};
+use crate::gateway::Gateway;
+
+/// Longest time until a response begins. Streams may then last.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(title = "OpenShell gateway", description = "Sandboxes, policies, credentials and inference backends. \
+        Every error is `application/problem+json` with a stable `code` and, where one helps, a `hint`."),
+    components(schemas(openshell_api::Problem)),
+    security(("bearer" = [])),
+    modifiers(&BearerToken)
+)]
+struct Document;
+
+struct BearerToken;
+
+impl utoipa::Modify for BearerToken {
+    fn modify(&self, document: &mut OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// Calls that need the administrator's token.
+fn administration() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::status))
+        .routes(routes!(modules::list, modules::upload))
+        .routes(routes!(modules::get))
+        .routes(routes!(pushes::push))
+        .routes(routes!(pushes::get_ceiling, pushes::set_ceiling))
+        .routes(routes!(sandboxes::list, sandboxes::create))
+        .routes(routes!(sandboxes::get, sandboxes::delete))
+        .routes(routes!(sandboxes::generations))
+        .routes(routes!(sandboxes::policies))
+        .routes(routes!(sandboxes::rollback))
+        .routes(routes!(sandboxes::logs))
+        .routes(routes!(exec::exec))
+        .routes(routes!(decisions::list))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::delete))
+        .routes(routes!(inference::list, inference::add))
+        .routes(routes!(inference::remove))
+}
+
+/// Calls that need no token.
+fn open() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::openapi))
+}
+
+/// The OpenAPI document.
+pub fn document() -> OpenApi {
+    administration().merge(open()).into_openapi()
+}
+
+/// Everything the gateway answers.
+pub fn router(gateway: Arc<Gateway>) -> Router {
+    let (administration, _) = administration().split_for_parts();
+    let (open, _) = open().split_for_parts();
+    Router::new()
+        .merge(administration.route_layer(middleware::from_fn_with_state(gateway.clone(), admin_only)))
+        .merge(open)
+        .route("/v1/supervisor", axum::routing::get(supervisor::link))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(in_time))
+        .with_state(gateway)
+}
+
+async fn admin_only(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> ApiResult<Response> {
+    match gateway.tokens.principal(request.headers()) {
+        Some(Principal::Admin) => Ok(next.run(request).await),
+        Some(Principal::Supervisor(_)) => {
+            Err(refuse(403, "forbidden", "a supervisor's token opens nothing but its own link"))
+        }
+        None => Err(ApiError::unauthorized()),
+    }
+}
+
+async fn in_time(request: Request, next: Next) -> ApiResult<Response> {
+    let timeout = || refuse(504, "timeout", format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()));
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.map_err(|_| timeout())
+}
+
+async fn no_such_path(request: Request) -> ApiError {
+    refuse(404, "no_such_path", format!("there is nothing at {}", request.uri().path()))
+        .hint("GET /openapi.json lists every call")
+}
+
+async fn method_not_allowed(request: Request) -> ApiError {
+    refuse(405, "method_not_allowed", format!("{} is not possible on {}", request.method(), request.uri().path()))
+        .hint("GET /openapi.json lists every call")
+}
+
+/// Runs a change to its end even if the caller hangs up: half a push helps nobody.
+async fn to_the_end<T: Send + 'static>(change: impl Future<Output = ApiResult<T>> + Send + 'static) -> ApiResult<T> {
+    tokio::spawn(change).await?
+}

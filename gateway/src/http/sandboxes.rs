@@ -1,0 +1,171 @@
+//! Sandboxes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use openshell_api::Problem;
+use openshell_api::generation::GenerationSummary;
+use openshell_api::module::Binding;
+use openshell_api::push::{Policies, PushReport, Rollback};
+use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
+use serde::Deserialize;
+
+use super::extract::{Json, Path, Query};
+use super::{follow, to_the_end};
+use crate::error::{ApiError, ApiResult};
+use crate::gateway::Gateway;
+use crate::push::sandbox_not_found;
+use crate::store::SandboxRow;
+use crate::{lifecycle, push};
+
+const GENERATIONS_SHOWN: u32 = 1000;
+const MAX_LOG_LINES: u32 = 10_000;
+
+/// Every sandbox, oldest first.
+#[utoipa::path(get, path = "/v1/sandboxes", responses((status = 200, body = Vec<Sandbox>)))]
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<Sandbox>>> {
+    let rows = gateway.store.sandboxes().await?;
+    Ok(axum::Json(rows.into_iter().map(|row| shown(&gateway, row)).collect()))
+}
+
+/// Makes a sandbox; answers when it runs and denies everything. If it does not come up, nothing of it is left.
+#[utoipa::path(post, path = "/v1/sandboxes", request_body = CreateSandbox, responses(
+    (status = 201, body = Sandbox),
+    (status = 409, description = "sandbox_exists", body = Problem),
+    (status = 422, description = "provider_not_found, runtime_unavailable, bad_env …", body = Problem),
+    (status = 500, description = "sandbox_failed: it did not start, with the reason", body = Problem),
+))]
+pub(super) async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    Json(spec): Json<CreateSandbox>,
+) -> ApiResult<(StatusCode, axum::Json<Sandbox>)> {
+    let sandbox = to_the_end(lifecycle::create(gateway, spec)).await?;
+    Ok((StatusCode::CREATED, axum::Json(sandbox)))
+}
+
+/// One sandbox.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = Sandbox),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Sandbox>> {
+    let row = named(&gateway, &name).await?;
+    Ok(axum::Json(shown(&gateway, row)))
+}
+
+/// Ends a sandbox and removes everything of it but its decision records.
+#[utoipa::path(delete, path = "/v1/sandboxes/{name}", params(("name" = String, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    to_the_end(lifecycle::delete(gateway, name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Generations of a sandbox, newest first.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/generations", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<GenerationSummary>),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn generations(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Vec<GenerationSummary>>> {
+    let row = named(&gateway, &name).await?;
+    let generations = gateway.store.generations(&row.id, GENERATIONS_SHOWN).await?;
+    let label = |binding: &Binding| format!("{}@{}", binding.name, binding.version);
+    let summaries = generations.into_iter().map(|generation| GenerationSummary {
+        number: generation.number,
+        cause: generation.cause,
+        created_at: generation.created_at,
+        enforcing: generation.number == row.generation,
+        policies: generation.content.chain.iter().map(label).collect(),
+        router: generation.content.router.as_ref().map(label),
+    });
+    Ok(axum::Json(summaries.collect()))
+}
+
+/// What the newest generation of a sandbox binds, with settings.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/policies", params(("name" = String, Path)), responses(
+    (status = 200, body = Policies),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn policies(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Policies>> {
+    let row = named(&gateway, &name).await?;
+    let newest = gateway.store.generations(&row.id, 1).await?.pop();
+    let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
+    Ok(axum::Json(Policies {
+        generation: newest.number,
+        enforcing: newest.number == row.generation,
+        ceiling: newest.content.ceiling,
+        chain: newest.content.chain,
+        router: newest.content.router,
+    }))
+}
+
+/// Brings the policies of an older generation back, under a new number.
+#[utoipa::path(post, path = "/v1/sandboxes/{name}/rollback", params(("name" = String, Path)), request_body = Rollback,
+    responses(
+    (status = 200, body = PushReport),
+    (status = 404, description = "sandbox_not_found, generation_not_found", body = Problem),
+    (status = 409, description = "nothing_to_roll_back, sandbox_not_connected, not_staged", body = Problem),
+))]
+pub(super) async fn rollback(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Json(rollback): Json<Rollback>,
+) -> ApiResult<axum::Json<PushReport>> {
+    to_the_end(push::rollback(gateway, name, rollback)).await.map(axum::Json)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogQuery {
+    /// The newest so many lines.
+    #[serde(default = "default_tail")]
+    tail: u32,
+    /// Stay and send lines as they come, one JSON document per line (`application/x-ndjson`), until the sandbox is gone.
+    #[serde(default)]
+    follow: bool,
+}
+
+fn default_tail() -> u32 {
+    1000
+}
+
+/// What a sandbox's workload and supervisor wrote.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/logs", params(("name" = String, Path), LogQuery), responses(
+    (status = 200, body = Vec<LogLine>, description = "Oldest first; a line each with `follow`"),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn logs(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Query(query): Query<LogQuery>,
+) -> ApiResult<Response> {
+    let row = named(&gateway, &name).await?;
+    let changed = gateway.changed.follow_logs();
+    let lines = gateway.store.logs(&row.id, query.tail.min(MAX_LOG_LINES)).await?;
+    if query.follow {
+        return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, lines, changed));
+    }
+    Ok(axum::Json(lines.into_iter().map(|line| line.item).collect::<Vec<_>>()).into_response())
+}
+
+pub(super) async fn named(gateway: &Gateway, name: &str) -> ApiResult<SandboxRow> {
+    gateway.store.sandbox_named(name).await?.ok_or_else(|| sandbox_not_found(name))
+}
+
+fn shown(gateway: &Gateway, row: SandboxRow) -> Sandbox {
+    let connected = gateway.links.get(&row.id).is_some();
+    row.into_api(connected)
+}

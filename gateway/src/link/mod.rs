@@ -1,0 +1,175 @@
+//! The links: one WebSocket per supervisor, dialled by it.
+//!
+//! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`exec`] runs commands over
+//! it; [`Links`] finds the one of a sandbox. A newer link of the same sandbox replaces the older one.
+
+pub mod attempt;
+pub mod exec;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+use openshell_api::link::{MAX_CHUNK, ToSupervisor};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use attempt::AttemptSlot;
+use exec::Outbox;
+
+pub use session::serve;
+
+/// The link has ended; what was asked of it may or may not have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its supervisor's connection has ended")]
+pub struct LinkClosed;
+
+/// A live link to one supervisor.
+pub struct Link {
+    id: u64,
+    sandbox_id: String,
+    control: mpsc::Sender<ToSupervisor>,
+    data: mpsc::Sender<Bytes>,
+    attempts: Mutex<HashMap<String, AttemptSlot>>,
+    execs: Mutex<HashMap<u64, Arc<Outbox>>>,
+    next_channel: AtomicU64,
+    closed: CancellationToken,
+}
+
+/// What a link's writer takes its frames from. Control goes first, so a message that announces bytes precedes them.
+struct Outgoing {
+    control: mpsc::Receiver<ToSupervisor>,
+    data: mpsc::Receiver<Bytes>,
+}
+
+impl Link {
+    fn new(id: u64, sandbox_id: &str) -> (Arc<Self>, Outgoing) {
+        let (control, control_out) = mpsc::channel(64);
+        let (data, data_out) = mpsc::channel(8);
+        let link = Arc::new(Self {
+            id,
+            sandbox_id: sandbox_id.to_owned(),
+            control,
+            data,
+            attempts: Mutex::default(),
+            execs: Mutex::default(),
+            next_channel: AtomicU64::new(1),
+            closed: CancellationToken::new(),
+        });
+        (link, Outgoing { control: control_out, data: data_out })
+    }
+
+    /// Id of the sandbox at the other end.
+    pub fn sandbox_id(&self) -> &str {
+        &self.sandbox_id
+    }
+
+    /// Sends a message; waits while the link is busy.
+    pub async fn send(&self, message: ToSupervisor) -> Result<(), LinkClosed> {
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(LinkClosed),
+            sent = self.control.send(message) => sent.map_err(|_| LinkClosed),
+        }
+    }
+
+    /// Sends bytes on a channel, in frames of at most [`MAX_CHUNK`]; waits while the link is busy.
+    async fn send_bytes(&self, channel: u64, data: &[u8]) -> Result<(), LinkClosed> {
+        for chunk in data.chunks(MAX_CHUNK) {
+            self.send_frame([&channel.to_be_bytes(), chunk].concat().into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_frame(&self, frame: Bytes) -> Result<(), LinkClosed> {
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(LinkClosed),
+            sent = self.data.send(frame) => sent.map_err(|_| LinkClosed),
+        }
+    }
+
+    /// Ends the link.
+    pub fn close(&self) {
+        self.closed.cancel();
+    }
+
+    /// Whether it has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    fn channel(&self) -> u64 {
+        self.next_channel.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, HashMap<String, AttemptSlot>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn execs(&self) -> MutexGuard<'_, HashMap<u64, Arc<Outbox>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The live links, by sandbox.
+#[derive(Default)]
+pub struct Links {
+    by_sandbox: RwLock<HashMap<String, Arc<Link>>>,
+    next_id: AtomicU64,
+}
+
+impl Links {
+    /// The link of a sandbox.
+    pub fn get(&self, sandbox_id: &str) -> Option<Arc<Link>> {
+        self.read().get(sandbox_id).filter(|link| !link.is_closed()).cloned()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.read().len()
+    }
+
+    /// Ends every link.
+    pub fn close_all(&self) {
+        for link in self.read().values() {
+            link.close();
+        }
+    }
+
+    /// Makes a link the one of its sandbox; ends the one it replaces.
+    fn open(&self, sandbox_id: &str) -> (Arc<Link>, Outgoing) {
+        let (link, outgoing) = Link::new(self.next_id.fetch_add(1, Ordering::Relaxed), sandbox_id);
+        let replaced = self.write().insert(sandbox_id.to_owned(), link.clone());
+        if let Some(replaced) = replaced {
+            tracing::info!(sandbox = sandbox_id, "a newer link replaces the supervisor's older one");
+            replaced.close();
+        }
+        (link, outgoing)
+    }
+
+    /// Forgets a link, unless a newer one took its place. Whoever waits on it learns that it ended.
+    fn forget(&self, link: &Link) {
+        link.close();
+        {
+            let mut links = self.write();
+            if links.get(&link.sandbox_id).is_some_and(|current| current.id == link.id) {
+                links.remove(&link.sandbox_id);
+            }
+        }
+        link.attempts().clear();
+        for (_, outbox) in link.execs().drain() {
+            outbox.fail("the sandbox's connection to the gateway ended");
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Link>>> {
+        self.by_sandbox.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, Arc<Link>>> {
+        self.by_sandbox.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,294 @@
+//! One link from its first message to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use openshell_api::decision::DecisionRecord;
+use openshell_api::inference::Sensitivity;
+use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_api::sandbox::{ExecEnd, LogLine, Phase};
+use tokio::sync::mpsc;
+
+use super::attempt::{Enforced, Event};
+use super::{Link, Outgoing};
+use crate::error::ApiError;
+use crate::gateway::Gateway;
+use crate::push;
+use crate::store::StoreError;
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// A link on which nothing arrives for so long (not even a pong) is given up.
+const SILENCE: Duration = Duration::from_secs(65);
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest name of a session that is kept.
+const MAX_SESSION_NAME: usize = 512;
+
+/// What a supervisor reports and waits to have stored. A queue of its own: a push is not held up by the disk.
+enum Report {
+    Records { first: u64, records: Vec<DecisionRecord> },
+    Logs { first: u64, lines: Vec<LogLine> },
+    Session { session: String, sensitivity: Sensitivity },
+}
+
+/// Why a link was ended by the gateway.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the first message was not Hello")]
+    NoHello,
+    #[error("a message does not parse: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("a binary frame is shorter than its channel number")]
+    ShortFrame,
+    #[error("nothing arrived for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("the gateway could not keep what it was told: {0}")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// Serves a supervisor's link until it ends.
+pub async fn serve(gateway: Arc<Gateway>, sandbox_id: String, socket: WebSocket) {
+    let (sink, stream) = socket.split();
+    let (link, outgoing) = gateway.links.open(&sandbox_id);
+    let writer = tokio::spawn(write(link.clone(), outgoing, sink));
+    match read(&gateway, &link, stream).await {
+        Ok(()) => tracing::info!(sandbox = sandbox_id, "a supervisor's link ended"),
+        Err(fault) => tracing::warn!(sandbox = sandbox_id, %fault, "a supervisor's link was ended"),
+    }
+    gateway.links.forget(&link);
+    let _ = writer.await;
+    gateway.changed.sandboxes();
+}
+
+async fn write(link: Arc<Link>, mut outgoing: Outgoing, mut sink: SplitSink<WebSocket, Message>) {
+    let mut ping = tokio::time::interval(PING_EVERY);
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = link.closed.cancelled() => break,
+            Some(message) = outgoing.control.recv() => match serde_json::to_string(&message) {
+                Ok(text) => Message::text(text),
+                Err(error) => {
+                    tracing::error!(%error, "a message to a supervisor can't be written");
+                    break;
+                }
+            },
+            Some(frame) = outgoing.data.recv() => Message::Binary(frame),
+            _ = ping.tick() => Message::Ping(Bytes::new()),
+        };
+        match tokio::time::timeout(SEND_TIMEOUT, sink.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    link.close();
+    let close =
+        Message::Close(Some(CloseFrame { code: close_code::AWAY, reason: "the gateway ended the link".into() }));
+    let _ = tokio::time::timeout(Duration::from_secs(1), sink.send(close)).await;
+}
+
+/// The next message; `None`: the link has ended.
+async fn next(link: &Link, stream: &mut SplitStream<WebSocket>, within: Duration) -> Result<Option<Message>, Fault> {
+    tokio::select! {
+        () = link.closed.cancelled() => Ok(None),
+        message = tokio::time::timeout(within, stream.next()) => match message {
+            Err(_) => Err(Fault::Silent),
+            Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => Ok(None),
+            Ok(Some(Ok(message))) => Ok(Some(message)),
+        },
+    }
+}
+
+async fn read(gateway: &Arc<Gateway>, link: &Arc<Link>, mut stream: SplitStream<WebSocket>) -> Result<(), Fault> {
+    let id = link.sandbox_id();
+    let hello = loop {
+        match next(link, &mut stream, HELLO_TIMEOUT).await? {
+            Some(Message::Text(text)) => break serde_json::from_str(&text)?,
+            Some(Message::Binary(_)) => return Err(Fault::NoHello),
+            Some(_) => {}
+            None => return Ok(()),
+        }
+    };
+    let FromSupervisor::Hello { version, generation, degraded, exit_code } = hello else { return Err(Fault::NoHello) };
+    tracing::info!(sandbox = id, version, generation, "a supervisor connected");
+    gateway.store.set_degraded(id, &degraded).await?;
+    if let Some(code) = exit_code {
+        gateway.store.set_phase(id, Phase::Exited, Some(code), None).await?;
+    }
+    gateway.changed.sandboxes();
+    let (reports, queue) = mpsc::channel(16);
+    let keeper = tokio::spawn(keep(gateway.clone(), link.clone(), queue));
+    tokio::spawn(push::catch_up(gateway.clone(), link.clone(), generation));
+
+    let result = receive(gateway, link, &mut stream, &reports).await;
+    drop(reports);
+    let _ = keeper.await;
+    result
+}
+
+async fn receive(
+    gateway: &Arc<Gateway>,
+    link: &Arc<Link>,
+    stream: &mut SplitStream<WebSocket>,
+    reports: &mpsc::Sender<Report>,
+) -> Result<(), Fault> {
+    while let Some(message) = next(link, stream, SILENCE).await? {
+        match message {
+            Message::Text(text) => handle(gateway, link, serde_json::from_str(&text)?, reports).await?,
+            Message::Binary(frame) => output(link, &frame).await?,
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn handle(
+    gateway: &Arc<Gateway>,
+    link: &Arc<Link>,
+    message: FromSupervisor,
+    reports: &mpsc::Sender<Report>,
+) -> Result<(), Fault> {
+    let id = link.sandbox_id();
+    let phase = async |phase, exit_code, failure: Option<&str>| {
+        gateway.store.set_phase(id, phase, exit_code, failure).await?;
+        gateway.changed.sandboxes();
+        Ok::<_, Fault>(())
+    };
+    // The keeper ends only after this task does, so its queue is open.
+    let report = async |report| drop(reports.send(report).await);
+    match message {
+        FromSupervisor::Hello { .. } => tracing::debug!(sandbox = id, "a second Hello says nothing new"),
+        FromSupervisor::Running => phase(Phase::Running, None, None).await?,
+        FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,
+        FromSupervisor::Failed { reason } => phase(Phase::Failed, None, Some(&reason)).await?,
+        FromSupervisor::Need { push, digests } => need(gateway, link, &push, digests),
+        FromSupervisor::Staged { push } => tell(link, &push, Event::Staged),
+        FromSupervisor::Refused { push, reason } => tell(link, &push, Event::Refused(reason)),
+        FromSupervisor::Enforcing { push, generation, connections_cut, swap_ns } => {
+            tracing::debug!(sandbox = id, generation, connections_cut, swap_ns, "enforcing");
+            tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut }));
+        }
+        FromSupervisor::Records { first, records } => report(Report::Records { first, records }).await,
+        FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
+        FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,
+        FromSupervisor::ExecCredit { channel, bytes } => {
+            if let Some(outbox) = link.execs().get(&channel) {
+                outbox.grant_input(bytes);
+            }
+        }
+        FromSupervisor::ExecExited { channel, code } => end(link, channel, ExecEnd::Exited { code }),
+        FromSupervisor::ExecFailed { channel, reason } => end(link, channel, ExecEnd::Failed { reason }),
+    }
+    Ok(())
+}
+
+fn tell(link: &Link, push: &str, event: Event) {
+    // An attempt that was given up meanwhile has no slot.
+    if let Some(slot) = link.attempts().get(push) {
+        let _ = slot.events.send(event);
+    }
+}
+
+fn end(link: &Link, channel: u64, end: ExecEnd) {
+    let outbox = link.execs().remove(&channel);
+    if let Some(outbox) = outbox {
+        outbox.end(end);
+    }
+}
+
+/// Passes output of a command on. A client that went away is nobody's fault.
+async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
+    let (channel, rest) = frame.split_first_chunk::<8>().ok_or(Fault::ShortFrame)?;
+    let channel = u64::from_be_bytes(*channel);
+    let outbox = link.execs().get(&channel).cloned();
+    if let (Some(outbox), Some((stream, data))) = (outbox, rest.split_first())
+        && !outbox.push(*stream, data).await
+    {
+        link.execs().remove(&channel);
+        outbox.fail("its output was not read for too long");
+        let _ = link.send(ToSupervisor::ExecSignal { channel, signal: 9 }).await;
+    }
+    Ok(())
+}
+
+/// Sends the artifacts that a supervisor lacks; only those its attempt refers to.
+fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>) {
+    let wanted: Vec<String> = {
+        let attempts = link.attempts();
+        let Some(slot) = attempts.get(push) else { return };
+        digests.into_iter().filter(|digest| slot.artifacts.contains(digest)).collect()
+    };
+    let (gateway, link, push) = (gateway.clone(), link.clone(), push.to_owned());
+    tokio::spawn(async move {
+        for digest in wanted {
+            let bytes = match gateway.modules.artifact(&gateway.store, &digest).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tell(&link, &push, Event::Refused(format!("the gateway can't send artifact {digest}: {error}")));
+                    return;
+                }
+            };
+            let channel = link.channel();
+            let size = bytes.len() as u64;
+            let sent = async {
+                link.send(ToSupervisor::Artifact { digest, channel, size }).await?;
+                link.send_bytes(channel, &bytes).await
+            };
+            if sent.await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Stores what is reported, in order, and acknowledges it. A failing database ends the link: the supervisor keeps what
+/// was not acknowledged and sends it again.
+async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc::Receiver<Report>) {
+    while let Some(report) = queue.recv().await {
+        if let Err(error) = keep_one(&gateway, &link, report).await {
+            tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
+            link.close();
+            return;
+        }
+    }
+}
+
+async fn keep_one(gateway: &Gateway, link: &Link, report: Report) -> Result<(), StoreError> {
+    let id = link.sandbox_id();
+    match report {
+        Report::Records { first, mut records } => {
+            let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
+            let Some(through) = last(first, records.len()) else { return Ok(()) };
+            for record in &mut records {
+                // A supervisor speaks for its own sandbox alone.
+                record.sandbox = row.name.to_string();
+            }
+            gateway.store.put_decisions(&records).await?;
+            gateway.changed.decisions();
+            let _ = link.send(ToSupervisor::RecordsStored { through }).await;
+        }
+        Report::Logs { first, lines } => {
+            let Some(through) = last(first, lines.len()) else { return Ok(()) };
+            gateway.store.put_logs(id, first, &lines).await?;
+            gateway.changed.logs();
+            let _ = link.send(ToSupervisor::LogsStored { through }).await;
+        }
+        Report::Session { session, sensitivity } => {
+            if session.len() <= MAX_SESSION_NAME {
+                gateway.store.raise_session(id, &session, sensitivity).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sequence number of the last of `count` items; none of them: none.
+fn last(first: u64, count: usize) -> Option<u64> {
+    first.checked_add((count as u64).checked_sub(1)?)
+}

@@ -1,0 +1,97 @@
+//! `openshell-gateway`: runs the control plane.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use openshell_gateway::{Options, Running};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Control plane of OpenShell: sandboxes, policies, credentials.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a gateway until SIGTERM or SIGINT. Its sandboxes outlive it.
+    #[command(after_help = "Examples:\n  openshell-gateway run --state-dir /var/lib/openshell --listen 127.0.0.1:7443")]
+    Run(Run),
+    /// Print the OpenAPI document of the gateway's API.
+    Openapi,
+}
+
+#[derive(Args)]
+struct Run {
+    /// Directory for its database, keys and sandboxes; made if need be. `endpoint.json` in it says where it answers.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// Address to listen on; port 0 takes the port it had last, else any.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// PEM file of further CAs that sandboxes trust upstream, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
+    /// The supervisor's executable [default: openshell-supervisor beside this one].
+    #[arg(long, value_name = "PATH")]
+    supervisor: Option<PathBuf>,
+    /// Longest wait for a new sandbox to run, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    start_timeout: u64,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("OPENSHELL_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let outcome = match cli.command {
+        Command::Run(run) => serve(run),
+        Command::Openapi => print_document(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_document() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", openshell_gateway::http::document().to_pretty_json()?)?;
+    Ok(())
+}
+
+fn serve(run: Run) -> anyhow::Result<()> {
+    let supervisor = match run.supervisor {
+        Some(path) => std::path::absolute(path)?,
+        None => std::env::current_exe()?.with_file_name("openshell-supervisor"),
+    };
+    let options = Options {
+        state_dir: run.state_dir,
+        listen: run.listen,
+        upstream_ca: run.upstream_ca,
+        supervisor,
+        runtime: None,
+        start_timeout: Duration::from_secs(run.start_timeout),
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        let mut terminated = signal(SignalKind::terminate())?;
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let running = Running::start(options).await?;
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        running.stop().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,212 @@
+//! Modules: checked, stored by digest, baked and compiled once per settings.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openshell_api::Name;
+use openshell_api::module::{Binding, Module, default_deadline_ms};
+use openshell_policy_host::{Compiler, SigningKey, check, digest};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{ApiError, ApiResult, refuse};
+use crate::store::{Store, StoreModule};
+
+/// Modules that come with the gateway.
+const BUILTINS: [&str; 2] = ["rules", "privacy-router"];
+/// Longest version, in bytes.
+const MAX_VERSION: usize = 64;
+/// Longest deadline a binding may ask for, in milliseconds.
+const MAX_DEADLINE_MS: u32 = 10_000;
+/// Artifacts kept in memory on their way to supervisors, in bytes.
+const ARTIFACT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How a module is to be bound.
+pub struct BindRequest<'a> {
+    /// The module.
+    pub module: &'a Module,
+    /// The binding's name; absent: the module's.
+    pub name: Option<&'a Name>,
+    /// Its settings.
+    pub settings: serde_json::Value,
+    /// Decisions per instance.
+    pub reuse: u32,
+    /// Deadline; absent: the default.
+    pub deadline_ms: Option<u32>,
+}
+
+/// Checks, compiles and hands out modules.
+pub struct Modules {
+    compiler: Arc<Compiler>,
+    compiling: tokio::sync::Mutex<()>,
+    artifacts: moka::future::Cache<String, Bytes>,
+}
+
+impl Modules {
+    /// Starts the compiler.
+    pub fn new() -> ApiResult<Self> {
+        let artifacts = moka::future::Cache::builder()
+            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+            .max_capacity(ARTIFACT_CACHE_BYTES)
+            .build();
+        Ok(Self { compiler: Arc::new(Compiler::new()?), compiling: tokio::sync::Mutex::default(), artifacts })
+    }
+
+    /// Stores the modules that come with the gateway. A version that changed with it takes the place of the old one.
+    pub async fn register_builtins(&self, store: &Store) -> ApiResult<()> {
+        for name in BUILTINS {
+            let missing = || ApiError::internal(format!("the built-in module {name} is missing from this build"));
+            let module = openshell_bundle::builtin(name).ok_or_else(missing)?;
+            let name = Name::parse(name).map_err(ApiError::internal)?;
+            self.register(store, name, module.version, Bytes::from_static(module.component), true).await?;
+        }
+        Ok(())
+    }
+
+    /// Checks a component and stores it. Refuses what is no policy, and a version that means other bytes unless
+    /// `replace`.
+    pub async fn register(
+        &self,
+        store: &Store,
+        name: Name,
+        version: &str,
+        bytes: Bytes,
+        replace: bool,
+    ) -> ApiResult<Module> {
+        check_version(version)?;
+        let found = digest(&bytes);
+        if store.module_version(name.as_str(), version).await?.as_deref() == Some(&found)
+            && let Some(known) = store.module(&found).await?
+        {
+            return Ok(known);
+        }
+        let compiler = self.compiler.clone();
+        let component = bytes.clone();
+        let (checked, settings_schema) = tokio::task::spawn_blocking(move || -> ApiResult<_> {
+            let checked = check(&component)?;
+            let schema = compiler.schema(&component)?;
+            Ok((checked, schema))
+        })
+        .await??;
+        let module = Module {
+            digest: checked.digest,
+            name,
+            version: version.to_owned(),
+            size: bytes.len() as u64,
+            contract: checked.contract,
+            hooks: checked.hooks.iter().map(|hook| hook.name().to_owned()).collect(),
+            imports: checked.imports,
+            pure_verdicts: checked.pure_verdicts,
+            settings_schema,
+            created_at: jiff::Timestamp::now(),
+        };
+        match store.put_module(&module, &bytes, replace).await? {
+            StoreModule::Stored | StoreModule::Known => Ok(module),
+            StoreModule::Taken { digest } => Err(refuse(
+                409,
+                "version_exists",
+                format!("{}@{version} is stored already, with other bytes ({digest})", module.name),
+            )
+            .hint("raise `version` in the policy's Cargo.toml, or replace it on purpose with `replace=true`")),
+        }
+    }
+
+    /// Makes a binding: bakes and compiles the module with these settings, unless that was done before.
+    pub async fn bind(&self, store: &Store, key: &SigningKey, request: BindRequest<'_>) -> ApiResult<Binding> {
+        let deadline_ms = request.deadline_ms.unwrap_or_else(default_deadline_ms);
+        if !(1..=MAX_DEADLINE_MS).contains(&deadline_ms) {
+            return Err(refuse(422, "bad_deadline", format!("a deadline of {deadline_ms} ms is out of bounds"))
+                .hint(format!("use 1 to {MAX_DEADLINE_MS} ms")));
+        }
+        let module = request.module;
+        let settings = match request.settings {
+            serde_json::Value::Null => serde_json::Value::Object(serde_json::Map::new()),
+            settings => settings,
+        };
+        let artifact = self.compile(store, key, module, &settings).await?;
+        Ok(Binding {
+            name: request.name.unwrap_or(&module.name).clone(),
+            version: module.version.clone(),
+            module: module.digest.clone(),
+            artifact,
+            settings,
+            reuse: request.reuse,
+            deadline_ms,
+            granted_imports: module.imports.clone(),
+        })
+    }
+
+    /// The same binding with an artifact that this gateway's engine can still run: compiled again after an upgrade.
+    pub async fn refresh(&self, store: &Store, key: &SigningKey, binding: &Binding) -> ApiResult<Binding> {
+        let mut module =
+            store.module(&binding.module).await?.ok_or_else(|| ApiError::not_found("module", &binding.module))?;
+        module.version.clone_from(&binding.version);
+        let artifact = self.compile(store, key, &module, &binding.settings).await?;
+        Ok(Binding { artifact, ..binding.clone() })
+    }
+
+    /// Digest of the artifact of a module with these settings.
+    async fn compile(
+        &self,
+        store: &Store,
+        key: &SigningKey,
+        module: &Module,
+        settings: &serde_json::Value,
+    ) -> ApiResult<String> {
+        let cache_key = cache_key(module, settings, &self.compiler.compatibility(), key)?;
+        if let Some(digest) = store.artifact_digest(&cache_key).await? {
+            return Ok(digest);
+        }
+        let _one_at_a_time = self.compiling.lock().await;
+        if let Some(digest) = store.artifact_digest(&cache_key).await? {
+            return Ok(digest);
+        }
+        let component =
+            store.module_bytes(&module.digest).await?.ok_or_else(|| ApiError::not_found("module", &module.digest))?;
+        let (compiler, key, settings) = (self.compiler.clone(), key.clone(), settings.clone());
+        let (name, version) = (module.name.to_string(), module.version.clone());
+        let compiled =
+            tokio::task::spawn_blocking(move || compiler.compile(&component, &name, &version, &settings, &key))
+                .await??;
+        store.put_artifact(&compiled.digest, &cache_key, &compiled.bytes).await?;
+        self.artifacts.insert(compiled.digest.clone(), compiled.bytes.into()).await;
+        Ok(compiled.digest)
+    }
+
+    /// An artifact's bytes.
+    pub async fn artifact(&self, store: &Store, digest: &str) -> ApiResult<Bytes> {
+        if let Some(bytes) = self.artifacts.get(digest).await {
+            return Ok(bytes);
+        }
+        let bytes = store.artifact_bytes(digest).await?.ok_or_else(|| ApiError::not_found("artifact", digest))?;
+        let bytes = Bytes::from(bytes);
+        self.artifacts.insert(digest.to_owned(), bytes.clone()).await;
+        Ok(bytes)
+    }
+}
+
+fn check_version(version: &str) -> ApiResult<()> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'+' | b'_');
+    if !version.is_empty() && version.len() <= MAX_VERSION && version.bytes().all(legal) {
+        return Ok(());
+    }
+    Err(refuse(422, "bad_version", format!("{version:?} is not a valid version"))
+        .hint("use something like 1.2.0: letters, digits, '.', '-', '+', '_', at most 64 of them"))
+}
+
+/// Everything an artifact's bytes depend on.
+fn cache_key(
+    module: &Module,
+    settings: &serde_json::Value,
+    compatibility: &str,
+    key: &SigningKey,
+) -> ApiResult<String> {
+    let parts = serde_json::to_vec(&(
+        &module.digest,
+        module.name.as_str(),
+        &module.version,
+        settings,
+        compatibility,
+        hex::encode(key.verifying_key().as_bytes()),
+    ))?;
+    Ok(hex::encode(Sha256::digest(parts)))
+}

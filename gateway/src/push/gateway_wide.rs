@@ -1,0 +1,109 @@
+//! Changes of what all sandboxes share: backends and the ceiling.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use openshell_api::generation::Content;
+use openshell_api::inference::{Backend, Catalogue};
+use openshell_api::module::Binding;
+use openshell_api::push::{Enforcing, SetCeiling};
+use openshell_api::sandbox::Phase;
+
+use super::plan::{Target, decides, router_for};
+use super::two_phase::{Reach, carry_out};
+use crate::error::{ApiError, ApiResult, refuse};
+use crate::gateway::Gateway;
+use crate::modules::BindRequest;
+use crate::store::Effect;
+
+/// Adds a backend; every sandbox may use it once this answers. Refuses a name that is taken and a provider that is
+/// missing.
+pub async fn add_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<Backend> {
+    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut catalogue = gateway.store.catalogue().await?;
+    if catalogue.backends.iter().any(|existing| existing.name == backend.name) {
+        return Err(refuse(409, "backend_exists", format!("backend {:?} exists already", backend.name.as_str()))
+            .hint("choose another name, or remove that backend first"));
+    }
+    if let Some(name) = &backend.provider
+        && !gateway.store.providers().await?.iter().any(|provider| provider.name == *name)
+    {
+        return Err(refuse(422, "provider_not_found", format!("there is no provider {name}"))
+            .hint("create it first: `openshell provider create`"));
+    }
+    catalogue.backends.push(backend.clone());
+    let cause = format!("add backend {}", backend.name);
+    change_catalogue(&gateway, catalogue, &cause, Effect::AddBackend(backend.clone())).await?;
+    Ok(backend)
+}
+
+/// Removes a backend from every sandbox.
+pub async fn remove_backend(gateway: Arc<Gateway>, name: String) -> ApiResult<()> {
+    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut catalogue = gateway.store.catalogue().await?;
+    let before = catalogue.backends.len();
+    catalogue.backends.retain(|backend| backend.name.as_str() != name);
+    if catalogue.backends.len() == before {
+        return Err(ApiError::not_found("backend", &name).hint("`openshell inference backend list` shows them"));
+    }
+    let cause = format!("remove backend {name}");
+    change_catalogue(&gateway, catalogue, &cause, Effect::RemoveBackend(name)).await
+}
+
+async fn change_catalogue(gateway: &Gateway, catalogue: Catalogue, cause: &str, effect: Effect) -> ApiResult<()> {
+    let default_router = router_for(gateway, &catalogue, None).await?;
+    let change = |content: &mut Content| {
+        content.catalogue = catalogue.clone();
+        if content.router.is_none() {
+            content.router.clone_from(&default_router);
+        }
+    };
+    for_all(gateway, change, cause, effect).await.map(drop)
+}
+
+/// Replaces the gateway-wide chain.
+pub async fn set_ceiling(gateway: Arc<Gateway>, ceiling: SetCeiling) -> ApiResult<Vec<Enforcing>> {
+    let mut bindings: Vec<Binding> = Vec::with_capacity(ceiling.bindings.len());
+    let mut names = HashSet::new();
+    for wanted in ceiling.bindings {
+        let module = gateway.store.module(&wanted.module).await?;
+        let module = module.ok_or_else(|| ApiError::not_found("module", &wanted.module))?;
+        if !decides(&module) {
+            return Err(refuse(422, "no_hook", format!("module {} has no hook that a ceiling asks", module.name)));
+        }
+        let request = BindRequest {
+            module: &module,
+            name: wanted.binding.as_ref(),
+            settings: wanted.settings.unwrap_or_default(),
+            reuse: 0,
+            deadline_ms: wanted.deadline_ms,
+        };
+        let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+        if !names.insert(binding.name.clone()) {
+            return Err(refuse(422, "duplicate_binding", format!("two bindings are named {}", binding.name))
+                .hint("give each a `binding` name of its own"));
+        }
+        bindings.push(binding);
+    }
+    let _alone = gateway.locks.gateway_wide.write().await;
+    let change = |content: &mut Content| content.ceiling.clone_from(&bindings);
+    for_all(&gateway, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
+}
+
+/// Changes the content of every sandbox that is not being deleted. The caller holds the gateway-wide lock alone.
+async fn for_all(
+    gateway: &Gateway,
+    change: impl Fn(&mut Content),
+    cause: &str,
+    effect: Effect,
+) -> ApiResult<Vec<Enforcing>> {
+    let rows = gateway.store.sandboxes().await?;
+    let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    let mut targets = Vec::with_capacity(rows.len());
+    for row in rows.into_iter().filter(|row| row.phase != Phase::Deleting) {
+        let mut target = Target::of(gateway, row).await?;
+        change(&mut target.next);
+        targets.push(target);
+    }
+    Ok(carry_out(gateway, targets, cause, effect, Reach::Connected).await?.enforcing)
+}

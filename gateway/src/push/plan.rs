@@ -1,0 +1,109 @@
+//! What sandboxes shall enforce next.
+
+use openshell_api::Name;
+use openshell_api::generation::{Content, Generation};
+use openshell_api::inference::Catalogue;
+use openshell_api::module::{Binding, Module};
+
+use crate::error::{ApiError, ApiResult, refuse};
+use crate::gateway::Gateway;
+use crate::modules::BindRequest;
+use crate::store::SandboxRow;
+
+/// The module that routes inference unless another one was pushed.
+const DEFAULT_ROUTER: &str = "privacy-router";
+
+/// A sandbox, what it enforces and what it shall.
+pub(super) struct Target {
+    pub row: SandboxRow,
+    pub current: Generation,
+    pub next: Content,
+}
+
+impl Target {
+    /// A target that changes nothing yet.
+    pub async fn of(gateway: &Gateway, row: SandboxRow) -> ApiResult<Self> {
+        let current = gateway.store.generations(&row.id, 1).await?.into_iter().next();
+        let current = current.ok_or_else(|| ApiError::not_found("generation", &row.name))?;
+        let next = current.content.clone();
+        Ok(Self { row, current, next })
+    }
+}
+
+/// Whether a module answers `route`.
+pub(super) fn routes(module: &Module) -> bool {
+    module.hooks.iter().any(|hook| hook == "route")
+}
+
+/// Whether a module belongs into a chain.
+pub(super) fn decides(module: &Module) -> bool {
+    module.hooks.iter().any(|hook| matches!(hook.as_str(), "connect" | "request" | "response" | "launch"))
+}
+
+/// Puts a binding where its module's hooks belong: the chain (in the place of one with the same name), the router's
+/// place, or both.
+pub(super) fn place(content: &mut Content, module: &Module, binding: &Binding, replace_all: bool) {
+    if decides(module) {
+        if replace_all {
+            content.chain.clear();
+        }
+        match content.chain.iter_mut().find(|existing| existing.name == binding.name) {
+            Some(existing) => *existing = binding.clone(),
+            None => content.chain.push(binding.clone()),
+        }
+    }
+    if routes(module) {
+        content.router = Some(binding.clone());
+    }
+}
+
+/// The binding that a new one takes the place of.
+pub(super) fn replaced<'a>(content: &'a Content, module: &Module, name: &Name) -> Option<&'a Binding> {
+    let chained = content.chain.iter().find(|existing| existing.name == *name);
+    if routes(module) { chained.or(content.router.as_ref()) } else { chained }
+}
+
+/// Content of a new sandbox: nothing is allowed, and inference goes through the default router where there are backends.
+pub async fn initial(gateway: &Gateway, providers: &[Name]) -> ApiResult<Content> {
+    let catalogue = gateway.store.catalogue().await?;
+    let router = router_for(gateway, &catalogue, None).await?;
+    let ceiling =
+        refreshed(gateway, &gateway.store.setting::<Vec<Binding>>("ceiling").await?.unwrap_or_default()).await?;
+    let known = gateway.store.providers().await?;
+    let mut content = Content { ceiling, chain: Vec::new(), router, catalogue, ..Content::default() };
+    for name in providers {
+        let provider = known.iter().find(|provider| provider.name == *name).ok_or_else(|| {
+            refuse(422, "provider_not_found", format!("there is no provider {name}"))
+                .hint("create it first: `openshell provider create`")
+        })?;
+        content.credentials.insert(name.to_string(), provider.rule.clone());
+    }
+    Ok(content)
+}
+
+/// The router for a catalogue: the one that is bound, else the default one as soon as there is a backend.
+pub(super) async fn router_for(
+    gateway: &Gateway,
+    catalogue: &Catalogue,
+    bound: Option<Binding>,
+) -> ApiResult<Option<Binding>> {
+    if bound.is_some() || catalogue.backends.is_empty() {
+        return Ok(bound);
+    }
+    let modules = gateway.store.modules().await?;
+    let module = modules
+        .iter()
+        .find(|module| module.name.as_str() == DEFAULT_ROUTER && routes(module))
+        .ok_or_else(|| ApiError::internal(format!("the built-in module {DEFAULT_ROUTER} is missing")))?;
+    let request = BindRequest { module, name: None, settings: serde_json::Value::Null, reuse: 0, deadline_ms: None };
+    gateway.modules.bind(&gateway.store, &gateway.signing, request).await.map(Some)
+}
+
+/// The same bindings with artifacts that this gateway's engine runs.
+pub(super) async fn refreshed(gateway: &Gateway, bindings: &[Binding]) -> ApiResult<Vec<Binding>> {
+    let mut fresh = Vec::with_capacity(bindings.len());
+    for binding in bindings {
+        fresh.push(gateway.modules.refresh(&gateway.store, &gateway.signing, binding).await?);
+    }
+    Ok(fresh)
+}

@@ -1,0 +1,148 @@
+//! Pushes and rollbacks, as users ask for them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openshell_api::Name;
+use openshell_api::generation::Content;
+use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
+
+use super::plan::{Target, decides, place, refreshed, replaced, router_for, routes};
+use super::two_phase::{Reach, carry_out};
+use crate::error::{ApiError, ApiResult, refuse};
+use crate::gateway::Gateway;
+use crate::modules::BindRequest;
+use crate::store::{Effect, SandboxRow};
+
+/// How far back a rollback looks for other content.
+const ROLLBACK_DEPTH: u32 = 1000;
+
+/// Binds a module on sandboxes, all or none.
+pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
+    let began = Instant::now();
+    let rows = named(&gateway, &push.sandboxes).await?;
+    let module = gateway.store.module(&push.module).await?.ok_or_else(|| {
+        ApiError::not_found("module", &push.module).hint("upload it first: `openshell policy push` does")
+    })?;
+    if !decides(&module) && !routes(&module) {
+        return Err(refuse(422, "no_hook", format!("module {}@{} has no hook", module.name, module.version)));
+    }
+    let request = BindRequest {
+        module: &module,
+        name: push.binding.as_ref(),
+        settings: push.settings.clone().unwrap_or_default(),
+        reuse: push.reuse,
+        deadline_ms: push.deadline_ms,
+    };
+    let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+    let compile = began.elapsed();
+
+    let _gateway_wide = gateway.locks.gateway_wide.read().await;
+    let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    let mut targets = Vec::with_capacity(rows.len());
+    let mut imported_before = BTreeSet::new();
+    for row in rows {
+        let mut target = Target::of(&gateway, still_there(&gateway, row).await?).await?;
+        if let Some(old) = replaced(&target.current.content, &module, &binding.name) {
+            imported_before.extend(old.granted_imports.iter().cloned());
+        }
+        place(&mut target.next, &module, &binding, push.replace_all);
+        targets.push(target);
+    }
+    let cause = format!("push {}@{}", module.name, module.version);
+    let done = carry_out(&gateway, targets, &cause, Effect::None, Reach::Each).await?;
+    let imports_now: BTreeSet<String> = binding.granted_imports.into_iter().collect();
+    Ok(PushReport {
+        enforcing: done.enforcing,
+        newly_imports: imports_now.difference(&imported_before).cloned().collect(),
+        no_longer_imports: imported_before.difference(&imports_now).cloned().collect(),
+        timing: timing(compile, done.stage, done.activate, began),
+    })
+}
+
+/// Brings the chain and router of an older generation back, under a new number. Ceiling, backends and credentials stay
+/// as they are now: rolling a policy back must not undo what the gateway's administrator changed since.
+pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -> ApiResult<PushReport> {
+    let began = Instant::now();
+    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| sandbox_not_found(&name))?;
+    let _gateway_wide = gateway.locks.gateway_wide.read().await;
+    let _lock = gateway.locks.sandboxes([row.id.as_str()]).await;
+    let row = still_there(&gateway, row).await?;
+    let mut target = Target::of(&gateway, row).await?;
+    let (number, old) = older(&gateway, &target, &rollback).await?;
+
+    target.next.chain = refreshed(&gateway, &old.chain).await?;
+    let router = refreshed(&gateway, old.router.as_slice()).await?.pop();
+    let catalogue = target.next.catalogue.clone();
+    target.next.router = router_for(&gateway, &catalogue, router).await?;
+    let compile = began.elapsed();
+    let (before, after) = (imports(&target.current.content), imports(&target.next));
+    let cause = format!("rollback to {number}");
+    let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
+    Ok(PushReport {
+        enforcing: done.enforcing,
+        newly_imports: after.difference(&before).cloned().collect(),
+        no_longer_imports: before.difference(&after).cloned().collect(),
+        timing: timing(compile, done.stage, done.activate, began),
+    })
+}
+
+async fn older(gateway: &Gateway, target: &Target, rollback: &Rollback) -> ApiResult<(u64, Content)> {
+    let (id, name) = (&target.row.id, &target.row.name);
+    if let Some(number) = rollback.to {
+        let generation = gateway.store.generation(id, number).await?.ok_or_else(|| {
+            ApiError::not_found("generation", format!("{number} of sandbox {name}"))
+                .hint(format!("`openshell policy history {name}` lists them"))
+        })?;
+        return Ok((number, generation.content));
+    }
+    let now = &target.current.content;
+    let differs = |content: &Content| {
+        content.chain != now.chain || (content.router.is_some() && now.router.is_some() && content.router != now.router)
+    };
+    let generations = gateway.store.generations(id, ROLLBACK_DEPTH).await?;
+    let found = generations.into_iter().find(|generation| differs(&generation.content));
+    found.map(|generation| (generation.number, generation.content)).ok_or_else(|| {
+        refuse(409, "nothing_to_roll_back", format!("sandbox {name} never enforced another policy than it does now"))
+    })
+}
+
+/// The sandboxes of these names, each once.
+async fn named(gateway: &Gateway, names: &[Name]) -> ApiResult<Vec<SandboxRow>> {
+    let names: BTreeSet<&Name> = names.iter().collect();
+    if names.is_empty() {
+        return Err(refuse(422, "no_sandbox", "the push names no sandbox").hint("name at least one in `sandboxes`"));
+    }
+    let mut rows = Vec::with_capacity(names.len());
+    for name in names {
+        let row = gateway.store.sandbox_named(name.as_str()).await?;
+        rows.push(row.ok_or_else(|| sandbox_not_found(name))?);
+    }
+    Ok(rows)
+}
+
+/// The row as it is under its lock: it may have been deleted while the lock was waited for.
+async fn still_there(gateway: &Gateway, row: SandboxRow) -> ApiResult<SandboxRow> {
+    gateway.store.sandbox(&row.id).await?.ok_or_else(|| sandbox_not_found(&row.name))
+}
+
+/// No sandbox of that name.
+pub fn sandbox_not_found(name: impl std::fmt::Display) -> ApiError {
+    ApiError::not_found("sandbox", name).hint("`openshell sandbox list` shows those that exist")
+}
+
+fn imports(content: &Content) -> BTreeSet<String> {
+    let bindings = content.chain.iter().chain(&content.router);
+    bindings.flat_map(|binding| binding.granted_imports.iter().cloned()).collect()
+}
+
+fn timing(compile: Duration, stage: Duration, activate: Duration, began: Instant) -> PushTiming {
+    let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    PushTiming {
+        compile_us: us(compile),
+        stage_us: us(stage),
+        activate_us: us(activate),
+        total_us: us(began.elapsed()),
+    }
+}

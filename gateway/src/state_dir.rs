@@ -1,0 +1,152 @@
+//! The gateway's directory: one gateway at a time, private files, atomic writes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use openshell_api::status::Endpoint;
+
+/// Why a state directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDirError {
+    /// A file or directory could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another gateway holds it.
+    #[error("another gateway (pid {pid}) is running with the state directory {path}")]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+        /// Who holds it.
+        pid: String,
+    },
+    /// A key file has the wrong size or form.
+    #[error("{path} is not a valid key file")]
+    BadKey {
+        /// Which one.
+        path: PathBuf,
+    },
+}
+
+/// A locked state directory. The lock ends with this value or with the process, however that dies.
+pub struct StateDir {
+    root: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl StateDir {
+    /// Creates the directory (mode 0700) if need be and locks it. Refuses while another gateway holds it.
+    pub fn open(root: &Path) -> Result<Self, StateDirError> {
+        create_private_dir(root)?;
+        let root = root.canonicalize().map_err(|source| io_error(root, source))?;
+        let path = root.join("lock");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| io_error(&path, source))?;
+        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((mut file, _)) => {
+                let mut pid = String::new();
+                let _ = file.read_to_string(&mut pid);
+                return Err(StateDirError::Busy { path: root, pid: pid.trim().to_owned() });
+            }
+        };
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut lock).map_err(|source| io_error(&path, source))?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// A path inside.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where `process` sandboxes keep their files.
+    pub fn sandboxes(&self) -> PathBuf {
+        self.root.join("sandboxes")
+    }
+
+    /// Bytes of a private file; made by `fill` and kept (mode 0600) if there is none.
+    pub fn read_or_create(
+        &self,
+        name: &str,
+        fill: impl FnOnce() -> Result<Vec<u8>, StateDirError>,
+    ) -> Result<Vec<u8>, StateDirError> {
+        let path = self.path(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let bytes = fill()?;
+                write_private(&path, &bytes)?;
+                Ok(bytes)
+            }
+            Err(source) => Err(io_error(&path, source)),
+        }
+    }
+
+    /// Path of `endpoint.json`.
+    pub fn endpoint_path(&self) -> PathBuf {
+        self.path("endpoint.json")
+    }
+
+    /// Says where the gateway answers.
+    pub fn publish(&self, endpoint: &Endpoint) -> Result<(), StateDirError> {
+        let path = self.endpoint_path();
+        let text = serde_json::to_vec_pretty(endpoint)
+            .map_err(|error| io_error(&path, io::Error::other(error.to_string())))?;
+        write_private(&path, &text)
+    }
+
+    /// Takes `endpoint.json` away.
+    pub fn unpublish(&self) {
+        let _ = std::fs::remove_file(self.endpoint_path());
+    }
+}
+
+/// Creates a directory with mode 0700; one that exists stays as it is.
+pub fn create_private_dir(path: &Path) -> Result<(), StateDirError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| io_error(path, source))
+}
+
+/// Writes a file of mode 0600 so that readers see the old content or the new one, and neither is lost in a crash.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateDirError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.{}.new", std::process::id()));
+    let write = || -> io::Result<()> {
+        let _ = std::fs::remove_file(&temporary);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| io_error(path, source))
+}
+
+/// Random bytes from the kernel.
+pub fn random<const N: usize>() -> Result<[u8; N], StateDirError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| io_error(Path::new("getrandom(2)"), io::Error::other(error.to_string())))?;
+    Ok(bytes)
+}
+
+fn io_error(path: &Path, source: io::Error) -> StateDirError {
+    StateDirError::Io { path: path.to_owned(), source }
+}

@@ -1,0 +1,90 @@
+//! The commit of a push: new generations, together with the gateway-wide change that caused them.
+
+use openshell_api::generation::SignedGeneration;
+use openshell_api::inference::Backend;
+use openshell_api::module::Binding;
+use sqlx::{Sqlite, Transaction};
+
+use super::{Store, StoreError, int, is_unique_violation, json};
+
+/// A generation to store.
+pub struct NewGeneration {
+    /// Whose it is.
+    pub sandbox_id: String,
+    /// Its number.
+    pub number: u64,
+    /// As signed.
+    pub signed: SignedGeneration,
+}
+
+/// What changes on the gateway at the very moment its sandboxes' generations do.
+#[derive(Debug, Clone, Default)]
+pub enum Effect {
+    /// Nothing.
+    #[default]
+    None,
+    /// A backend is added; a name that is taken refuses the whole commit.
+    AddBackend(Backend),
+    /// A backend is removed.
+    RemoveBackend(String),
+    /// The ceiling is replaced.
+    SetCeiling(Vec<Binding>),
+}
+
+impl Store {
+    /// Stores generations and their cause: all or nothing.
+    pub async fn commit(&self, generations: &[NewGeneration], effect: &Effect) -> Result<(), StoreError> {
+        let mut tx = self.write.begin().await?;
+        match effect {
+            Effect::None => {}
+            Effect::AddBackend(backend) => add_backend(&mut tx, backend).await?,
+            Effect::RemoveBackend(name) => {
+                sqlx::query("DELETE FROM backends WHERE name = ?").bind(name).execute(&mut *tx).await?;
+            }
+            Effect::SetCeiling(ceiling) => {
+                sqlx::query("INSERT OR REPLACE INTO settings (key, value) VALUES ('ceiling', ?)")
+                    .bind(json("ceiling", ceiling)?)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        }
+        for new in generations {
+            insert_generation(&mut tx, &new.sandbox_id, new.number, &new.signed).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+pub(super) async fn insert_generation(
+    tx: &mut Transaction<'_, Sqlite>,
+    sandbox_id: &str,
+    number: u64,
+    signed: &SignedGeneration,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO generations (sandbox_id, number, payload, signature) VALUES (?, ?, ?, ?)")
+        .bind(sandbox_id)
+        .bind(int(number))
+        .bind(&signed.payload)
+        .bind(&signed.signature)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn add_backend(tx: &mut Transaction<'_, Sqlite>, backend: &Backend) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO backends (name, provider, backend) VALUES (?, ?, ?)")
+        .bind(backend.name.as_str())
+        .bind(backend.provider.as_ref().map(|name| name.as_str()))
+        .bind(json("backend", backend)?)
+        .execute(&mut **tx)
+        .await
+        .map_err(|error| {
+            if is_unique_violation(&error) {
+                StoreError::Exists { what: "backend", name: backend.name.to_string() }
+            } else {
+                error.into()
+            }
+        })?;
+    Ok(())
+}

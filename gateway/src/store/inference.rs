@@ -1,0 +1,99 @@
+//! Providers and backends.
+
+use openshell_api::inference::{Backend, Catalogue};
+use openshell_api::provider::{CredentialRule, Provider};
+use sqlx::Row as _;
+
+use super::{Store, StoreError, is_unique_violation, json, name, parse, timestamp};
+
+/// A provider with its secret still encrypted.
+pub struct StoredProvider {
+    /// As the API shows it.
+    pub provider: Provider,
+    /// Nonce and ciphertext.
+    pub secret: Vec<u8>,
+}
+
+/// Name and encrypted secret of a provider.
+pub struct ProviderSecret {
+    /// Its name.
+    pub name: String,
+    /// Where and how it may be attached.
+    pub rule: CredentialRule,
+    /// Nonce and ciphertext.
+    pub secret: Vec<u8>,
+}
+
+impl Store {
+    /// Stores a provider. Refuses a name that is taken.
+    pub async fn insert_provider(&self, stored: &StoredProvider) -> Result<(), StoreError> {
+        let provider = &stored.provider;
+        sqlx::query("INSERT INTO providers (name, kind, rule, secret, created_at) VALUES (?, ?, ?, ?, ?)")
+            .bind(provider.name.as_str())
+            .bind(&provider.kind)
+            .bind(json("credential rule", &provider.rule)?)
+            .bind(&stored.secret)
+            .bind(provider.created_at.to_string())
+            .execute(&self.write)
+            .await
+            .map_err(|error| {
+                if is_unique_violation(&error) {
+                    StoreError::Exists { what: "provider", name: provider.name.to_string() }
+                } else {
+                    error.into()
+                }
+            })?;
+        Ok(())
+    }
+
+    /// Every provider, by name.
+    pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
+        let rows = sqlx::query("SELECT name, kind, rule, created_at FROM providers ORDER BY name")
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Provider {
+                    name: name(row.try_get("name")?)?,
+                    kind: row.try_get("kind")?,
+                    rule: parse("credential rule", row.try_get("rule")?)?,
+                    created_at: timestamp(row.try_get("created_at")?)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Encrypted secrets of every provider.
+    pub async fn provider_secrets(&self) -> Result<Vec<ProviderSecret>, StoreError> {
+        let rows = sqlx::query("SELECT name, rule, secret FROM providers").fetch_all(&self.read).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(ProviderSecret {
+                    name: row.try_get("name")?,
+                    rule: parse("credential rule", row.try_get("rule")?)?,
+                    secret: row.try_get("secret")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Forgets a provider; answers whether there was one. Refuses while a backend uses it.
+    pub async fn delete_provider(&self, name: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM providers WHERE name = ?").bind(name).execute(&self.write).await;
+        match done {
+            Ok(done) => Ok(done.rows_affected() > 0),
+            Err(error) if error.as_database_error().is_some_and(|e| e.is_foreign_key_violation()) => {
+                Err(StoreError::InUse { what: "provider", name: name.to_owned() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Every backend, in the operator's order.
+    pub async fn catalogue(&self) -> Result<Catalogue, StoreError> {
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT backend FROM backends ORDER BY position").fetch_all(&self.read).await?;
+        let backends = rows.iter().map(|text| parse::<Backend>("backend", text)).collect::<Result<_, _>>()?;
+        Ok(Catalogue { backends })
+    }
+}

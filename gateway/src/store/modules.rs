@@ -1,0 +1,142 @@
+//! Modules and artifacts, by digest.
+
+use openshell_api::module::Module;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
+
+/// What became of a module that was to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreModule {
+    /// It is new.
+    Stored,
+    /// These bytes are known under this name and version already.
+    Known,
+    /// That name and version belong to other bytes, with this digest. Nothing was stored.
+    Taken {
+        /// Digest of the bytes stored under that name and version.
+        digest: String,
+    },
+}
+
+const COLUMNS: &str = "digest, name, version, contract, hooks, imports, pure, schema, size, created_at";
+
+impl Store {
+    /// Stores a module's bytes under its digest, and its name and version for it. Refuses a version that means other
+    /// bytes, unless `replace`.
+    pub async fn put_module(&self, module: &Module, bytes: &[u8], replace: bool) -> Result<StoreModule, StoreError> {
+        let mut tx = self.write.begin().await?;
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT digest FROM module_versions WHERE name = ? AND version = ?")
+                .bind(module.name.as_str())
+                .bind(&module.version)
+                .fetch_optional(&mut *tx)
+                .await?;
+        match known {
+            Some(digest) if digest == module.digest => return Ok(StoreModule::Known),
+            Some(digest) if !replace => return Ok(StoreModule::Taken { digest }),
+            _ => {}
+        }
+        sqlx::query(
+            "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, bytes, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (digest) DO UPDATE SET name = excluded.name, version = excluded.version",
+        )
+        .bind(&module.digest)
+        .bind(module.name.as_str())
+        .bind(&module.version)
+        .bind(&module.contract)
+        .bind(json("hooks", &module.hooks)?)
+        .bind(json("imports", &module.imports)?)
+        .bind(module.pure_verdicts)
+        .bind(json("schema", &module.settings_schema)?)
+        .bind(int(module.size))
+        .bind(bytes)
+        .bind(module.created_at.to_string())
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("INSERT OR REPLACE INTO module_versions (name, version, digest) VALUES (?, ?, ?)")
+            .bind(module.name.as_str())
+            .bind(&module.version)
+            .bind(&module.digest)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(StoreModule::Stored)
+    }
+
+    /// Every module, newest first.
+    pub async fn modules(&self) -> Result<Vec<Module>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules ORDER BY created_at DESC, name"));
+        let rows = sqlx::query(sql).fetch_all(&self.read).await?;
+        rows.iter().map(module).collect()
+    }
+
+    /// A module by digest.
+    pub async fn module(&self, digest: &str) -> Result<Option<Module>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules WHERE digest = ?"));
+        let row = sqlx::query(sql).bind(digest).fetch_optional(&self.read).await?;
+        row.as_ref().map(module).transpose()
+    }
+
+    /// Digest of a module by name and version.
+    pub async fn module_version(&self, name: &str, version: &str) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT digest FROM module_versions WHERE name = ? AND version = ?")
+            .bind(name)
+            .bind(version)
+            .fetch_optional(&self.read)
+            .await?)
+    }
+
+    /// A module's bytes.
+    pub async fn module_bytes(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT bytes FROM modules WHERE digest = ?")
+            .bind(digest)
+            .fetch_optional(&self.read)
+            .await?)
+    }
+
+    /// Digest of the artifact that was compiled under this key.
+    pub async fn artifact_digest(&self, cache_key: &str) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT digest FROM artifacts WHERE cache_key = ?")
+            .bind(cache_key)
+            .fetch_optional(&self.read)
+            .await?)
+    }
+
+    /// An artifact's bytes.
+    pub async fn artifact_bytes(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT bytes FROM artifacts WHERE digest = ?")
+            .bind(digest)
+            .fetch_optional(&self.read)
+            .await?)
+    }
+
+    /// Keeps an artifact.
+    pub async fn put_artifact(&self, digest: &str, cache_key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR IGNORE INTO artifacts (digest, cache_key, bytes, created_at) VALUES (?, ?, ?, ?)")
+            .bind(digest)
+            .bind(cache_key)
+            .bind(bytes)
+            .bind(jiff::Timestamp::now().to_string())
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+}
+
+fn module(row: &SqliteRow) -> Result<Module, StoreError> {
+    Ok(Module {
+        digest: row.try_get("digest")?,
+        name: name(row.try_get("name")?)?,
+        version: row.try_get("version")?,
+        size: uint(row.try_get("size")?),
+        contract: row.try_get("contract")?,
+        hooks: parse("hooks", row.try_get("hooks")?)?,
+        imports: parse("imports", row.try_get("imports")?)?,
+        pure_verdicts: row.try_get("pure")?,
+        settings_schema: parse("schema", row.try_get("schema")?)?,
+        created_at: timestamp(row.try_get("created_at")?)?,
+    })
+}

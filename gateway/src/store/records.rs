@@ -1,0 +1,194 @@
+//! What sandboxes report: decisions, log lines, sessions. Redelivery changes nothing.
+
+use std::collections::BTreeMap;
+
+use openshell_api::decision::DecisionRecord;
+use openshell_api::inference::Sensitivity;
+use openshell_api::sandbox::LogLine;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, int, json, parse};
+
+/// Something with the gateway's own sequence number, to continue after.
+pub struct Numbered<T> {
+    /// Rises with every stored item.
+    pub seq: i64,
+    /// The item.
+    pub item: T,
+}
+
+/// Which decisions to answer.
+#[derive(Debug, Clone, Default)]
+pub struct DecisionQuery {
+    /// Only of this sandbox.
+    pub sandbox: Option<String>,
+    /// Only from this time on.
+    pub since: Option<jiff::Timestamp>,
+    /// At most so many: the newest.
+    pub limit: u32,
+}
+
+impl Store {
+    /// Keeps decisions; those known already are skipped.
+    pub async fn put_decisions(&self, records: &[DecisionRecord]) -> Result<(), StoreError> {
+        let mut tx = self.write.begin().await?;
+        for record in records {
+            sqlx::query("INSERT OR IGNORE INTO decisions (id, sandbox, at_us, record) VALUES (?, ?, ?, ?)")
+                .bind(&record.id)
+                .bind(&record.sandbox)
+                .bind(record.at.as_microsecond())
+                .bind(json("decision", record)?)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The newest decisions that match, oldest of them first.
+    pub async fn decisions(&self, query: &DecisionQuery) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT seq, record FROM decisions WHERE (?1 IS NULL OR sandbox = ?1) AND (?2 IS NULL OR at_us >= ?2)
+             ORDER BY seq DESC LIMIT ?3",
+        )
+        .bind(query.sandbox.as_deref())
+        .bind(query.since.map(|at| at.as_microsecond()))
+        .bind(i64::from(query.limit))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().rev().map(|row| numbered("decision", row, "record")).collect()
+    }
+
+    /// Decisions stored after `seq`, oldest first, at most 500.
+    pub async fn decisions_after(
+        &self,
+        sandbox: Option<&str>,
+        seq: i64,
+    ) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT seq, record FROM decisions WHERE seq > ?1 AND (?2 IS NULL OR sandbox = ?2) ORDER BY seq LIMIT 500",
+        )
+        .bind(seq)
+        .bind(sandbox)
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(|row| numbered("decision", row, "record")).collect()
+    }
+
+    /// Number of the newest decision; 0: none.
+    pub async fn last_decision_seq(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM decisions").fetch_one(&self.read).await?)
+    }
+
+    /// How many decisions are kept.
+    pub async fn count_decisions(&self) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM decisions").fetch_one(&self.read).await?;
+        Ok(super::uint(count))
+    }
+
+    /// Forgets all but the newest `keep` decisions and, per sandbox, `keep_lines` log lines.
+    pub async fn trim(&self, keep: i64, keep_lines: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - ?")
+            .bind(keep)
+            .execute(&self.write)
+            .await?;
+        let crowded: Vec<String> =
+            sqlx::query_scalar("SELECT sandbox_id FROM logs GROUP BY sandbox_id HAVING count(*) > ?")
+                .bind(keep_lines)
+                .fetch_all(&self.read)
+                .await?;
+        for id in crowded {
+            sqlx::query(
+                "DELETE FROM logs WHERE sandbox_id = ?1 AND seq <=
+                 (SELECT seq FROM logs WHERE sandbox_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+            )
+            .bind(id)
+            .bind(keep_lines)
+            .execute(&self.write)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps log lines of a sandbox; `first` is the supervisor's number of the first one.
+    pub async fn put_logs(&self, sandbox_id: &str, first: u64, lines: &[LogLine]) -> Result<(), StoreError> {
+        let mut tx = self.write.begin().await?;
+        for (number, line) in (first..).zip(lines) {
+            sqlx::query("INSERT OR IGNORE INTO logs (sandbox_id, source_seq, line) VALUES (?, ?, ?)")
+                .bind(sandbox_id)
+                .bind(int(number))
+                .bind(json("log line", line)?)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The newest `limit` log lines of a sandbox, oldest of them first.
+    pub async fn logs(&self, sandbox_id: &str, limit: u32) -> Result<Vec<Numbered<LogLine>>, StoreError> {
+        let rows = sqlx::query("SELECT seq, line FROM logs WHERE sandbox_id = ? ORDER BY seq DESC LIMIT ?")
+            .bind(sandbox_id)
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().rev().map(|row| numbered("log line", row, "line")).collect()
+    }
+
+    /// Log lines stored after `seq`, oldest first, at most 500.
+    pub async fn logs_after(&self, sandbox_id: &str, seq: i64) -> Result<Vec<Numbered<LogLine>>, StoreError> {
+        let rows = sqlx::query("SELECT seq, line FROM logs WHERE sandbox_id = ? AND seq > ? ORDER BY seq LIMIT 500")
+            .bind(sandbox_id)
+            .bind(seq)
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(|row| numbered("log line", row, "line")).collect()
+    }
+
+    /// Keeps how sensitive a session has become. Never lowers it.
+    pub async fn raise_session(
+        &self,
+        sandbox_id: &str,
+        session: &str,
+        sensitivity: Sensitivity,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO sessions (sandbox_id, session, sensitivity) VALUES (?, ?, ?)
+             ON CONFLICT (sandbox_id, session) DO UPDATE SET sensitivity = max(sensitivity, excluded.sensitivity)",
+        )
+        .bind(sandbox_id)
+        .bind(session)
+        .bind(sensitivity as i64)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
+
+    /// What the sessions of a sandbox have contained. A number this version does not know counts as `Restricted`.
+    pub async fn sessions(&self, sandbox_id: &str) -> Result<BTreeMap<String, Sensitivity>, StoreError> {
+        let rows = sqlx::query("SELECT session, sensitivity FROM sessions WHERE sandbox_id = ?")
+            .bind(sandbox_id)
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let sensitivity = match row.try_get::<i64, _>("sensitivity")? {
+                    0 => Sensitivity::Public,
+                    1 => Sensitivity::Internal,
+                    2 => Sensitivity::Confidential,
+                    _ => Sensitivity::Restricted,
+                };
+                Ok((row.try_get("session")?, sensitivity))
+            })
+            .collect()
+    }
+}
+
+fn numbered<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    row: &SqliteRow,
+    column: &str,
+) -> Result<Numbered<T>, StoreError> {
+    Ok(Numbered { seq: row.try_get("seq")?, item: parse(what, row.try_get(column)?)? })
+}

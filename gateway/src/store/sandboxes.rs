@@ -1,0 +1,258 @@
+//! Sandboxes and their generations.
+
+use openshell_api::Name;
+use openshell_api::generation::{Generation, SignedGeneration};
+use openshell_api::sandbox::{CreateSandbox, Phase, RuntimeKind, Sandbox};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, int, is_unique_violation, json, name, parse, timestamp, uint};
+
+/// A sandbox about to exist.
+pub struct NewSandbox<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its name.
+    pub name: &'a Name,
+    /// Where it runs.
+    pub runtime: RuntimeKind,
+    /// What it is made from.
+    pub spec: &'a CreateSandbox,
+    /// SHA-256 of its supervisor's token.
+    pub token_hash: [u8; 32],
+    /// Its first generation.
+    pub generation: &'a SignedGeneration,
+    /// That generation's number.
+    pub number: u64,
+    /// Now.
+    pub created_at: jiff::Timestamp,
+}
+
+/// A stored sandbox.
+#[derive(Debug, Clone)]
+pub struct SandboxRow {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: Name,
+    /// Where it runs.
+    pub runtime: RuntimeKind,
+    /// What it was last known to do.
+    pub phase: Phase,
+    /// What it was made from.
+    pub spec: CreateSandbox,
+    /// Exit code of its workload.
+    pub exit_code: Option<i32>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// Protections that are missing.
+    pub degraded: Vec<String>,
+    /// Last acknowledged generation.
+    pub generation: u64,
+    /// SHA-256 of its supervisor's token.
+    pub token_hash: [u8; 32],
+    /// When it was made.
+    pub created_at: jiff::Timestamp,
+}
+
+impl SandboxRow {
+    /// As the API shows it.
+    pub fn into_api(self, connected: bool) -> Sandbox {
+        Sandbox {
+            id: self.id,
+            name: self.name,
+            runtime: self.runtime,
+            phase: self.phase,
+            exit_code: self.exit_code,
+            failure: self.failure,
+            connected,
+            generation: self.generation,
+            command: self.spec.command,
+            labels: self.spec.labels,
+            created_at: self.created_at,
+            degraded: self.degraded,
+        }
+    }
+}
+
+impl Store {
+    /// Stores a sandbox in phase `Starting`, with its first generation. Refuses a name that is taken.
+    pub async fn insert_sandbox(&self, new: NewSandbox<'_>) -> Result<(), StoreError> {
+        let mut tx = self.write.begin().await?;
+        sqlx::query(
+            "INSERT INTO sandboxes (id, name, runtime, phase, spec, token_hash, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(new.id)
+        .bind(new.name.as_str())
+        .bind(runtime_text(new.runtime))
+        .bind(phase_text(Phase::Starting))
+        .bind(json("sandbox", new.spec)?)
+        .bind(new.token_hash.as_slice())
+        .bind(new.created_at.to_string())
+        .execute(&mut *tx)
+        .await
+        .map_err(|error| {
+            if is_unique_violation(&error) {
+                StoreError::Exists { what: "sandbox", name: new.name.to_string() }
+            } else {
+                error.into()
+            }
+        })?;
+        super::commit::insert_generation(&mut tx, new.id, new.number, new.generation).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Every sandbox, oldest first.
+    pub async fn sandboxes(&self) -> Result<Vec<SandboxRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM sandboxes ORDER BY id").fetch_all(&self.read).await?;
+        rows.iter().map(sandbox).collect()
+    }
+
+    /// A sandbox by name.
+    pub async fn sandbox_named(&self, name: &str) -> Result<Option<SandboxRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM sandboxes WHERE name = ?").bind(name).fetch_optional(&self.read).await?;
+        row.as_ref().map(sandbox).transpose()
+    }
+
+    /// A sandbox by id.
+    pub async fn sandbox(&self, id: &str) -> Result<Option<SandboxRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM sandboxes WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
+        row.as_ref().map(sandbox).transpose()
+    }
+
+    /// Changes the phase. One that is being deleted stays so.
+    pub async fn set_phase(
+        &self,
+        id: &str,
+        phase: Phase,
+        exit_code: Option<i32>,
+        failure: Option<&str>,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET phase = ?, exit_code = ?, failure = ? WHERE id = ? AND phase <> 'deleting'")
+            .bind(phase_text(phase))
+            .bind(exit_code)
+            .bind(failure)
+            .bind(id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps which protections are missing.
+    pub async fn set_degraded(&self, id: &str, degraded: &[String]) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET degraded = ? WHERE id = ?")
+            .bind(json("degraded", &degraded)?)
+            .bind(id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps that a generation was acknowledged.
+    pub async fn set_enforcing(&self, id: &str, generation: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET generation = ? WHERE id = ?")
+            .bind(int(generation))
+            .bind(id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets a sandbox, its generations, logs and sessions. Its decision records stay.
+    pub async fn delete_sandbox(&self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sandboxes WHERE id = ?").bind(id).execute(&self.write).await?;
+        Ok(())
+    }
+
+    /// The newest generation of a sandbox, as signed.
+    pub async fn latest_generation(&self, id: &str) -> Result<Option<SignedGeneration>, StoreError> {
+        let row =
+            sqlx::query("SELECT payload, signature FROM generations WHERE sandbox_id = ? ORDER BY number DESC LIMIT 1")
+                .bind(id)
+                .fetch_optional(&self.read)
+                .await?;
+        row.as_ref().map(signed).transpose()
+    }
+
+    /// Generations of a sandbox, newest first.
+    pub async fn generations(&self, id: &str, limit: u32) -> Result<Vec<Generation>, StoreError> {
+        let rows = sqlx::query("SELECT payload FROM generations WHERE sandbox_id = ? ORDER BY number DESC LIMIT ?")
+            .bind(id)
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(|row| parse("generation", row.try_get("payload")?)).collect()
+    }
+
+    /// One generation of a sandbox.
+    pub async fn generation(&self, id: &str, number: u64) -> Result<Option<Generation>, StoreError> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT payload FROM generations WHERE sandbox_id = ? AND number = ?")
+                .bind(id)
+                .bind(int(number))
+                .fetch_optional(&self.read)
+                .await?;
+        text.map(|text| parse("generation", &text)).transpose()
+    }
+}
+
+fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
+    let hash: Vec<u8> = row.try_get("token_hash")?;
+    Ok(SandboxRow {
+        id: row.try_get("id")?,
+        name: name(row.try_get("name")?)?,
+        runtime: parse_runtime(row.try_get("runtime")?)?,
+        phase: parse_phase(row.try_get("phase")?)?,
+        spec: parse("sandbox", row.try_get("spec")?)?,
+        exit_code: row.try_get("exit_code")?,
+        failure: row.try_get("failure")?,
+        degraded: parse("degraded", row.try_get("degraded")?)?,
+        generation: uint(row.try_get("generation")?),
+        token_hash: hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
+            what: "token hash",
+            value: format!("{} bytes", hash.len()),
+        })?,
+        created_at: timestamp(row.try_get("created_at")?)?,
+    })
+}
+
+fn signed(row: &SqliteRow) -> Result<SignedGeneration, StoreError> {
+    Ok(SignedGeneration { payload: row.try_get("payload")?, signature: row.try_get("signature")? })
+}
+
+fn runtime_text(kind: RuntimeKind) -> &'static str {
+    match kind {
+        RuntimeKind::Process => "process",
+        RuntimeKind::Docker => "docker",
+    }
+}
+
+fn parse_runtime(text: &str) -> Result<RuntimeKind, StoreError> {
+    match text {
+        "process" => Ok(RuntimeKind::Process),
+        "docker" => Ok(RuntimeKind::Docker),
+        other => Err(StoreError::Unknown { what: "runtime", value: other.to_owned() }),
+    }
+}
+
+fn phase_text(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Exited => "exited",
+        Phase::Failed => "failed",
+        Phase::Deleting => "deleting",
+    }
+}
+
+fn parse_phase(text: &str) -> Result<Phase, StoreError> {
+    match text {
+        "starting" => Ok(Phase::Starting),
+        "running" => Ok(Phase::Running),
+        "exited" => Ok(Phase::Exited),
+        "failed" => Ok(Phase::Failed),
+        "deleting" => Ok(Phase::Deleting),
+        other => Err(StoreError::Unknown { what: "phase", value: other.to_owned() }),
+    }
+}

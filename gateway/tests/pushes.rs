@@ -1,0 +1,160 @@
+//! Two phases, all or none, against supervisors that agree, refuse, vanish and return.
+
+mod world;
+
+use serde_json::json;
+use world::World;
+use world::supervisor::Mood;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_reaches_every_sandbox_and_is_acknowledged() {
+    let world = World::new().await;
+    let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
+    assert_eq!((a.generation(), a.content().chain.len()), (1, 0), "a new sandbox denies everything");
+
+    let report = world.push(&["a", "b"], "one.test").await.ok();
+    assert_eq!(report["enforcing"].as_array().unwrap().len(), 2);
+    assert_ne!(report["timing"]["compile_us"], 0);
+    for supervisor in [&a, &b] {
+        assert_eq!(supervisor.generation(), 2);
+        assert_eq!(supervisor.content().chain[0].name.as_str(), "rules");
+        assert_eq!(supervisor.state.lock().unwrap().artifacts_received, 1);
+    }
+    let policies = world.get("/v1/sandboxes/a/policies").await.ok();
+    assert_eq!(policies["enforcing"], true);
+    assert_eq!(policies["chain"][0]["settings"], world::allow("one.test"));
+
+    world.push(&["a"], "one.test").await.ok();
+    assert_eq!((a.generation(), b.generation()), (3, 2));
+    assert_eq!(a.state.lock().unwrap().artifacts_received, 1, "it has that artifact already");
+    assert_eq!(a.content().chain.len(), 1, "a binding of the same name is replaced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refusal_changes_nothing_anywhere() {
+    let world = World::new().await;
+    let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
+    for (mood, word) in [(Mood::Refuse, "not today"), (Mood::LoseAtStage, "connection has ended")] {
+        b.mood(mood);
+        let problem = world.push(&["a", "b"], "one.test").await.problem(409, "not_staged");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("b: ") && detail.contains(word), "{detail}");
+        assert_eq!((a.generation(), b.generation()), (1, 1));
+        for name in ["a", "b"] {
+            let generations = world.get(&format!("/v1/sandboxes/{name}/generations")).await.ok();
+            assert_eq!(generations.as_array().unwrap().len(), 1);
+        }
+    }
+    b.mood(Mood::Fine);
+    b.connect();
+    world.until("/v1/sandboxes/b", |sandbox| sandbox["connected"] == true).await;
+    assert_eq!(a.state.lock().unwrap().aborted, 2);
+    world.push(&["a", "b"], "one.test").await.ok();
+    assert_eq!((a.generation(), b.generation()), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_lost_after_the_commit_catches_up() {
+    let world = World::new().await;
+    let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
+    b.mood(Mood::LoseAtActivate);
+    world.push(&["a", "b"], "one.test").await.problem(504, "not_acknowledged");
+    assert_eq!((a.generation(), b.generation()), (2, 1));
+    assert_eq!(world.generation("b").await, 1, "nothing is claimed that was not acknowledged");
+
+    b.mood(Mood::Fine);
+    b.connect();
+    world.until("/v1/sandboxes/b", |sandbox| sandbox["generation"] == 2).await;
+    assert_eq!(b.content().chain, a.content().chain);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_who_is_not_there_says_so() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    world.push(&["nobody"], "one.test").await.problem(404, "sandbox_not_found");
+    world.push(&["a", "nobody"], "one.test").await.problem(404, "sandbox_not_found");
+    world.push(&[], "one.test").await.problem(422, "no_sandbox");
+    let push = json!({ "sandboxes": ["a"], "module": "sha256:0" });
+    world.post("/v1/pushes", push).await.problem(404, "module_not_found");
+    let push = json!({ "sandboxes": ["a"], "module": world.rules().await, "settings": { "yaml": 7 } });
+    world.post("/v1/pushes", push).await.problem(422, "settings_refused");
+    a.disconnect();
+    world.until("/v1/sandboxes/a", |sandbox| sandbox["connected"] == false).await;
+    world.push(&["a"], "one.test").await.problem(409, "sandbox_not_connected");
+    assert_eq!(a.generation(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicting_pushes_do_not_interleave() {
+    let world = World::new().await;
+    let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
+    let pushes = ["1.test", "2.test", "3.test", "4.test"].map(|host| {
+        let order: &[&str] = if host < "3" { &["a", "b"] } else { &["b", "a"] };
+        world.push(order, host)
+    });
+    for answer in futures_util::future::join_all(pushes).await {
+        answer.ok();
+    }
+    assert_eq!((a.generation(), b.generation()), (5, 5));
+    assert_eq!(a.content(), b.content());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollback_is_a_push_of_older_content() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    world.post("/v1/sandboxes/a/rollback", json!({})).await.problem(409, "nothing_to_roll_back");
+    world.push(&["a"], "one.test").await.ok();
+    let one = a.content();
+    world.push(&["a"], "two.test").await.ok();
+    let two = a.content();
+
+    world.post("/v1/sandboxes/a/rollback", json!({})).await.ok();
+    assert_eq!((a.generation(), a.content()), (4, one));
+    world.post("/v1/sandboxes/a/rollback", json!({ "to": 3 })).await.ok();
+    assert_eq!((a.generation(), a.content()), (5, two));
+    world.post("/v1/sandboxes/a/rollback", json!({ "to": 1 })).await.ok();
+    assert!(a.content().chain.is_empty());
+    world.post("/v1/sandboxes/a/rollback", json!({ "to": 99 })).await.problem(404, "generation_not_found");
+    world.post("/v1/sandboxes/nobody/rollback", json!({})).await.problem(404, "sandbox_not_found");
+
+    let generations = world.get("/v1/sandboxes/a/generations").await.ok();
+    let causes: Vec<&str> = generations.as_array().unwrap().iter().map(|one| one["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes.len(), 6);
+    assert_eq!((causes[0], causes[1], causes[5]), ("rollback to 1", "rollback to 3", "sandbox created"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_was_set_back_never_sends_a_sandbox_backwards() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    a.state.lock().unwrap().hello_generation = Some(40);
+    a.connect();
+    world.until("/v1/sandboxes/a", |sandbox| sandbox["generation"] == 41).await;
+    assert_eq!(a.generation(), 41);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ceiling_reaches_all_and_those_that_come_later() {
+    let world = World::new().await;
+    let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
+    b.disconnect();
+    world.until("/v1/sandboxes/b", |sandbox| sandbox["connected"] == false).await;
+    let ceiling = json!({ "bindings": [{ "module": world.rules().await, "settings": world::allow("all.test") }] });
+    world.send(world.request(reqwest::Method::PUT, "/v1/ceiling").json(&ceiling)).await.ok();
+    assert_eq!((a.generation(), a.content().ceiling.len()), (2, 1));
+    b.connect();
+    world.until("/v1/sandboxes/b", |sandbox| sandbox["generation"] == 2).await;
+    assert_eq!(b.content().ceiling, a.content().ceiling);
+    let c = world.sandbox("c").await;
+    assert_eq!(c.content().ceiling, a.content().ceiling);
+
+    a.mood(Mood::Refuse);
+    world
+        .send(world.request(reqwest::Method::PUT, "/v1/ceiling").json(&json!({ "bindings": [] })))
+        .await
+        .problem(409, "not_staged");
+    assert_eq!(c.content().ceiling.len(), 1);
+    assert_eq!(world.get("/v1/ceiling").await.ok().as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,309 @@
+//! A supervisor that speaks the real protocol, verifies what a real one verifies, and can be told to misbehave.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use openshell_api::generation::{Content, Generation};
+use openshell_api::launch::LaunchSpec;
+use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_policy_host::{Artifact, VerifyingKey};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_util::sync::CancellationToken;
+
+/// How it behaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mood {
+    #[default]
+    Fine,
+    /// Refuses to stage.
+    Refuse,
+    /// Loses its link when it is to stage.
+    LoseAtStage,
+    /// Loses its link when it is to activate.
+    LoseAtActivate,
+}
+
+/// What it knows and saw.
+#[derive(Default)]
+pub struct State {
+    pub mood: Mood,
+    pub enforced: Option<Generation>,
+    pub artifacts: HashMap<String, Vec<u8>>,
+    pub artifacts_received: usize,
+    pub secrets: BTreeMap<String, String>,
+    pub aborted: usize,
+    pub records_stored: Vec<u64>,
+    pub logs_stored: Vec<u64>,
+    pub exec_credit: u64,
+    pub hello_generation: Option<u64>,
+}
+
+#[derive(Clone)]
+pub struct Supervisor {
+    spec: LaunchSpec,
+    pub state: Arc<Mutex<State>>,
+    link: Arc<Mutex<Option<(CancellationToken, mpsc::UnboundedSender<FromSupervisor>)>>>,
+}
+
+struct Waiting {
+    push: String,
+    generation: Generation,
+    missing: HashSet<String>,
+}
+
+impl Supervisor {
+    pub fn new(spec: LaunchSpec) -> Self {
+        Self { spec, state: Arc::default(), link: Arc::default() }
+    }
+
+    pub fn mood(&self, mood: Mood) {
+        self.state.lock().unwrap().mood = mood;
+    }
+
+    pub fn content(&self) -> Content {
+        self.state.lock().unwrap().enforced.clone().expect("it enforces something").content
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.state.lock().unwrap().enforced.as_ref().map_or(0, |generation| generation.number)
+    }
+
+    /// Says something to the gateway.
+    pub fn say(&self, message: FromSupervisor) {
+        let link = self.link.lock().unwrap();
+        link.as_ref().expect("it is connected").1.send(message).unwrap();
+    }
+
+    pub fn disconnect(&self) {
+        if let Some((token, _)) = self.link.lock().unwrap().take() {
+            token.cancel();
+        }
+    }
+
+    /// Dials in. Tries until it can, as a real one does.
+    pub fn connect(&self) {
+        self.disconnect();
+        let token = CancellationToken::new();
+        let (say, said) = mpsc::unbounded_channel();
+        *self.link.lock().unwrap() = Some((token.clone(), say));
+        let supervisor = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = supervisor.serve(said) => {}
+            }
+        });
+    }
+
+    async fn dial(&self) -> Option<tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>> {
+        let authority = self.spec.gateway_url.strip_prefix("https://").unwrap();
+        let tcp = TcpStream::connect(authority).await.ok()?;
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(self.spec.gateway_ca.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(authority.split(':').next().unwrap().to_owned()).unwrap();
+        let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
+        let mut request = format!("wss://{authority}/v1/supervisor").into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {}", self.spec.token).parse().unwrap());
+        Some(tokio_tungstenite::client_async(request, tls).await.ok()?.0)
+    }
+
+    async fn serve(self, mut said: mpsc::UnboundedReceiver<FromSupervisor>) {
+        let mut socket = loop {
+            match self.dial().await {
+                Some(socket) => break socket,
+                None => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        };
+        let generation = self.state.lock().unwrap().hello_generation.unwrap_or(self.generation_now());
+        let hello = FromSupervisor::Hello { version: "test".into(), generation, degraded: vec![], exit_code: None };
+        let mut out = vec![hello, FromSupervisor::Running];
+        let mut waiting: Option<Waiting> = None;
+        let mut staged: HashMap<String, Generation> = HashMap::new();
+        let mut transfers: HashMap<u64, (String, u64, Vec<u8>)> = HashMap::new();
+        loop {
+            for message in out.drain(..) {
+                let text = serde_json::to_string(&message).unwrap();
+                if socket.send(Message::text(text)).await.is_err() {
+                    return;
+                }
+            }
+            let message = tokio::select! {
+                Some(message) = said.recv() => {
+                    out.push(message);
+                    continue;
+                }
+                message = socket.next() => message,
+            };
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    let message = serde_json::from_str(text.as_str()).unwrap();
+                    match message {
+                        ToSupervisor::Exec { channel, request } => {
+                            for frame in self.exec_output(channel, &request.command) {
+                                let _ = socket.send(Message::Binary(frame)).await;
+                            }
+                            if request.command[0] != "cat" {
+                                out.push(FromSupervisor::ExecExited { channel, code: 7 });
+                            }
+                        }
+                        message => match self.handle(message, &mut waiting, &mut staged, &mut transfers) {
+                            Some(answers) => out.extend(answers),
+                            None => return,
+                        },
+                    }
+                }
+                Some(Ok(Message::Binary(frame))) => {
+                    let channel = u64::from_be_bytes(frame[..8].try_into().unwrap());
+                    if let Some((digest, size, bytes)) = transfers.get_mut(&channel) {
+                        bytes.extend_from_slice(&frame[8..]);
+                        if bytes.len() as u64 == *size {
+                            let (digest, bytes) = (digest.clone(), std::mem::take(bytes));
+                            transfers.remove(&channel);
+                            out.extend(self.artifact(digest, bytes, &mut waiting, &mut staged));
+                        }
+                    } else if frame.len() == 9 {
+                        out.push(FromSupervisor::ExecExited { channel, code: 0 });
+                    } else {
+                        let mut echo = frame.to_vec();
+                        echo[8] = 1;
+                        let _ = socket.send(Message::Binary(echo.into())).await;
+                    }
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    fn generation_now(&self) -> u64 {
+        self.state.try_lock().map_or(0, |state| state.enforced.as_ref().map_or(0, |generation| generation.number))
+    }
+
+    /// `None`: the link is lost.
+    fn handle(
+        &self,
+        message: ToSupervisor,
+        waiting: &mut Option<Waiting>,
+        staged: &mut HashMap<String, Generation>,
+        transfers: &mut HashMap<u64, (String, u64, Vec<u8>)>,
+    ) -> Option<Vec<FromSupervisor>> {
+        let mut state = self.state.lock().unwrap();
+        Some(match message {
+            ToSupervisor::Stage { push, generation } => {
+                let key: [u8; 32] = hex::decode(&self.spec.verifying_key).unwrap().try_into().unwrap();
+                let generation = generation.verify(&VerifyingKey::from_bytes(&key).unwrap()).unwrap();
+                assert_eq!(generation.sandbox_id, self.spec.sandbox_id);
+                let enforced = state.enforced.as_ref().map_or(0, |enforced| enforced.number);
+                let enforced = enforced.max(state.hello_generation.unwrap_or(0));
+                match state.mood {
+                    Mood::LoseAtStage => return None,
+                    Mood::Refuse => vec![FromSupervisor::Refused { push, reason: "not today".into() }],
+                    _ if generation.number <= enforced => {
+                        vec![FromSupervisor::Refused { push, reason: "backwards".into() }]
+                    }
+                    _ => {
+                        let content = &generation.content;
+                        let bindings = content.ceiling.iter().chain(&content.chain).chain(&content.router);
+                        let missing: HashSet<String> = bindings
+                            .map(|binding| binding.artifact.clone())
+                            .filter(|digest| !state.artifacts.contains_key(digest))
+                            .collect();
+                        if missing.is_empty() {
+                            staged.insert(push.clone(), generation);
+                            vec![FromSupervisor::Staged { push }]
+                        } else {
+                            let digests = missing.iter().cloned().collect();
+                            *waiting = Some(Waiting { push: push.clone(), generation, missing });
+                            vec![FromSupervisor::Need { push, digests }]
+                        }
+                    }
+                }
+            }
+            ToSupervisor::Artifact { digest, channel, size } => {
+                transfers.insert(channel, (digest, size, Vec::new()));
+                vec![]
+            }
+            ToSupervisor::Activate { push } => match (state.mood, staged.remove(&push)) {
+                (Mood::LoseAtActivate, _) => return None,
+                (_, None) => vec![FromSupervisor::Refused { push, reason: "nothing is staged".into() }],
+                (_, Some(generation)) => {
+                    let number = generation.number;
+                    state.enforced = Some(generation);
+                    vec![FromSupervisor::Enforcing { push, generation: number, connections_cut: 0, swap_ns: 1 }]
+                }
+            },
+            ToSupervisor::Abort { push } => {
+                staged.remove(&push);
+                state.aborted += 1;
+                vec![]
+            }
+            ToSupervisor::Secrets { values } => {
+                state.secrets = values;
+                vec![]
+            }
+            ToSupervisor::RecordsStored { through } => {
+                state.records_stored.push(through);
+                vec![]
+            }
+            ToSupervisor::LogsStored { through } => {
+                state.logs_stored.push(through);
+                vec![]
+            }
+            ToSupervisor::ExecCredit { bytes, .. } => {
+                state.exec_credit += bytes;
+                vec![]
+            }
+            ToSupervisor::ExecSignal { channel, signal } => {
+                vec![FromSupervisor::ExecExited { channel, code: 128 + signal }]
+            }
+            ToSupervisor::Shutdown => return None,
+            _ => vec![],
+        })
+    }
+
+    fn artifact(
+        &self,
+        digest: String,
+        bytes: Vec<u8>,
+        waiting: &mut Option<Waiting>,
+        staged: &mut HashMap<String, Generation>,
+    ) -> Option<FromSupervisor> {
+        let key: [u8; 32] = hex::decode(&self.spec.verifying_key).unwrap().try_into().unwrap();
+        Artifact::open(&bytes, &digest, &VerifyingKey::from_bytes(&key).unwrap()).expect("a signed artifact");
+        let mut state = self.state.lock().unwrap();
+        state.artifacts.insert(digest.clone(), bytes);
+        state.artifacts_received += 1;
+        let wanted = waiting.as_mut()?;
+        wanted.missing.remove(&digest);
+        if !wanted.missing.is_empty() {
+            return None;
+        }
+        let Waiting { push, generation, .. } = waiting.take()?;
+        staged.insert(push.clone(), generation);
+        Some(FromSupervisor::Staged { push })
+    }
+
+    /// `cat` echoes; anything else writes its name to stdout and `oops` to stderr.
+    fn exec_output(&self, channel: u64, command: &[String]) -> Vec<Bytes> {
+        let frame = |stream: u8, data: &[u8]| Bytes::from([&channel.to_be_bytes()[..], &[stream], data].concat());
+        if command[0] == "cat" {
+            return vec![];
+        }
+        vec![frame(1, command.join(" ").as_bytes()), frame(2, b"oops")]
+    }
+}
