@@ -1,0 +1,301 @@
+//! Values that the word before them calls secret: `password: hunter2!`, `"client_secret": "…"`, `Authorization: Bearer …`.
+
+use super::Hit;
+use crate::text::{before, continues, entropy, is_word, run};
+
+/// What a telling word promises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// People choose it: short is fine, random it need not be.
+    Password,
+    /// A machine made it: long and random.
+    Secret,
+}
+
+/// Whether `word` (lowercase) ends like one that [`promise`] knows: the cheap question first.
+pub fn may_promise(word: &[u8]) -> bool {
+    match word {
+        [.., a, b, c] => {
+            matches!(
+                &[*a, *b, *c],
+                b"ord"
+                    | b"swd"
+                    | b"ase"
+                    | b"ort"
+                    | b"nha"
+                    | b"pwd"
+                    | b"ode"
+                    | b"ass"
+                    | b"psw"
+                    | b"pin"
+                    | b"ret"
+                    | b"ken"
+                    | b"key"
+                    | b"ial"
+                    | b"als"
+                    | b"rer"
+            ) || word.ends_with("ña".as_bytes())
+        }
+        _ => word == b"pw",
+    }
+}
+
+/// What the lowercase `word` promises about the value assigned to it. `previous` is the word before it, lowercase, where
+/// only `_`, `-` or a space stands between.
+pub fn promise(word: &[u8], previous: &[u8]) -> Option<Promise> {
+    const PASSWORDS: &[&[u8]] = &[
+        b"password",
+        b"passwd",
+        b"passphrase",
+        b"passwort",
+        b"kennwort",
+        "contraseña".as_bytes(),
+        b"senha",
+        b"pwd",
+        b"passcode",
+    ];
+    const SECRETS: &[&[u8]] = &[
+        b"secret",
+        b"token",
+        b"apikey",
+        b"accesskey",
+        b"secretkey",
+        b"privatekey",
+        b"accountkey",
+        b"sharedaccesskey",
+        b"authkey",
+        b"credential",
+        b"credentials",
+        b"bearer",
+        b"encryptionkey",
+        b"signingkey",
+    ];
+    const OPEN: &[&[u8]] = &[
+        b"next",
+        b"page",
+        b"csrf",
+        b"xsrf",
+        b"continuation",
+        b"sync",
+        b"public",
+        b"nextpage",
+        b"cursor",
+        b"per",
+        b"max",
+        b"stop",
+        b"eos",
+        b"bos",
+        b"pad",
+    ];
+    if PASSWORDS.iter().any(|w| word.ends_with(w)) || matches!(word, b"pw" | b"pass" | b"psw" | b"pin") {
+        return Some(Promise::Password);
+    }
+    if SECRETS.iter().any(|w| word.ends_with(w)) {
+        let open = OPEN.iter().any(|w| previous == *w || (word.len() > w.len() && word.starts_with(w)));
+        return (!open).then_some(Promise::Secret);
+    }
+    let telling_key = matches!(
+        previous,
+        b"api"
+            | b"access"
+            | b"secret"
+            | b"private"
+            | b"encryption"
+            | b"account"
+            | b"auth"
+            | b"signing"
+            | b"master"
+            | b"client"
+            | b"service"
+            | b"license"
+            | b"webhook"
+    );
+    (word == b"key" && telling_key).then_some(Promise::Secret)
+}
+
+/// The secret assigned to the telling word that ends at `word_end`.
+pub fn value(text: &[u8], word_end: usize, promised: Promise) -> Option<Hit<'static>> {
+    let (start, quote) = operator(text, word_end)?;
+    let end = match quote {
+        Some(q) => {
+            let mut end = start;
+            while end < text.len() && text[end] != q && text[end] != b'\n' {
+                end += 1 + usize::from(text[end] == b'\\');
+            }
+            let end = end.min(text.len());
+            if end > start && text[end - 1] == b'\\' { end - 1 } else { end }
+        }
+        None => {
+            let end = run(text, start, |b| {
+                !b.is_ascii_whitespace()
+                    && !matches!(b, b',' | b';' | b'"' | b'\'' | b'`' | b'<' | b'&' | b')' | b'}' | b']')
+            });
+            if end > start && matches!(text[end - 1], b'.' | b':') { end - 1 } else { end }
+        }
+    };
+    let value = text.get(start..end)?;
+    let kind = match promised {
+        Promise::Password if password(value, quote.is_some()) => "password",
+        Promise::Secret if secret(value) => "secret",
+        _ => return None,
+    };
+    Some(Hit { kind, start, end })
+}
+
+/// Where the value begins and the quote it stands in: after `:`, `=`, `:=`, `=>`, ` is `, or `Bearer `.
+fn operator(text: &[u8], word_end: usize) -> Option<(usize, Option<u8>)> {
+    let blank = |at: usize| run(text, at, |b| matches!(b, b' ' | b'\t'));
+    // The key's own closing quote or bracket, then blanks.
+    let mut i = run(text, word_end, |b| matches!(b, b'"' | b'\'' | b'\\' | b']' | b'`' | b'*'));
+    i = blank(i);
+    let next = *text.get(i)?;
+    if matches!(next, b':' | b'=') {
+        i = run(text, i, |b| matches!(b, b':' | b'=' | b'>'));
+        if text.get(i) == Some(&b'~')
+            || i - word_end > 12
+            || text[word_end..i].windows(2).any(|w| w == b"==" || w == b"::")
+        {
+            return None;
+        }
+        i = blank(run(text, blank(i), |b| b == b'*'));
+    } else if i > word_end && ["is ", "was ", "ist ", "es "].iter().any(|w| continues(text, i, w)) {
+        i = blank(run(text, i, |b| b.is_ascii_alphabetic()));
+        if text.get(i) == Some(&b':') {
+            i = blank(i + 1);
+        }
+    } else if word_end >= 6 && continues(text, word_end - 6, "bearer") && i > word_end {
+        return Some((i, None));
+    } else {
+        return None;
+    }
+    for scheme in ["bearer ", "basic ", "token "] {
+        if continues(text, i, scheme) {
+            i += scheme.len();
+        }
+    }
+    let escaped = usize::from(text.get(i) == Some(&b'\\'));
+    match text.get(i + escaped) {
+        Some(&q @ (b'"' | b'\'' | b'`')) => Some((i + escaped + 1, Some(q))),
+        Some(_) => Some((i, None)),
+        None => None,
+    }
+}
+
+/// A password somebody could type: not a placeholder, a type, a path into a program, or a sentence.
+fn password(value: &[u8], quoted: bool) -> bool {
+    if !(4..=128).contains(&value.len()) || value.contains(&b' ') || is_placeholder(value) {
+        return false;
+    }
+    let digit = value.iter().any(u8::is_ascii_digit);
+    let symbol = value.iter().any(|b| b"!@#$%^&*?+~".contains(b));
+    let mixed = value.iter().any(u8::is_ascii_lowercase) && value.iter().any(u8::is_ascii_uppercase);
+    let code = value.iter().any(|b| matches!(b, b'(' | b'[' | b'{' | b'/')) || value.windows(2).any(|w| w == b"::");
+    if quoted {
+        digit || symbol || (value.len() >= 6 && !mixed_identifier(value))
+    } else {
+        !code && (symbol || digit && !value.contains(&b'.') || mixed && symbol)
+    }
+}
+
+/// `enterPassword`, `user_password`: a name rather than a value.
+fn mixed_identifier(value: &[u8]) -> bool {
+    let word = |w: &[u8]| value.len() >= w.len() && value.windows(w.len()).any(|part| part.eq_ignore_ascii_case(w));
+    value.iter().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.' | b':'))
+        && (word(b"pass") || word(b"pwd") || value.iter().any(|b| matches!(b, b'_' | b'.' | b':')))
+}
+
+/// Long, of a token's alphabet, and random enough.
+fn secret(value: &[u8]) -> bool {
+    let alphabet = value.iter().all(|&b| b.is_ascii_alphanumeric() || b"_-+/=.~!@#$%^&*:".contains(&b));
+    if !(12..=512).contains(&value.len()) || !alphabet || is_placeholder(value) {
+        return false;
+    }
+    let digits = value.iter().filter(|b| b.is_ascii_digit()).count();
+    let letters = value.iter().filter(|b| b.is_ascii_alphabetic()).count();
+    let dotted_path = value.contains(&b'.') && digits < 3;
+    let mixed = value.iter().any(u8::is_ascii_lowercase) && value.iter().any(u8::is_ascii_uppercase);
+    let random = entropy(value) >= if digits >= 2 { 3.0 } else { 4.0 };
+    (digits >= 2 && letters >= 2 || digits == 1 && mixed && value.len() >= 20) && !dotted_path && random
+}
+
+/// Something that stands for a value: `${X}`, `<password>`, `xxxx`, `os.environ[…]`, `None`, `changeme`.
+pub fn is_placeholder(value: &[u8]) -> bool {
+    const WORDS: &[&[u8]] = &[
+        b"null",
+        b"none",
+        b"nil",
+        b"true",
+        b"false",
+        b"undefined",
+        b"string",
+        b"str",
+        b"password",
+        b"passwd",
+        b"pass",
+        b"secret",
+        b"token",
+        b"required",
+        b"optional",
+        b"changeme",
+        b"change-me",
+        b"redacted",
+        b"example",
+        b"hidden",
+        b"empty",
+        b"text",
+        b"bytes",
+        b"varchar",
+        b"any",
+        b"object",
+        b"username",
+        b"integer",
+        b"boolean",
+        b"number",
+        b"pwd",
+        b"todo",
+        b"missing",
+        b"invalid",
+        b"incorrect",
+        b"wrong",
+        b"expired",
+    ];
+    let has = |w: &[u8]| value.windows(w.len()).any(|part| part.eq_ignore_ascii_case(w));
+    let Some(&first) = value.first() else { return true };
+    matches!(first, b'$' | b'<' | b'%' | b'{')
+        && (value.len() < 3
+            || matches!(value[1], b'{' | b'(' | b'_' | b'A'..=b'Z' | b'a'..=b'z')
+                && !value[1..].iter().any(|b| b"!@#^&*".contains(b)))
+        || value.iter().all(|b| *b == first || matches!(b, b'.' | b'*' | b'-'))
+        || WORDS.iter().any(|w| value.eq_ignore_ascii_case(w))
+        || [
+            b"your-".as_slice(),
+            b"your_",
+            b"yourpass",
+            b"yourkey",
+            b"environ",
+            b"getenv",
+            b"process.env",
+            b"xxxx",
+            b"****",
+            b"{{",
+            b"${",
+            b"<your",
+            b"placeholder",
+            b"redacted",
+            b"config.",
+            b"settings.",
+        ]
+        .iter()
+        .any(|w| has(w))
+}
+
+/// The lowercase word that ends right before `at`, with one `_`, `-` or blank between; empty: none.
+pub fn previous_word(text: &[u8], at: usize, out: &mut [u8; 24]) -> usize {
+    let Some(b'_' | b'-' | b' ') = before(text, at) else { return 0 };
+    let end = at - 1;
+    let n = text[..end].iter().rev().take(24).take_while(|&&b| is_word(b)).count();
+    for (slot, b) in out.iter_mut().zip(&text[end - n..end]) {
+        *slot = b.to_ascii_lowercase();
+    }
+    n
+}

@@ -1,0 +1,139 @@
+//! Telephone numbers and dates of birth.
+
+use super::Hit;
+use crate::checksum::day_exists;
+use crate::text::{before, continues, digits, ends, is_word, near, run};
+
+const PHONE_WORDS: &[&str] = &[
+    "phone",
+    "tel",
+    "telephone",
+    "mobile",
+    "cell",
+    "call",
+    "fax",
+    "whatsapp",
+    "telefon",
+    "handy",
+    "mobil",
+    "sms",
+    "text",
+    "téléphone",
+    "telefono",
+    "teléfono",
+    "móvil",
+    "portable",
+    "ring",
+    "contact",
+    "telefone",
+    "celular",
+    "ph",
+    "dial",
+];
+const MONTHS: &[&str] =
+    &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "mai", "okt", "dez", "mär"];
+
+/// A phone number that begins at `at` (`+`, `(` or a digit): international with `+`, North American as printed, or any
+/// plausible grouping where the words before it speak of phones.
+pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
+    if before(text, at).is_some_and(|b| is_word(b) || matches!(b, b'.' | b'/' | b'_' | b'-' | b'#' | b'$' | b'+')) {
+        return None;
+    }
+    let separator = |b: u8| matches!(b, b' ' | b'-' | b'.' | b'(' | b')' | b'/');
+    let mut end = at;
+    let mut count = 0;
+    let mut lengths = [0usize; 16];
+    let mut closed = 0;
+    let mut i = at + usize::from(text[at] == b'+');
+    while i < text.len() && count <= 15 {
+        let group = run(text, i, |b| b.is_ascii_digit()) - i;
+        if group > 0 {
+            lengths[closed.min(15)] = group;
+            closed += 1;
+            count += group;
+            i += group;
+            end = i;
+        } else if separator(text[i]) && i - end < 2 {
+            i += 1;
+        } else {
+            break;
+        }
+    }
+    if end == at || !ends(text, end) || !(7..=15).contains(&count) {
+        return None;
+    }
+    let groups = &lengths[..closed.min(16)];
+    let d = digits(&text[at..end]);
+    let hit = Some(Hit { kind: "phone", start: at, end });
+    if text[at] == b'+' {
+        return if count >= 8 && d[0] != 0 { hit } else { None };
+    }
+    if north_american(&text[at..end], &d, groups) {
+        return hit;
+    }
+    let plausible = groups.len() <= 6
+        && !(groups.len() == 3 && looks_like_date(groups))
+        && text[at..end].iter().filter(|&&b| b == b'.').count() != 3;
+    if plausible && near(text, at, 28, PHONE_WORDS) { hit } else { None }
+}
+
+/// `(212) 555-0123`, `212-555-0123`, `212.555.0123`, with or without a leading 1; area and exchange begin with 2–9.
+fn north_american(text: &[u8], d: &[u8], groups: &[usize]) -> bool {
+    let (d, groups) = match (d, groups) {
+        ([1, rest @ ..], [1, others @ ..]) => (rest, others),
+        other => other,
+    };
+    groups == [3, 3, 4] && d[0] >= 2 && d[3] >= 2 && text.iter().any(|&b| matches!(b, b'-' | b'.' | b'('))
+}
+
+fn looks_like_date(groups: &[usize]) -> bool {
+    matches!(groups, [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 4] | [2, 2, 2])
+}
+
+/// A date within 32 bytes after a word such as `born`, `dob` or `birthday` that ends at `after`.
+pub fn birth_date(text: &[u8], after: usize) -> Option<Hit<'static>> {
+    let limit = (after + 32).min(text.len());
+    let mut i = after;
+    while i < limit {
+        if text[i] == b'\n' && i > after + 2 {
+            return None;
+        }
+        if is_word(text[i]) && !before(text, i).is_some_and(is_word) {
+            if let Some(end) = date(text, i) {
+                return Some(Hit { kind: "birth_date", start: i, end });
+            }
+        }
+        i += 1;
+    }
+    None
+}
+
+/// End of the date at `at`: `1980-02-29`, `29.2.1980`, `02/29/80`, `29 February 1980`, `Feb 29th, 1980`.
+fn date(text: &[u8], at: usize) -> Option<usize> {
+    let number = |from: usize| {
+        let to = run(text, from, |b| b.is_ascii_digit());
+        (to > from && to - from <= 4).then(|| (crate::checksum::number(&digits(&text[from..to])), to))
+    };
+    let month = |from: usize| {
+        let known = MONTHS.iter().any(|m| continues(text, from, m));
+        known.then(|| run(text, from, |b| is_word(b) || b == b'.'))
+    };
+    let blank = |from: usize| run(text, from, |b| matches!(b, b' ' | b',' | b'.'));
+    if text[at].is_ascii_digit() {
+        let (a, i) = number(at)?;
+        if let Some(&s) = text.get(i).filter(|b| matches!(b, b'-' | b'/' | b'.')) {
+            let (b, j) = number(i + 1)?;
+            let (c, end) = (text.get(j) == Some(&s)).then(|| number(j + 1))??;
+            let real = if a > 31 { day_exists(b, c) } else { day_exists(b, a) || day_exists(a, b) };
+            return (real && ends(text, end)).then_some(end);
+        }
+        let i = run(text, i, |b| b.is_ascii_alphabetic());
+        let month_end = month(blank(i)).or_else(|| month(run(text, blank(i), |b| b.is_ascii_alphabetic()) + 1))?;
+        let (year, end) = number(blank(month_end))?;
+        return ((1..=31).contains(&a) && year > 31).then_some(end);
+    }
+    let (day, i) = number(blank(month(at)?))?;
+    let i = run(text, i, |b| b.is_ascii_alphabetic());
+    let (year, end) = number(blank(i))?;
+    ((1..=31).contains(&day) && year > 31).then_some(end)
+}

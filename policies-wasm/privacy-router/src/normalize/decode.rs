@@ -1,0 +1,185 @@
+//! Base64, hexadecimal, percent and JSON escapes.
+
+use super::{Derived, Origin};
+use crate::text::run;
+
+/// Shortest encoded run worth reading, in characters: it holds 15 (base64) or 12 (hex) bytes.
+const SHORTEST_BASE64: usize = 20;
+const SHORTEST_HEX: usize = 24;
+
+/// Decodes base64 or base64url, padded or not. `None`: some other character, or an impossible length.
+pub fn base64_decode(encoded: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(encoded.len() / 4 * 3 + 3);
+    let (mut bits, mut held, mut count) = (0u32, 0u32, 0usize);
+    for &b in encoded {
+        let value = match b {
+            b'A'..=b'Z' => b - b'A',
+            b'a'..=b'z' => b - b'a' + 26,
+            b'0'..=b'9' => b - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            b'=' => break,
+            b'\n' | b'\r' => continue,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        held += 6;
+        count += 1;
+        if held >= 8 {
+            held -= 8;
+            out.push((bits >> held) as u8);
+        }
+    }
+    (count % 4 != 1).then_some(out)
+}
+
+/// Hands each decoded run of base64, hexadecimal or percent escapes to `each` until it answers `false`.
+pub fn runs(text: &[u8], mut each: impl FnMut(Derived) -> bool) {
+    let mut i = 0;
+    while i < text.len() {
+        let b = text[i];
+        if b == b'%' && percent(text, i).is_some() {
+            let Some((derived, end)) = percent_run(text, i) else {
+                i += 1;
+                continue;
+            };
+            if !each(derived) {
+                return;
+            }
+            i = end;
+        } else if is_base64(b) {
+            let end = base64_end(text, i);
+            if let Some(decoded) = encoded(&text[i..end]) {
+                if !each(Derived { text: decoded, origin: Origin::Range(i, end) }) {
+                    return;
+                }
+            }
+            i = end.max(i + 1);
+        } else {
+            i += 1;
+        }
+    }
+}
+
+fn is_base64(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'_' | b'-')
+}
+
+/// End of the run at `start`; lines of at least 60 characters continue after a line break.
+fn base64_end(text: &[u8], start: usize) -> usize {
+    let mut line = start;
+    loop {
+        let end = run(text, line, is_base64);
+        let next = run(text, end, |b| matches!(b, b'\r' | b'\n'));
+        if end - line < 60 || next == end || next - end > 2 || !text.get(next).copied().is_some_and(is_base64) {
+            return run(text, end, |b| b == b'=');
+        }
+        line = next;
+    }
+}
+
+/// What a run says when read as hexadecimal or base64: only if it is text.
+fn encoded(part: &[u8]) -> Option<Vec<u8>> {
+    if part.len() < SHORTEST_BASE64 {
+        return None;
+    }
+    let hexadecimal = |p: &[u8]| p.len() >= SHORTEST_HEX && p.len() % 2 == 0 && p.iter().all(u8::is_ascii_hexdigit);
+    let bare = part.strip_prefix(b"0x").unwrap_or(part);
+    if hexadecimal(bare) {
+        let nibble = |b: u8| (b as char).to_digit(16).unwrap_or_default() as u8;
+        let decoded: Vec<u8> = bare.chunks(2).map(|p| nibble(p[0]) << 4 | nibble(p[1])).collect();
+        if is_text(&decoded) {
+            return Some(decoded);
+        }
+    }
+    // A picture of megabytes shows on its first bytes that it is not text.
+    let head = base64_decode(&part[..part.len().min(64) / 4 * 4])?;
+    if is_text(&head[..head.len().min(45)]) {
+        return base64_decode(part).filter(|d| is_text(d));
+    }
+    // A path or identifier glued before the encoded value: read from after the last separator.
+    let inner = part.iter().position(|b| matches!(b, b'/' | b'_' | b'-')).map(|p| &part[p + 1..])?;
+    (inner.len() < part.len()).then(|| encoded(inner)).flatten()
+}
+
+/// Mostly printable: what a person or a program would have written, cut anywhere.
+fn is_text(bytes: &[u8]) -> bool {
+    let valid = match std::str::from_utf8(bytes) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none() && error.valid_up_to() > 0,
+    };
+    let printable = bytes.iter().filter(|b| matches!(b, b' '..=b'~' | b'\n' | b'\t' | b'\r') || **b >= 0x80).count();
+    valid && bytes.len() >= 8 && printable * 20 >= bytes.len() * 19
+}
+
+fn percent(text: &[u8], at: usize) -> Option<u8> {
+    let digit = |i: usize| text.get(i).and_then(|b| (*b as char).to_digit(16));
+    Some((digit(at + 1)? * 16 + digit(at + 2)?) as u8)
+}
+
+/// The run of non-blank characters around the percent escape at `at`, decoded.
+fn percent_run(text: &[u8], at: usize) -> Option<(Derived, usize)> {
+    let part = |b: u8| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`');
+    let start = at - text[..at].iter().rev().take(256).take_while(|&&b| part(b)).count();
+    let end = run(text, at, part);
+    let mut out = Vec::with_capacity(end - start);
+    let mut places = Vec::with_capacity(end - start);
+    let mut i = start;
+    while i < end {
+        places.push(i as u32);
+        match (text[i], percent(text, i)) {
+            (b'%', Some(b)) if i + 2 < end => {
+                out.push(b);
+                i += 3;
+            }
+            (b, _) => {
+                out.push(if b == b'+' { b' ' } else { b });
+                i += 1;
+            }
+        }
+    }
+    Some((Derived { text: out, origin: Origin::Each(places) }, end))
+}
+
+/// The text with JSON escapes read (`\"`, `\n`, `\u0034`), if it has any: JSON inside a JSON string, or source code.
+pub fn unescape(text: &[u8]) -> Option<Derived> {
+    let first = text.iter().position(|&b| b == b'\\')?;
+    let mut out = text[..first].to_vec();
+    let mut places: Vec<u32> = (0..first as u32).collect();
+    let mut changed = false;
+    let mut i = first;
+    while i < text.len() {
+        let (c, width) = match (text[i], text.get(i + 1)) {
+            (b'\\', Some(b'n')) => ('\n', 2),
+            (b'\\', Some(b'r')) => ('\r', 2),
+            (b'\\', Some(b't')) => ('\t', 2),
+            (b'\\', Some(&b @ (b'"' | b'\\' | b'/' | b'\''))) => (b as char, 2),
+            (b'\\', Some(b'u')) => match hex4(text, i + 2) {
+                Some(c) => (c, 6),
+                None => ('\\', 1),
+            },
+            (b'\\', Some(b'x')) => match percent(text, i + 1) {
+                Some(b) => (b as char, 4),
+                None => ('\\', 1),
+            },
+            (b, _) => {
+                out.push(b);
+                places.push(i as u32);
+                i += 1;
+                continue;
+            }
+        };
+        changed |= width > 1;
+        let mut buffer = [0u8; 4];
+        let bytes = c.encode_utf8(&mut buffer).as_bytes();
+        out.extend_from_slice(bytes);
+        places.extend(bytes.iter().map(|_| i as u32));
+        i += width;
+    }
+    changed.then_some(Derived { text: out, origin: Origin::Each(places) })
+}
+
+fn hex4(text: &[u8], at: usize) -> Option<char> {
+    let digits = std::str::from_utf8(text.get(at..at + 4)?).ok()?;
+    char::from_u32(u32::from_str_radix(digits, 16).ok()?)
+}

@@ -1,0 +1,152 @@
+//! Invisible characters removed; full-width, styled and look-alike letters and digits read as ASCII.
+
+use super::{Derived, Origin};
+
+/// The folded text, if folding changes anything.
+pub fn fold(text: &[u8]) -> Option<Derived> {
+    let first = text.iter().position(|&b| b >= 0x80)?;
+    let source = String::from_utf8_lossy(&text[first..]);
+    let mut out = text[..first].to_vec();
+    let mut places: Vec<u32> = (0..first as u32).collect();
+    let mut changed = false;
+    for (i, c) in source.char_indices() {
+        let at = (first + i) as u32;
+        match ascii(c) {
+            Reading::Same => {
+                let mut buffer = [0u8; 4];
+                let bytes = c.encode_utf8(&mut buffer).as_bytes();
+                out.extend_from_slice(bytes);
+                places.extend((0..bytes.len() as u32).map(|k| at + k));
+            }
+            Reading::Nothing => changed = true,
+            Reading::As(b) => {
+                changed = true;
+                out.push(b);
+                places.push(at);
+            }
+        }
+    }
+    changed.then_some(Derived { text: out, origin: Origin::Each(places) })
+}
+
+enum Reading {
+    Same,
+    Nothing,
+    As(u8),
+}
+
+/// First code point of each run of ten decimal digits outside ASCII (Unicode category Nd) that fonts and keyboards offer.
+const DIGITS: &[u32] = &[
+    0x0660, 0x06f0, 0x07c0, 0x0966, 0x09e6, 0x0a66, 0x0ae6, 0x0b66, 0x0be6, 0x0c66, 0x0ce6, 0x0d66, 0x0e50, 0x0ed0,
+    0x0f20, 0x1040, 0x17e0, 0x1810, 0xff10, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1fbf0,
+];
+/// Cyrillic and Greek letters that look like Latin ones, with what they look like.
+const LOOKS: &[(char, u8)] = &[
+    ('а', b'a'),
+    ('е', b'e'),
+    ('о', b'o'),
+    ('р', b'p'),
+    ('с', b'c'),
+    ('у', b'y'),
+    ('х', b'x'),
+    ('і', b'i'),
+    ('ј', b'j'),
+    ('ѕ', b's'),
+    ('һ', b'h'),
+    ('ԁ', b'd'),
+    ('ԛ', b'q'),
+    ('ԝ', b'w'),
+    ('к', b'k'),
+    ('ь', b'b'),
+    ('А', b'A'),
+    ('В', b'B'),
+    ('Е', b'E'),
+    ('К', b'K'),
+    ('М', b'M'),
+    ('Н', b'H'),
+    ('О', b'O'),
+    ('Р', b'P'),
+    ('С', b'C'),
+    ('Т', b'T'),
+    ('Х', b'X'),
+    ('Ѕ', b'S'),
+    ('І', b'I'),
+    ('Ј', b'J'),
+    ('У', b'Y'),
+    ('З', b'3'),
+    ('Ԍ', b'G'),
+    ('α', b'a'),
+    ('ο', b'o'),
+    ('ρ', b'p'),
+    ('ν', b'v'),
+    ('ι', b'i'),
+    ('κ', b'k'),
+    ('Α', b'A'),
+    ('Β', b'B'),
+    ('Ε', b'E'),
+    ('Ζ', b'Z'),
+    ('Η', b'H'),
+    ('Ι', b'I'),
+    ('Κ', b'K'),
+    ('Μ', b'M'),
+    ('Ν', b'N'),
+    ('Ο', b'O'),
+    ('Ρ', b'P'),
+    ('Τ', b'T'),
+    ('Υ', b'Y'),
+    ('Χ', b'X'),
+    ('ı', b'i'),
+    ('ɡ', b'g'),
+    ('ⅼ', b'l'),
+    ('＠', b'@'),
+    ('﹫', b'@'),
+    ('․', b'.'),
+    ('。', b'.'),
+];
+
+fn ascii(c: char) -> Reading {
+    let n = c as u32;
+    match n {
+        0..0x80 => Reading::Same,
+        // Soft hyphen, combining joiners, zero-width and direction marks, variation selectors, tags.
+        0xad
+        | 0x034f
+        | 0x061c
+        | 0x115f
+        | 0x1160
+        | 0x17b4
+        | 0x17b5
+        | 0x180b..=0x180f
+        | 0x200b..=0x200f
+        | 0x202a..=0x202e
+        | 0x2060..=0x206f
+        | 0x3164
+        | 0xfe00..=0xfe0f
+        | 0xfeff
+        | 0xffa0
+        | 0xe0000..=0xe0fff => Reading::Nothing,
+        0xa0 | 0x1680 | 0x2000..=0x200a | 0x202f | 0x205f | 0x3000 => Reading::As(b' '),
+        0x2010..=0x2015 | 0x2212 | 0xfe58 | 0xfe63 => Reading::As(b'-'),
+        0x2018 | 0x2019 => Reading::As(b'\''),
+        0x201c | 0x201d => Reading::As(b'"'),
+        0xff01..=0xff5e if !(0xff10..=0xff19).contains(&n) => Reading::As((n - 0xff01) as u8 + b'!'),
+        0x2070 | 0x2074..=0x2079 => Reading::As((n - 0x2070) as u8 + b'0'),
+        0x2080..=0x2089 => Reading::As((n - 0x2080) as u8 + b'0'),
+        0xb2 | 0xb3 => Reading::As((n - 0xb0) as u8 + b'0'),
+        0xb9 => Reading::As(b'1'),
+        0x2460..=0x2468 => Reading::As((n - 0x2460) as u8 + b'1'),
+        0x24ea => Reading::As(b'0'),
+        0x24b6..=0x24cf => Reading::As((n - 0x24b6) as u8 + b'A'),
+        0x24d0..=0x24e9 => Reading::As((n - 0x24d0) as u8 + b'a'),
+        // Mathematical alphanumerics: thirteen alphabets of 52 letters.
+        0x1d400..=0x1d6a3 => {
+            let k = ((n - 0x1d400) % 52) as u8;
+            Reading::As(if k < 26 { b'A' + k } else { b'a' + k - 26 })
+        }
+        _ => digit(n).or_else(|| LOOKS.iter().find(|(l, _)| *l == c).map(|l| l.1)).map_or(Reading::Same, Reading::As),
+    }
+}
+
+fn digit(n: u32) -> Option<u8> {
+    DIGITS.iter().find(|&&zero| (zero..zero + 10).contains(&n)).map(|zero| (n - zero) as u8 + b'0')
+}
