@@ -1,1 +1,181 @@
 //! The egress proxy: reads, judges, dials, relays.
+//!
+//! A connection's way: [`connection`] asks who it is and where it goes, [`judge`] asks the enforced generation and, if
+//! it allows, makes a [`Permit`]; [`peek`] tells protocols apart, [`authority`] mints leaves, [`serve`] takes each
+//! request through judgement to [`Upstreams`] and back. Without a [`Permit`] nothing is looked up or dialled.
+//!
+//! Inference shares the way out: `Permit::operator(base_url)` turns a backend's base URL into a permit, and
+//! `Upstreams::send(&permit, scheme, Versions::Http1, request)` answers a response whose body streams.
+//!
+//! Absences: no policy is skipped by staying silent; no name that is denied is looked up; no address is dialled that
+//! was not checked; no request is sent twice; no secret is in a record, a refusal or a log.
+
+mod address;
+mod authority;
+mod body;
+mod connection;
+mod destination;
+mod dial;
+mod exchange;
+mod headers;
+mod judge;
+mod path;
+mod peek;
+mod permit;
+mod refusal;
+mod registry;
+mod relay;
+mod serve;
+mod session;
+mod stream;
+mod tls;
+mod upstream;
+mod view;
+mod websocket;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use address::Forbidden;
+pub use authority::{AuthorityError, CertificateAuthority};
+pub use dial::{DialError, Dialer, Upstream};
+pub use judge::{Decide, Enforced};
+pub use permit::{InvalidBaseUrl, InvalidRange, Permit};
+pub use refusal::{Cause, POLICY_HEADER};
+pub use tls::{HandshakeError, TrustError, Versions};
+pub use upstream::{UpstreamError, Upstreams};
+
+use crate::active::Secrets;
+use crate::caller::Attribute;
+use crate::inference::Inference;
+use crate::record::Record;
+use registry::Registry;
+
+/// More connections at once are not accepted: they are closed at once, and the others are unharmed.
+const MAX_CONNECTIONS: usize = 16_384;
+const PRUNE_EVERY: Duration = Duration::from_secs(15);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What a proxy is made of.
+pub struct ProxyConfig {
+    /// Name of the sandbox.
+    pub sandbox: String,
+    /// Its labels, for policies to read.
+    pub labels: BTreeMap<String, String>,
+    /// What is enforced now: `active::Live`.
+    pub enforced: Arc<dyn Enforced>,
+    /// Values of credentials.
+    pub secrets: Secrets,
+    /// Where decisions are recorded.
+    pub recorder: Arc<dyn Record>,
+    /// Who is behind a connection.
+    pub attribution: Arc<dyn Attribute>,
+    /// Mints the leaves.
+    pub ca: CertificateAuthority,
+    /// The way out, shared with inference: `Upstreams::new(add_hosts, upstream_ca)`.
+    pub upstreams: Arc<Upstreams>,
+    /// Answers `inference.local`; absent: such requests are refused.
+    pub inference: Option<Arc<dyn Inference>>,
+}
+
+/// The egress proxy of one sandbox.
+pub struct Proxy {
+    sandbox: String,
+    labels: Arc<BTreeMap<String, String>>,
+    enforced: Arc<dyn Enforced>,
+    secrets: Secrets,
+    recorder: Arc<dyn Record>,
+    attribution: Arc<dyn Attribute>,
+    ca: CertificateAuthority,
+    upstreams: Arc<Upstreams>,
+    inference: Option<Arc<dyn Inference>>,
+    registry: Arc<Registry>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Proxy {
+    /// Puts one together; nothing runs before [`Self::serve`].
+    pub fn new(config: ProxyConfig) -> Arc<Self> {
+        let ProxyConfig { sandbox, labels, enforced, secrets, recorder, attribution, ca, upstreams, inference } =
+            config;
+        Arc::new(Self {
+            sandbox,
+            labels: Arc::new(labels),
+            enforced,
+            secrets,
+            recorder,
+            attribution,
+            ca,
+            upstreams,
+            inference,
+            registry: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Serves connections until `shutdown`, then closes all of them and returns. The listener may live in another
+    /// network namespace: only what is dialled belongs to this process's own. Several listeners may be served at once;
+    /// the first shutdown ends them all.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
+        let mut prune = tokio::time::interval(PRUNE_EVERY);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = prune.tick() => self.upstreams.prune(),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) if self.tasks.len() < MAX_CONNECTIONS => {
+                        self.spawn(connection::serve(Arc::clone(&self), stream, peer));
+                    }
+                    Ok(_) => tracing::warn!(limit = MAX_CONNECTIONS, "a connection was refused: too many are open"),
+                    Err(error) => {
+                        tracing::warn!(%error, "no connection can be accepted");
+                        tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    }
+                },
+            }
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Asks a generation that has just become the enforced one about everything that lives on (tunnels, WebSockets,
+    /// streams). Cuts what it denies, and only that, and says how many. Requests under way finish under the generation
+    /// they began with. Call it after the swap.
+    pub fn reevaluate(&self, generation: &dyn Decide) -> u32 {
+        self.registry.reevaluate(generation)
+    }
+
+    /// How many tunnels, WebSockets and streams live on after their verdict.
+    pub fn live_streams(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// PEM certificates the workload should trust: the system's, `upstream_ca` and the sandbox's own authority.
+    pub fn certificate_bundle(&self, upstream_ca: Option<&str>) -> String {
+        self.ca.bundle(upstream_ca)
+    }
+
+    /// The sandbox's own authority alone, PEM.
+    pub fn certificate(&self) -> &str {
+        self.ca.pem()
+    }
+
+    /// Runs a task that ends with the proxy.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! One HTTP/1.1 exchange, driven by the task that wants it: no task per connection, no hop between threads.
+
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::task::noop_waker_ref;
+use http::{Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::stream::UpstreamIo;
+use super::upstream::Origin;
+use crate::inference::{Body, BoxError};
+
+/// An upstream connection. Whoever holds it must poll it, or nothing moves.
+pub(super) struct H1 {
+    pub(super) sender: SendRequest<Body>,
+    pub(super) connection: Connection<TokioIo<UpstreamIo>, Body>,
+    pub(super) address: IpAddr,
+}
+
+/// How an exchange went.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Exchanged {
+    /// A response head came; the connection (unless it ended) drives its body.
+    Answered(Response<Incoming>, Option<H1>),
+    /// The connection had been closed before a byte of the request was sent.
+    Unsent(Request<Body>),
+    /// Something may have been sent.
+    Failed(hyper::Error),
+}
+
+impl H1 {
+    /// Whether it can still take a request, as far as the kernel has told.
+    pub(super) async fn is_open(&mut self) -> bool {
+        let open = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_pending())).await;
+        open && self.sender.is_ready()
+    }
+
+    /// Sends the request and drives the connection until the response's head is there.
+    pub(super) async fn exchange(mut self, request: Request<Body>) -> Exchanged {
+        let mut response = pin!(self.sender.try_send_request(request));
+        let (mut connection, address) = (Some(self.connection), self.address);
+        let outcome = std::future::poll_fn(|cx| {
+            if let Some(driven) = &mut connection {
+                if Pin::new(driven).poll(cx).is_ready() {
+                    // Dropping it resolves the response, if it has not been.
+                    connection = None;
+                }
+            }
+            response.as_mut().poll(cx)
+        })
+        .await;
+        match outcome {
+            Ok(response) => {
+                let rest = connection.map(|connection| H1 { sender: self.sender, connection, address });
+                Exchanged::Answered(response, rest)
+            }
+            Err(mut failed) => match failed.take_message() {
+                Some(request) => Exchanged::Unsent(request),
+                None => Exchanged::Failed(failed.into_error()),
+            },
+        }
+    }
+}
+
+/// A response's body. Drives its connection while it is read, and gives it back to the pool at its end; dropped early,
+/// it closes the connection, which is how HTTP/1.1 cancels.
+pub(super) struct H1Body {
+    incoming: Incoming,
+    h1: Option<H1>,
+    origin: Arc<Origin>,
+    ended: bool,
+}
+
+impl H1Body {
+    pub(super) fn new(incoming: Incoming, h1: Option<H1>, origin: Arc<Origin>) -> Self {
+        Self { incoming, h1, origin, ended: false }
+    }
+}
+
+impl http_body::Body for H1Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        if polled.is_pending() {
+            if let Some(h1) = &mut this.h1 {
+                if Pin::new(&mut h1.connection).poll(cx).is_ready() {
+                    this.h1 = None;
+                }
+                polled = Pin::new(&mut this.incoming).poll_frame(cx);
+            }
+        }
+        this.ended |= matches!(polled, Poll::Ready(None));
+        polled.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for H1Body {
+    fn drop(&mut self) {
+        if !self.ended && !self.incoming.is_end_stream() {
+            return;
+        }
+        if let Some(mut h1) = self.h1.take() {
+            // One poll lets it see the end of the message; it is polled again, with a real waker, when it is taken.
+            let open = Pin::new(&mut h1.connection).poll(&mut Context::from_waker(noop_waker_ref())).is_pending();
+            if open && h1.sender.is_ready() {
+                self.origin.checkin(h1);
+            }
+        }
+    }
+}

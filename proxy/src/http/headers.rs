@@ -1,0 +1,233 @@
+//! Headers on their way through: what ends here, what a grant may change, what a credential becomes.
+
+use base64::Engine as _;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Version};
+use openshell_api::provider::{Attach, CredentialRule};
+use openshell_policy_host::HeaderEdit;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const RESERVED_PREFIX: &str = "x-openshell-";
+
+/// A header edit that the host does not make.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a policy may not edit the header {name:?}")]
+pub struct ForbiddenEdit {
+    /// The header.
+    pub name: String,
+}
+
+/// Why a credential was not attached. None of them sends it anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// No such credential in this generation.
+    #[error("the grant names the credential {name:?}, which this sandbox does not have")]
+    Unknown {
+        /// Its name.
+        name: String,
+    },
+    /// It is bound to other hosts.
+    #[error("the credential {name:?} is not bound to {host}")]
+    OtherHost {
+        /// Its name.
+        name: String,
+        /// The destination.
+        host: String,
+    },
+    /// It would travel in the clear.
+    #[error("the credential {name:?} is attached over TLS only")]
+    Cleartext {
+        /// Its name.
+        name: String,
+    },
+    /// Its value has not reached this sandbox.
+    #[error("the value of the credential {name:?} is not here")]
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// Its value or header name can't stand in a header.
+    #[error("the credential {name:?} can't be written as a header")]
+    Unwritable {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Removes what concerns one hop only, and what the proxy alone may say (RFC 9110 §7.6.1). `te: trailers` stays.
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|token| token.trim().parse().ok())
+            .filter(|name| *name != TE && !is_framing(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    let keeps_trailers = headers.get(TE).is_some_and(|te| {
+        te.to_str().is_ok_and(|te| te.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
+    });
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+        HTTP2_SETTINGS,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    if keeps_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// [`strip_hop_by_hop`], and what a workload may not say to an origin in the proxy's name. `Expect` ends here: the
+/// proxy answers it itself by reading the body.
+pub(super) fn clean_request(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    remove_reserved(headers);
+}
+
+/// [`strip_hop_by_hop`], and what only the proxy may say to a workload.
+pub(super) fn clean_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    remove_reserved(headers);
+}
+
+fn remove_reserved(headers: &mut HeaderMap) {
+    if headers.keys().any(|name| name.as_str().starts_with(RESERVED_PREFIX)) {
+        let reserved: Vec<HeaderName> =
+            headers.keys().filter(|name| name.as_str().starts_with(RESERVED_PREFIX)).cloned().collect();
+        for name in reserved {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Whether this is a WebSocket's upgrade (RFC 6455 §4.1).
+pub(super) fn is_websocket<B>(request: &Request<B>) -> bool {
+    let has = |name: HeaderName, token: &str| {
+        request
+            .headers()
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+    };
+    request.version() == Version::HTTP_11
+        && *request.method() == Method::GET
+        && has(UPGRADE, "websocket")
+        && has(CONNECTION, "upgrade")
+}
+
+/// Makes a grant's edits. Refuses, and then makes none, where one concerns framing, one hop, the authority or
+/// `x-openshell-*`, or is no header.
+pub(super) fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) -> Result<(), ForbiddenEdit> {
+    let parsed = edits
+        .iter()
+        .map(|edit| {
+            let (name, value) = match edit {
+                HeaderEdit::Set(name, value) => (name, Some(value)),
+                HeaderEdit::Remove(name) => (name, None),
+            };
+            let forbidden = || ForbiddenEdit { name: name.clone() };
+            let parsed: HeaderName = name.parse().map_err(|_| forbidden())?;
+            if !may_edit(&parsed) {
+                return Err(forbidden());
+            }
+            let value = value.map(HeaderValue::try_from).transpose().map_err(|_| forbidden())?;
+            Ok((parsed, value))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    for (name, value) in parsed {
+        match value {
+            Some(value) => drop(headers.insert(name, value)),
+            None => drop(headers.remove(name)),
+        }
+    }
+    Ok(())
+}
+
+fn may_edit(name: &HeaderName) -> bool {
+    const HOP: [HeaderName; 10] = [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHORIZATION,
+        PROXY_AUTHENTICATE,
+        TE,
+        UPGRADE,
+        EXPECT,
+        HOST,
+        HTTP2_SETTINGS,
+    ];
+    !is_framing(name) && !HOP.contains(name) && !name.as_str().starts_with(RESERVED_PREFIX)
+}
+
+fn is_framing(name: &HeaderName) -> bool {
+    *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == TRAILER || *name == HOST
+}
+
+/// Replaces whatever the workload sent in the credential's header by the credential.
+pub(super) fn attach(
+    headers: &mut HeaderMap,
+    name: &str,
+    rule: Option<&CredentialRule>,
+    secret: Option<&String>,
+    host: &str,
+    over_tls: bool,
+) -> Result<(), CredentialError> {
+    let name = || name.to_owned();
+    let rule = rule.ok_or_else(|| CredentialError::Unknown { name: name() })?;
+    if !rule.hosts.iter().any(|pattern| host_matches(pattern, host)) {
+        return Err(CredentialError::OtherHost { name: name(), host: host.to_owned() });
+    }
+    if !over_tls {
+        return Err(CredentialError::Cleartext { name: name() });
+    }
+    let secret = secret.ok_or_else(|| CredentialError::Missing { name: name() })?;
+    let unwritable = || CredentialError::Unwritable { name: name() };
+    let (header, text) = match &rule.attach {
+        Attach::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+        Attach::Basic { username } => {
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{secret}"));
+            (AUTHORIZATION, format!("Basic {pair}"))
+        }
+        Attach::Header { name: header } => {
+            let header: HeaderName = header.parse().map_err(|_| unwritable())?;
+            if !may_edit(&header) {
+                return Err(unwritable());
+            }
+            (header, secret.clone())
+        }
+    };
+    let mut value = HeaderValue::try_from(text).map_err(|_| unwritable())?;
+    value.set_sensitive(true);
+    headers.insert(header, value);
+    Ok(())
+}
+
+/// Exact, or `*.example.com` for exactly one label.
+fn host_matches(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(parent) => {
+            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+        }
+        None => pattern.eq_ignore_ascii_case(host),
+    }
+}

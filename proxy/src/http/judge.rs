@@ -1,0 +1,346 @@
+//! Asks the enforced generation, records what it answered, and turns the answer into a permit, a grant or a refusal.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Verdict};
+use openshell_api::provider::CredentialRule;
+use openshell_policy_host::{
+    Connection, Decision, Grant, HeaderEdit, Hook, HttpRequest, HttpResponse, Outcome, Policy, PolicyRef, View,
+};
+
+use super::permit::Permit;
+use super::refusal::{Cause, Refusal};
+use crate::active::Active;
+use crate::caller::Caller;
+use crate::record::Record;
+
+/// One enforced generation, as the proxy needs it.
+pub trait Decide: Send + Sync {
+    /// Its number.
+    fn generation(&self) -> u64;
+    /// Decides about a connection.
+    fn connect(&self, connection: &Connection, view: &Arc<dyn View>) -> Decision;
+    /// Decides about a request.
+    fn request(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> Decision;
+    /// Decides about a response; `None`: no policy wants to see responses.
+    fn response(
+        &self,
+        connection: &Connection,
+        request: &HttpRequest,
+        response: HttpResponse,
+        view: &dyn Fn() -> Arc<dyn View>,
+    ) -> Option<Decision>;
+    /// Longest request body that a policy wants to see, in bytes.
+    fn body_cap(&self) -> u32;
+    /// Where and how a credential may be attached.
+    fn credential(&self, name: &str) -> Option<&CredentialRule>;
+}
+
+/// Says which generation is enforced now.
+pub trait Enforced: Send + Sync {
+    /// The generation that a request starting now belongs to, until it ends.
+    fn now(&self) -> Arc<dyn Decide>;
+}
+
+impl<D: Decide + 'static> Enforced for ArcSwap<D> {
+    fn now(&self) -> Arc<dyn Decide> {
+        self.load_full()
+    }
+}
+
+impl Decide for Active {
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+    fn connect(&self, connection: &Connection, view: &Arc<dyn View>) -> Decision {
+        self.chains.connect(connection, view)
+    }
+    fn request(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> Decision {
+        self.chains.request(connection, request, view)
+    }
+    fn response(
+        &self,
+        connection: &Connection,
+        request: &HttpRequest,
+        response: HttpResponse,
+        view: &dyn Fn() -> Arc<dyn View>,
+    ) -> Option<Decision> {
+        let watches = |policy: &Policy| policy.has(Hook::Response);
+        (self.chains.ceiling.iter().any(watches) || self.chains.own.iter().any(watches))
+            .then(|| self.chains.response(connection, request, response, &view()))
+    }
+    fn body_cap(&self) -> u32 {
+        self.chains.body_cap()
+    }
+    fn credential(&self, name: &str) -> Option<&CredentialRule> {
+        self.credentials.get(name)
+    }
+}
+
+/// What every decision about one connection has in common.
+pub(super) struct Facts {
+    pub(super) connection: Connection,
+    pub(super) caller: Arc<Caller>,
+    /// What policies may see of it before there is a request.
+    pub(super) view: Arc<dyn View>,
+    pub(super) recorder: Arc<dyn Record>,
+}
+
+/// A request's grant, and the record that is kept once its outcome is known.
+pub(super) struct Granted {
+    pub(super) grant: Grant,
+    pub(super) by: Option<PolicyRef>,
+    pub(super) record: Pending,
+}
+
+/// A record that still lacks the status. Kept when dropped, whatever happens to the request.
+pub(super) struct Pending {
+    record: Option<DecisionRecord>,
+    recorder: Arc<dyn Record>,
+}
+
+impl Facts {
+    /// May this process reach this host and port? Nothing is looked up or dialled before this has said so.
+    pub(super) fn connect(&self, decide: &dyn Decide) -> Result<Permit, Refusal> {
+        let decision = decide.connect(&self.connection, &self.view);
+        let mut record = self.record(Stage::Connect, decide.generation(), &decision);
+        let permit = settle(decision.outcome, &decision.by, &record)
+            .and_then(|grant| self.permit(&grant, &decision.by, &mut record));
+        self.keep(record, permit.as_ref().err());
+        permit
+    }
+
+    fn permit(&self, grant: &Grant, by: &Option<PolicyRef>, record: &mut DecisionRecord) -> Result<Permit, Refusal> {
+        let Connection { host, port, .. } = &self.connection;
+        describe_grant(record, grant);
+        Permit::from_grant(host, *port, grant, record.generation).map_err(|error| Refusal {
+            rule: Some(grant.rule.clone()),
+            policy: by.clone(),
+            ..refusal(Cause::PolicyFailed, error.to_string(), record)
+        })
+    }
+
+    /// May it make this request? The record is kept when the answer's status is known.
+    pub(super) fn request(
+        &self,
+        decide: &dyn Decide,
+        request: &HttpRequest,
+        view: &Arc<dyn View>,
+    ) -> Result<Granted, Refusal> {
+        let decision = decide.request(&self.connection, request, view);
+        let mut record = self.record(Stage::Request, decide.generation(), &decision);
+        record.method = Some(request.method.clone());
+        record.path = Some(request.path.clone());
+        match settle(decision.outcome, &decision.by, &record) {
+            Ok(grant) => {
+                describe_grant(&mut record, &grant);
+                let record = Pending { record: Some(record), recorder: Arc::clone(&self.recorder) };
+                Ok(Granted { grant, by: decision.by, record })
+            }
+            Err(refusal) => {
+                self.keep(record, Some(&refusal));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// May this response pass, and with which edits of its headers? `None`: no policy looked.
+    pub(super) fn response(
+        &self,
+        decide: &dyn Decide,
+        request: &HttpRequest,
+        response: HttpResponse,
+        view: &dyn Fn() -> Arc<dyn View>,
+    ) -> Option<Result<Vec<HeaderEdit>, Refusal>> {
+        let decision = decide.response(&self.connection, request, response, view)?;
+        let mut record = self.record(Stage::Response, decide.generation(), &decision);
+        record.method = Some(request.method.clone());
+        record.path = Some(request.path.clone());
+        record.status = Some(response.status);
+        let settled = match decision.outcome {
+            // Nobody objects: a response passes.
+            Outcome::Unanswered => Ok(Vec::new()),
+            outcome => settle(outcome, &decision.by, &record).map(|grant| {
+                describe_grant(&mut record, &grant);
+                grant.headers
+            }),
+        };
+        self.keep(record, settled.as_ref().err());
+        Some(settled)
+    }
+
+    /// Asks a new generation about something that lives on. Records a denial, which is to be cut.
+    pub(super) fn reevaluate(&self, decide: &dyn Decide, request: Option<&(HttpRequest, Arc<dyn View>)>) -> bool {
+        let mut decision = decide.connect(&self.connection, &self.view);
+        if let (Outcome::Allow(_), Some((request, view))) = (&decision.outcome, request) {
+            decision = decide.request(&self.connection, request, view);
+        }
+        let mut record = self.record(Stage::Reevaluate, decide.generation(), &decision);
+        if let Some((request, _)) = request {
+            record.method = Some(request.method.clone());
+            record.path = Some(request.path.clone());
+        }
+        match settle(decision.outcome, &decision.by, &record) {
+            Ok(_) => true,
+            Err(refusal) => {
+                self.keep(record, Some(&refusal));
+                false
+            }
+        }
+    }
+
+    /// The host's own refusal, recorded.
+    pub(super) fn refuse(&self, stage: Stage, generation: u64, cause: Cause, detail: String) -> Refusal {
+        let record = self.blank(stage, generation);
+        let refusal = refusal(cause, detail, &record);
+        self.keep(record, Some(&refusal));
+        refusal
+    }
+
+    fn record(&self, stage: Stage, generation: u64, decision: &Decision) -> DecisionRecord {
+        let mut record = self.blank(stage, generation);
+        record.decision_ns = u64::try_from(decision.elapsed.as_nanos()).unwrap_or(u64::MAX);
+        record.memoized = decision.memoized;
+        if let Some(by) = &decision.by {
+            record.policy = Some(by.name_version.clone());
+            record.digest = Some(by.digest.clone());
+        }
+        record
+    }
+
+    fn blank(&self, stage: Stage, generation: u64) -> DecisionRecord {
+        let Connection { sandbox, process, host, port, .. } = &self.connection;
+        DecisionRecord {
+            id: ulid::Ulid::generate().to_string(),
+            at: jiff::Timestamp::now(),
+            sandbox: sandbox.clone(),
+            generation,
+            stage,
+            process: ProcessRecord {
+                executable: process.executable.clone(),
+                digest: process.digest.clone(),
+                script: process.script.clone(),
+                pid: self.caller.pid,
+            },
+            host: host.clone(),
+            port: *port,
+            method: None,
+            path: None,
+            status: None,
+            verdict: Verdict::Allow,
+            error: None,
+            policy: None,
+            digest: None,
+            rule: None,
+            reason: None,
+            hint: None,
+            decision_ns: 0,
+            memoized: false,
+            credential: None,
+            audit: None,
+            route: None,
+        }
+    }
+
+    fn keep(&self, mut record: DecisionRecord, refusal: Option<&Refusal>) {
+        if let Some(refusal) = refusal {
+            deny(&mut record, refusal);
+        }
+        self.recorder.record(record);
+    }
+}
+
+impl Pending {
+    /// The request was answered with this status.
+    pub(super) fn answered(mut self, status: u16) {
+        self.record().status = Some(status);
+    }
+
+    /// The policies allowed it, but the host can't honour the grant.
+    pub(super) fn refuse(mut self, cause: Cause, detail: String, by: Option<PolicyRef>) -> Refusal {
+        let record = self.record();
+        let refusal = Refusal { policy: by, rule: record.rule.clone(), ..refusal(cause, detail, record) };
+        deny(record, &refusal);
+        refusal
+    }
+
+    /// Id of the record.
+    pub(super) fn id(&self) -> &str {
+        self.record.as_ref().map_or("", |record| &record.id)
+    }
+
+    fn record(&mut self) -> &mut DecisionRecord {
+        self.record.as_mut().expect("only dropping takes it")
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.recorder.record(record);
+        }
+    }
+}
+
+fn describe_grant(record: &mut DecisionRecord, grant: &Grant) {
+    record.rule = Some(grant.rule.clone());
+    record.credential.clone_from(&grant.credential);
+    record.audit = grant.audit.as_ref().map(|denial| denial.reason.clone());
+}
+
+fn deny(record: &mut DecisionRecord, refusal: &Refusal) {
+    record.verdict = Verdict::Deny;
+    record.error = Some(refusal.cause.code().to_owned());
+    record.rule.clone_from(&refusal.rule);
+    record.reason = Some(refusal.detail.clone());
+    record.hint.clone_from(&refusal.hint);
+    if record.stage != Stage::Connect {
+        record.status.get_or_insert(refusal.cause.status().as_u16());
+    }
+}
+
+fn refusal(cause: Cause, detail: String, record: &DecisionRecord) -> Refusal {
+    Refusal {
+        cause,
+        detail,
+        layer: record.stage,
+        policy: None,
+        rule: None,
+        hint: None,
+        generation: record.generation,
+        decision: record.id.clone(),
+    }
+}
+
+/// Allow gives its grant; everything else is a refusal with its own reason.
+fn settle(outcome: Outcome, by: &Option<PolicyRef>, record: &DecisionRecord) -> Result<Grant, Refusal> {
+    let refused = |cause, detail| Refusal { policy: by.clone(), ..refusal(cause, detail, record) };
+    Err(match outcome {
+        Outcome::Allow(grant) => return Ok(grant),
+        Outcome::Deny(denial) => {
+            Refusal { rule: Some(denial.rule), hint: denial.hint, ..refused(Cause::PolicyDenied, denial.reason) }
+        }
+        Outcome::Failed(failure) => refused(Cause::PolicyFailed, failure.to_string()),
+        Outcome::Conflict(detail) => refused(Cause::PolicyFailed, detail),
+        Outcome::Unanswered => Refusal {
+            hint: Some(
+                "ask the sandbox's owner to allow it: openshell policy set <sandbox> --policy rules.yaml".to_owned(),
+            ),
+            ..refused(Cause::PolicyDenied, unanswered(record))
+        },
+    })
+}
+
+fn unanswered(record: &DecisionRecord) -> String {
+    let program = match record.process.executable.as_str() {
+        "" => "this program",
+        executable => executable,
+    };
+    match (&record.method, &record.path) {
+        (Some(method), Some(path)) => {
+            format!("no policy allows {program} to {method} {path} at {}:{}", record.host, record.port)
+        }
+        _ => format!("no policy allows {program} to reach {}:{}", record.host, record.port),
+    }
+}

@@ -1,0 +1,283 @@
+//! One HTTP request: agree on where it goes, judge it, send it, judge the response, answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use openshell_api::decision::Stage;
+use openshell_policy_host::{HttpRequest, HttpResponse, Scheme, View};
+
+use super::body::{Cuttable, buffer};
+use super::destination::{Destination, HostPort};
+use super::dial::DialError;
+use super::judge::{Decide, Granted};
+use super::permit::{Permit, default_port};
+use super::refusal::{Cause, Form, Refusal};
+use super::session::Session;
+use super::tls::Versions;
+use super::upstream::{UpstreamError, boxed};
+use super::view::MessageView;
+use super::{headers, path, websocket};
+use crate::inference::Body;
+
+/// A request that was judged, ready to be sent.
+pub(super) struct Judged {
+    pub(super) decide: Arc<dyn Decide>,
+    pub(super) permit: Permit,
+    pub(super) granted: Granted,
+    /// As policies saw it.
+    pub(super) facts: HttpRequest,
+    pub(super) view: Arc<dyn View>,
+}
+
+/// Answers one request; every refusal is an answer.
+pub(super) async fn answer(session: &Arc<Session>, scheme: Scheme, request: Request<Incoming>) -> Response<Body> {
+    let form = Form::of(request.headers());
+    let version = request.version();
+    let mut response = match serve(session, scheme, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.answer(form),
+    };
+    *response.version_mut() = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
+    response
+}
+
+async fn serve(
+    session: &Arc<Session>,
+    scheme: Scheme,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Refusal> {
+    let decide = session.proxy.enforced.now();
+    let refuse = |cause, detail| session.facts.refuse(Stage::Request, decide.generation(), cause, detail);
+    if session.is_inference() {
+        agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
+        return match &session.proxy.inference {
+            Some(inference) => Ok(inference.serve(Arc::clone(&session.caller.caller), request).await),
+            None => Err(refuse(
+                Cause::InferenceUnavailable,
+                "inference is not set up in this sandbox; see openshell inference backend add".to_owned(),
+            )),
+        };
+    }
+    let permit = session.permit(&*decide)?;
+    agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
+    let versions = if request.version() == Version::HTTP_2 { Versions::Http2 } else { Versions::Http1 };
+    let is_websocket = headers::is_websocket(&request);
+
+    let facts = read_head(scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
+    let cap = decide.body_cap() as usize;
+    let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
+    let (parts, incoming) = request.into_parts();
+    let (seen, body) = if cap == 0 {
+        (None, boxed(incoming))
+    } else {
+        buffer(incoming, cap)
+            .await
+            .map_err(|error| refuse(Cause::BadRequest, format!("the body broke off: {error}")))?
+    };
+    let view = view(session, &parts.headers, seen);
+    let granted = session.facts.request(&*decide, &facts, &view)?;
+    let judged = Judged { decide: Arc::clone(&decide), permit, granted, facts, view };
+
+    let (judged, headers) = dress(session, scheme, judged, parts.headers)?;
+    let mut outgoing = Request::new(body);
+    (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (parts.method, parts.uri, headers);
+    match upgrade {
+        Some(upgrade) => Box::pin(websocket::serve(session, scheme, judged, outgoing, upgrade)).await,
+        None => relay(session, scheme, versions, judged, outgoing).await,
+    }
+}
+
+async fn relay(
+    session: &Arc<Session>,
+    scheme: Scheme,
+    versions: Versions,
+    judged: Judged,
+    outgoing: Request<Body>,
+) -> Result<Response<Body>, Refusal> {
+    let origin = session.origin(&judged.permit, scheme, versions);
+    let sent = session.proxy.upstreams.send_on(&origin, &judged.permit, scheme, versions, outgoing).await;
+    match sent {
+        Ok(response) => respond(session, judged, response),
+        Err(error) => Err(unsent(session, judged, &error)),
+    }
+}
+
+/// Judges a response's head and lets it pass, or refuses it in the origin's place.
+pub(super) fn respond(
+    session: &Arc<Session>,
+    judged: Judged,
+    mut response: Response<Body>,
+) -> Result<Response<Body>, Refusal> {
+    let Judged { decide, granted, facts, view, .. } = judged;
+    let status = response.status();
+    headers::clean_response(response.headers_mut());
+    let response_view = || self::view(session, response.headers(), None);
+    let seen = HttpResponse { status: status.as_u16() };
+    match session.facts.response(&*decide, &facts, seen, &response_view) {
+        None => {}
+        Some(Ok(edits)) => {
+            if let Err(error) = headers::edit(response.headers_mut(), &edits) {
+                granted.record.answered(StatusCode::FORBIDDEN.as_u16());
+                let detail = error.to_string();
+                return Err(session.facts.refuse(Stage::Response, decide.generation(), Cause::PolicyFailed, detail));
+            }
+        }
+        Some(Err(refusal)) => {
+            granted.record.answered(refusal.cause.status().as_u16());
+            return Err(refusal);
+        }
+    }
+    granted.record.answered(status.as_u16());
+    if lives_long(response.headers()) {
+        let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
+        let registration = registry.register(&session.facts, Some((facts, view)), decide.generation(), enforced);
+        response = response.map(|body| Body::new(Cuttable::new(body, registration)));
+    }
+    Ok(response)
+}
+
+/// Why nothing came back. What the host itself refused is recorded as a decision of its own.
+pub(super) fn unsent(session: &Arc<Session>, judged: Judged, error: &UpstreamError) -> Refusal {
+    let generation = judged.decide.generation();
+    let record = judged.granted.record;
+    let refusal = unreachable(session, generation, error, record.id());
+    record.answered(refusal.cause.status().as_u16());
+    refusal
+}
+
+/// The refusal for an upstream that was not reached.
+pub(super) fn unreachable(session: &Session, generation: u64, error: &UpstreamError, decision: &str) -> Refusal {
+    let (cause, own) = match error {
+        UpstreamError::Dial(DialError::Forbidden { .. }) => (Cause::SsrfDenied, true),
+        UpstreamError::Handshake { .. } => (Cause::UpstreamTls, true),
+        UpstreamError::TimedOut { .. } | UpstreamError::Dial(DialError::TimedOut { .. }) => {
+            (Cause::UpstreamTimeout, false)
+        }
+        UpstreamError::Dial(_) | UpstreamError::Http { .. } => (Cause::UpstreamUnreachable, false),
+    };
+    let detail = error.to_string();
+    let mut refusal = if own {
+        session.facts.refuse(Stage::Dial, generation, cause, detail)
+    } else {
+        let decision = decision.to_owned();
+        Refusal { cause, detail, layer: Stage::Dial, policy: None, rule: None, hint: None, generation, decision }
+    };
+    if cause == Cause::SsrfDenied {
+        refusal.hint = Some("a rule may grant the private range, such as allowed_ips in a rules file".to_owned());
+    }
+    refusal
+}
+
+type Objection = (Cause, String);
+
+/// Host, `:authority`, scheme and the connection's own destination must agree. Leaves exactly one `Host`.
+fn agree(session: &Session, scheme: Scheme, request: &mut Request<Incoming>) -> Result<(), Objection> {
+    let bad = |detail: &str| (Cause::BadRequest, detail.to_owned());
+    if *request.method() == Method::CONNECT {
+        return Err((Cause::MethodNotAllowed, "CONNECT inside a connection is not served".to_owned()));
+    }
+    if let Some(named) = request.uri().scheme_str() {
+        let expected = if scheme == Scheme::Https { "https" } else { "http" };
+        if !named.eq_ignore_ascii_case(expected) {
+            return Err(mismatch(session, &format!("the scheme {named}")));
+        }
+    }
+    let authority = request.uri().authority().map(ToString::to_string);
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next().cloned();
+    if hosts.next().is_some() {
+        return Err(bad("the request has more than one Host header"));
+    }
+    let host_text = match &host {
+        Some(host) => Some(host.to_str().map_err(|_| bad("the Host header is not text"))?),
+        None => None,
+    };
+    if host.is_none() && authority.is_none() && request.version() != Version::HTTP_10 {
+        return Err(bad("the request has no Host header"));
+    }
+    for named in authority.as_deref().into_iter().chain(host_text) {
+        let destination = Destination::parse(named).map_err(|error| (Cause::BadRequest, error.to_string()))?;
+        let same_port = match destination.port {
+            Some(port) => port == session.port(),
+            // Many clients leave an unusual port out; a different host they may not name.
+            None => true,
+        };
+        if destination.host != session.host() || !same_port {
+            return Err(mismatch(session, named));
+        }
+    }
+    if host.is_none() {
+        let made = authority.unwrap_or_else(|| match session.port() == default_port(scheme) {
+            true if !session.host().contains(':') => session.host().to_owned(),
+            _ => HostPort(session.host(), session.port()).to_string(),
+        });
+        let value = HeaderValue::try_from(made).map_err(|_| bad("the authority is not text"))?;
+        request.headers_mut().insert(HOST, value);
+    }
+    Ok(())
+}
+
+fn mismatch(session: &Session, named: &str) -> Objection {
+    let destination = HostPort(session.host(), session.port());
+    (Cause::AuthorityMismatch, format!("the connection goes to {destination}, but the request is for {named}"))
+}
+
+/// The request as policies see it. Leaves the same path in the request, in origin form: what is judged is what is sent.
+fn read_head(scheme: Scheme, request: &mut Request<Incoming>) -> Result<HttpRequest, Objection> {
+    let uri = request.uri();
+    let raw = if uri.path().is_empty() { "/" } else { uri.path() };
+    let path = path::normalise(raw)
+        .ok_or_else(|| (Cause::BadRequest, "the path is malformed or ambiguous".to_owned()))?
+        .into_owned();
+    let query = uri.query().map(str::to_owned);
+    if path != raw || uri.authority().is_some() {
+        let text = match &query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
+        };
+        let target = PathAndQuery::try_from(text).map_err(|error| (Cause::BadRequest, error.to_string()))?;
+        *request.uri_mut() = Uri::from(target);
+    }
+    Ok(HttpRequest { method: request.method().as_str().to_ascii_uppercase(), scheme, path, query })
+}
+
+/// Headers as the upstream gets them: cleaned, edited as granted, with the granted credential.
+fn dress(
+    session: &Session,
+    scheme: Scheme,
+    mut judged: Judged,
+    mut headers: HeaderMap,
+) -> Result<(Judged, HeaderMap), Refusal> {
+    headers::clean_request(&mut headers);
+    let grant = &judged.granted.grant;
+    let edited = headers::edit(&mut headers, &grant.headers).map_err(|error| (Cause::PolicyFailed, error.to_string()));
+    let dressed = edited.and_then(|()| match &grant.credential {
+        None => Ok(()),
+        Some(name) => {
+            let rule = judged.decide.credential(name);
+            let secrets = session.proxy.secrets.0.load();
+            headers::attach(&mut headers, name, rule, secrets.get(name), session.host(), scheme == Scheme::Https)
+                .map_err(|error| (Cause::CredentialRefused, error.to_string()))
+        }
+    });
+    match dressed {
+        Ok(()) => Ok((judged, headers)),
+        Err((cause, detail)) => Err(judged.granted.record.refuse(cause, detail, judged.granted.by.take())),
+    }
+}
+
+fn view(session: &Session, headers: &HeaderMap, body: Option<Bytes>) -> Arc<dyn View> {
+    Arc::new(MessageView { caller: session.caller.clone(), headers: headers.clone(), body })
+}
+
+/// Event streams and gRPC outlive the verdict that let them in.
+fn lives_long(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+    })
+}

@@ -1,0 +1,8 @@
+//! The proxy between real sockets: origins are hyper servers on loopback, clients are real ones or raw bytes.
+//! Policies are closures here; real Wasm policies meet the proxy in the end-to-end tests.
+
+mod bypass;
+mod flows;
+mod live;
+mod units;
+mod world;

@@ -1,0 +1,261 @@
+//! Pure parts, as rows.
+
+use http::HeaderMap;
+use openshell_api::provider::{Attach, CredentialRule};
+use openshell_policy_host::{HeaderEdit, Scheme};
+
+use crate::http::address::{self, Forbidden};
+use crate::http::destination::Destination;
+use crate::http::permit::Permit;
+use crate::http::{headers, path, peek};
+
+#[test]
+fn addresses() {
+    let check = |address: &str, granted: &[&str], expected: Result<(), Forbidden>| {
+        let granted: Vec<_> = granted.iter().map(|range| range.parse().unwrap()).collect();
+        assert_eq!(address::check(address.parse().unwrap(), &granted), expected, "{address} with {granted:?}");
+    };
+    let refused = Err(Forbidden::NotPublic);
+    for public in ["1.1.1.1", "172.15.0.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::1.1.1.1"] {
+        check(public, &[], Ok(()));
+    }
+    for private in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.1.1",
+        "169.254.1.1",
+        "100.64.0.1",
+        "100.127.255.255",
+        "0.0.0.0",
+        "0.1.2.3",
+        "224.0.0.1",
+        "239.1.1.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "198.18.0.1",
+        "192.0.0.8",
+        "192.0.2.1",
+        "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::127.0.0.1",
+        "fe80::1",
+        "fc00::1",
+        "fd12::1",
+        "ff02::1",
+        "64:ff9b::10.0.0.1",
+        "64:ff9b::7f00:1",
+        "64:ff9b:1::1",
+        "2002:7f00:1::",
+        "2002:a00:1::1",
+        "2001:db8::1",
+        "fec0::1",
+        "2001::1",
+        "::ffff:0:10.0.0.1",
+    ] {
+        check(private, &[], refused);
+    }
+    check("10.1.2.3", &["10.0.0.0/8"], Ok(()));
+    check("10.1.2.3", &["10.2.0.0/16"], refused);
+    check("::ffff:10.1.2.3", &["10.0.0.0/8"], Ok(()));
+    check("::1", &["::1/128"], Ok(()));
+    check("::1", &["127.0.0.0/8"], refused);
+    for metadata in ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254"] {
+        check(metadata, &[], Err(Forbidden::Metadata));
+        check(metadata, &["0.0.0.0/0", "::/0", "169.254.0.0/16"], Err(Forbidden::Metadata));
+    }
+    check("169.254.169.254", &["169.254.169.254/32"], Ok(()));
+}
+
+#[test]
+fn destinations() {
+    let check = |given: &str, expected: Option<(&str, Option<u16>)>| {
+        let parsed = Destination::parse(given).ok();
+        let parsed = parsed.as_ref().map(|destination| (destination.host.as_str(), destination.port));
+        assert_eq!(parsed, expected, "{given:?}");
+    };
+    check("Example.COM:443", Some(("example.com", Some(443))));
+    check("example.com.", Some(("example.com", None)));
+    check("[::1]:80", Some(("::1", Some(80))));
+    check("[2001:DB8::1]", Some(("2001:db8::1", None)));
+    check("192.0.2.1:1", Some(("192.0.2.1", Some(1))));
+    check("_dmarc.example.com", Some(("_dmarc.example.com", None)));
+    for refused in [
+        "",
+        ":80",
+        "a:",
+        "a:0",
+        "a:65536",
+        "a:+80",
+        "user@a:80",
+        "a b:80",
+        "a/b",
+        "a..b",
+        "[::1",
+        "[::1]x",
+        "[a]:80",
+        "::1:80:",
+        "127.1:80",
+        "2130706433:80",
+        "0x7f.0.0.1:80",
+        "0x7f000001",
+        "a.0x1",
+        "exämple.com",
+        "a,b",
+    ] {
+        check(refused, None);
+    }
+}
+
+#[test]
+fn paths() {
+    let check = |given: &str, expected: Option<&str>| {
+        assert_eq!(path::normalise(given).as_deref(), expected, "{given:?}");
+    };
+    check("/", Some("/"));
+    check("/a/b.c", Some("/a/b.c"));
+    check("/a/../b", Some("/b"));
+    check("/a/./b/.", Some("/a/b/"));
+    check("/../../etc", Some("/etc"));
+    check("/a/%2e%2E/b", Some("/b"));
+    check("/%61dmin", Some("/admin"));
+    check("/a%2fb", Some("/a%2Fb"));
+    check("/a%252e", Some("/a%252e"));
+    check("/.well-known/x", Some("/.well-known/x"));
+    check("/...", Some("/..."));
+    check("//a", Some("//a"));
+    for refused in ["", "a", "*", "/%", "/%2", "/%zz", "/a\\b", "/a\tb"] {
+        check(refused, None);
+    }
+}
+
+#[test]
+fn protocols() {
+    use peek::Protocol::{Http1, Http2, Other, Tls};
+    let check = |bytes: &[u8], expected: Option<peek::Protocol>| {
+        assert_eq!(peek::classify(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
+    };
+    check(b"", None);
+    check(b"\x16", None);
+    check(b"\x16\x03\x01", Some(Tls));
+    check(b"\x16\x01", Some(Other));
+    check(b"G", None);
+    check(b"GET", None);
+    check(b"GET ", None);
+    check(b"GET /", Some(Http1));
+    check(b"get  /", Some(Http1));
+    check(b"\r\n\r\n GET /", Some(Http1));
+    check(b"WEIRD-METHOD\t/x", Some(Http1));
+    check(b"GET ht", None);
+    check(b"GET HTTP://a/", Some(Http1));
+    check(b"CONNECT a:1", Some(Http1));
+    check(b"PRI * HT", None);
+    check(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Http2));
+    check(b"PRI * HTTP/1.1\r\n", Some(Http1));
+    check(b"*1\r\n$4\r\nPING\r\n", Some(Other));
+    check(b"SSH-2.0-x\r\n", Some(Other));
+    check(b"PING\r\n", Some(Other));
+    check(b"SET key value\r\n", Some(Other));
+    check(&[b'a'; 65], Some(Other));
+    check(&[b'\n'; 2000], Some(Other));
+    check(b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Some(Other));
+}
+
+#[test]
+fn credentials() {
+    let rule = |attach, host: &str| CredentialRule { attach, hosts: vec![host.to_owned()] };
+    let check = |rule: &CredentialRule, host: &str, tls: bool, expected: Result<(&str, &str), &str>| {
+        let mut map = HeaderMap::new();
+        map.insert("authorization", "Bearer workload".parse().unwrap());
+        let secret = "s".to_owned();
+        let attached = headers::attach(&mut map, "key", Some(rule), Some(&secret), host, tls);
+        match expected {
+            Ok((name, value)) => {
+                assert_eq!(attached, Ok(()));
+                assert_eq!(map.get_all(name).iter().collect::<Vec<_>>(), [value]);
+                assert!(map[name].is_sensitive());
+            }
+            Err(part) => assert!(attached.unwrap_err().to_string().contains(part), "{part}"),
+        }
+    };
+    let basic = Attach::Basic { username: "u".to_owned() };
+    let header = |name: &str| Attach::Header { name: name.to_owned() };
+    check(&rule(Attach::Bearer, "a.test"), "a.test", true, Ok(("authorization", "Bearer s")));
+    check(&rule(basic, "a.test"), "a.test", true, Ok(("authorization", "Basic dTpz")));
+    check(&rule(header("x-api-key"), "*.a.test"), "b.a.test", true, Ok(("x-api-key", "s")));
+    check(&rule(Attach::Bearer, "*.a.test"), "a.test", true, Err("not bound"));
+    check(&rule(Attach::Bearer, "*.a.test"), "c.b.a.test", true, Err("not bound"));
+    check(&rule(Attach::Bearer, "a.test"), "a.test.evil", true, Err("not bound"));
+    check(&rule(Attach::Bearer, "a.test"), "a.test", false, Err("TLS"));
+    check(&rule(header("host"), "a.test"), "a.test", true, Err("header"));
+}
+
+#[test]
+fn edits() {
+    let check = |edit: HeaderEdit, accepted: bool| {
+        let mut map = HeaderMap::new();
+        assert_eq!(headers::edit(&mut map, std::slice::from_ref(&edit)).is_ok(), accepted, "{edit:?}");
+    };
+    let set = |name: &str, value: &str| HeaderEdit::Set(name.to_owned(), value.to_owned());
+    check(set("x-team", "a"), true);
+    check(HeaderEdit::Remove("cookie".to_owned()), true);
+    for name in [
+        "host",
+        "content-length",
+        "Transfer-Encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "x-openshell-policy",
+        "proxy-authorization",
+        "expect",
+        "keep-alive",
+        "bad name",
+    ] {
+        check(set(name, "a"), false);
+    }
+    check(set("x-team", "a\r\nb: c"), false);
+}
+
+#[test]
+fn hop_by_hop() {
+    let mut map = HeaderMap::new();
+    for (name, value) in [
+        ("connection", "close, X-Secret, content-length, host"),
+        ("x-secret", "1"),
+        ("content-length", "3"),
+        ("host", "a"),
+        ("keep-alive", "5"),
+        ("proxy-authorization", "Basic x"),
+        ("te", "trailers, deflate"),
+        ("upgrade", "h2c"),
+        ("expect", "100-continue"),
+        ("x-openshell-anything", "1"),
+        ("accept", "*/*"),
+    ] {
+        map.append(name, value.parse().unwrap());
+    }
+    headers::clean_request(&mut map);
+    let mut left: Vec<_> = map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    left.sort();
+    assert_eq!(left, ["accept: */*", "content-length: 3", "host: a", "te: trailers"]);
+}
+
+#[test]
+fn operators_permits() {
+    let check = |url: &str, expected: Option<(&str, u16, Scheme)>| {
+        let permit = Permit::operator(url).ok();
+        let found = permit.as_ref().map(|(permit, scheme)| (permit.host(), permit.port(), *scheme));
+        assert_eq!(found, expected, "{url}");
+    };
+    check("https://api.example.com/v1", Some(("api.example.com", 443, Scheme::Https)));
+    check("http://127.0.0.1:8080/v1", Some(("127.0.0.1", 8080, Scheme::Http)));
+    check("http://[::1]:8080/v1", Some(("::1", 8080, Scheme::Http)));
+    check("ftp://a/", None);
+    check("/v1", None);
+}

@@ -1,0 +1,367 @@
+//! HTTP towards upstreams: pooled connections, each reused only by requests whose permit covers its address.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response, Uri, Version};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use openshell_policy_host::Scheme;
+use tokio::time::timeout;
+
+use super::address;
+use super::destination::HostPort;
+use super::dial::{DialError, Dialer, Upstream};
+use super::exchange::{Exchanged, H1, H1Body};
+use super::permit::{Permit, default_port};
+use super::stream::UpstreamIo;
+use super::tls::{HandshakeError, Trust, TrustError, Versions};
+use crate::inference::{Body, BoxError};
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+const IDLE_LIFE: Duration = Duration::from_secs(55);
+const IDLE_PER_ORIGIN: usize = 64;
+const H2_WINDOW: u32 = 1 << 20;
+
+/// Opens and keeps connections to upstreams. One per sandbox, shared by the proxy and by inference.
+pub struct Upstreams {
+    dialer: Dialer,
+    trust: Trust,
+    origins: Mutex<HashMap<Key, Arc<Origin>, ahash::RandomState>>,
+}
+
+/// Why a request got no response. `Dial` may be the host's own refusal; the rest is the upstream's doing.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// Nothing was dialled, or nothing answered.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// No TLS session came to be.
+    #[error("{destination}: {error}")]
+    Handshake {
+        /// `host:port`.
+        destination: String,
+        /// Why.
+        error: HandshakeError,
+    },
+    /// TLS or HTTP/2 set-up took too long.
+    #[error("{destination} did not finish its handshake in time")]
+    TimedOut {
+        /// `host:port`.
+        destination: String,
+    },
+    /// It broke the HTTP protocol or hung up before a response.
+    #[error("{destination} broke off: {error}")]
+    Http {
+        /// `host:port`.
+        destination: String,
+        /// Why.
+        error: hyper::Error,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    host: String,
+    port: u16,
+    scheme: Scheme,
+    versions: Versions,
+}
+
+/// Idle connections to one host, port, scheme and set of versions.
+pub(super) struct Origin {
+    idle: Mutex<Vec<(H1, Instant)>>,
+    h2: Mutex<Option<H2>>,
+    /// Held while a connection that may turn out to be HTTP/2 is made, so that a burst of requests makes one.
+    negotiating: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct H2 {
+    sender: http2::SendRequest<Body>,
+    address: IpAddr,
+}
+
+enum Fresh {
+    H1(H1),
+    H2(H2),
+}
+
+impl Upstreams {
+    /// `add_hosts`: names with a fixed address. `upstream_ca`: PEM roots trusted besides the system's.
+    pub fn new(add_hosts: BTreeMap<String, IpAddr>, upstream_ca: Option<&str>) -> Result<Arc<Self>, TrustError> {
+        Ok(Arc::new(Self {
+            dialer: Dialer::new(add_hosts),
+            trust: Trust::new(upstream_ca)?,
+            origins: Mutex::default(),
+        }))
+    }
+
+    /// The dialer behind it, for bytes that are not HTTP.
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// Sends one request to where the permit says, whatever authority its URI names (`Host` is kept if set, else made
+    /// from the permit). The response streams; dropping its body gives up the request. Retried only where nothing
+    /// of it was sent, because a pooled connection had been closed.
+    pub async fn send(
+        &self,
+        permit: &Permit,
+        scheme: Scheme,
+        versions: Versions,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let origin = self.origin(permit, scheme, versions);
+        self.send_on(&origin, permit, scheme, versions, request).await
+    }
+
+    /// [`Self::send`] for callers that hold the origin already.
+    pub(super) async fn send_on(
+        &self,
+        origin: &Arc<Origin>,
+        permit: &Permit,
+        scheme: Scheme,
+        versions: Versions,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        while let Some(h1) = origin.checkout(permit).await {
+            match exchange_h1(origin, permit, scheme, h1, request).await? {
+                Ok(response) => return Ok(response),
+                Err(unsent) => request = unsent,
+            }
+        }
+        if versions == Versions::Http2 {
+            if let Some(h2) = origin.h2(permit) {
+                match exchange_h2(permit, scheme, h2, request).await? {
+                    Ok(response) => return Ok(response),
+                    Err(unsent) => request = unsent,
+                }
+            }
+        }
+        let fresh = match versions {
+            Versions::Http1 => self.connect(permit, scheme, versions).await?,
+            Versions::Http2 => {
+                let _one = origin.negotiating.lock().await;
+                match origin.h2(permit) {
+                    Some(h2) => Fresh::H2(h2),
+                    None => {
+                        let fresh = self.connect(permit, scheme, versions).await?;
+                        if let Fresh::H2(h2) = &fresh {
+                            *lock(&origin.h2) = Some(h2.clone());
+                        }
+                        fresh
+                    }
+                }
+            }
+        };
+        let sent = match fresh {
+            Fresh::H1(h1) => exchange_h1(origin, permit, scheme, h1, request).await?,
+            Fresh::H2(h2) => exchange_h2(permit, scheme, h2, request).await?,
+        };
+        sent.map_err(|_| {
+            let destination = destination(permit);
+            DialError::Unreachable { destination, detail: "it closed the connection at once".to_owned() }.into()
+        })
+    }
+
+    /// A connection of its own, outside the pool, for a request that will take it over (an upgrade).
+    pub(super) async fn connect_alone(&self, permit: &Permit, scheme: Scheme) -> Result<UpstreamIo, UpstreamError> {
+        Ok(self.open(permit, scheme, Some(Versions::Http1)).await?.0)
+    }
+
+    /// A connection for bytes that are not HTTP.
+    pub(super) async fn connect_opaque(&self, permit: &Permit, scheme: Scheme) -> Result<UpstreamIo, UpstreamError> {
+        Ok(self.open(permit, scheme, None).await?.0)
+    }
+
+    /// Finds or makes the pool for a destination.
+    pub(super) fn origin(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Arc<Origin> {
+        let key = Key { host: permit.host().to_owned(), port: permit.port(), scheme, versions };
+        Arc::clone(lock(&self.origins).entry(key).or_insert_with(|| Arc::new(Origin::new())))
+    }
+
+    /// Closes connections that have been idle for long, and forgets origins nobody uses.
+    pub fn prune(&self) {
+        let mut origins = lock(&self.origins);
+        origins.retain(|_, origin| {
+            lock(&origin.idle).retain(|(_, since)| since.elapsed() < IDLE_LIFE);
+            let mut h2 = lock(&origin.h2);
+            if h2.as_ref().is_some_and(|h2| h2.sender.is_closed()) {
+                *h2 = None;
+            }
+            h2.is_some() || !lock(&origin.idle).is_empty() || Arc::strong_count(origin) > 1
+        });
+    }
+
+    async fn open(
+        &self,
+        permit: &Permit,
+        scheme: Scheme,
+        versions: Option<Versions>,
+    ) -> Result<(UpstreamIo, IpAddr), UpstreamError> {
+        let Upstream { stream, address } = self.dialer.dial(permit).await?;
+        let io = match scheme {
+            Scheme::Http => UpstreamIo::Plain(stream),
+            Scheme::Https => {
+                match timeout(HANDSHAKE_TIMEOUT, self.trust.connect(permit.host(), versions, stream)).await {
+                    Ok(Ok(stream)) => UpstreamIo::Tls(Box::new(stream)),
+                    Ok(Err(error)) => return Err(UpstreamError::Handshake { destination: destination(permit), error }),
+                    Err(_) => return Err(UpstreamError::TimedOut { destination: destination(permit) }),
+                }
+            }
+        };
+        Ok((io, address.ip()))
+    }
+
+    async fn connect(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Result<Fresh, UpstreamError> {
+        let (io, address) = self.open(permit, scheme, Some(versions)).await?;
+        let http = |error| UpstreamError::Http { destination: destination(permit), error };
+        let h2 = versions == Versions::Http2 && (scheme == Scheme::Http || io.negotiated_h2());
+        if h2 {
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(H2_WINDOW)
+                .initial_connection_window_size(2 * H2_WINDOW)
+                .keep_alive_interval(Duration::from_secs(30))
+                .handshake(TokioIo::new(io))
+                .await
+                .map_err(http)?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "an upstream HTTP/2 connection ended");
+                }
+            });
+            Ok(Fresh::H2(H2 { sender, address }))
+        } else {
+            let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(io)).await.map_err(http)?;
+            Ok(Fresh::H1(H1 { sender, connection, address }))
+        }
+    }
+}
+
+impl Origin {
+    fn new() -> Self {
+        Self { idle: Mutex::default(), h2: Mutex::default(), negotiating: tokio::sync::Mutex::default() }
+    }
+
+    /// A connection that is still open and whose address the permit covers.
+    async fn checkout(&self, permit: &Permit) -> Option<H1> {
+        loop {
+            let (mut h1, since) = lock(&self.idle).pop()?;
+            let permitted = address::check(h1.address, permit.private_ranges()).is_ok();
+            if permitted && since.elapsed() < IDLE_LIFE && h1.is_open().await {
+                return Some(h1);
+            }
+        }
+    }
+
+    /// Takes back a connection whose exchange is over.
+    pub(super) fn checkin(&self, h1: H1) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < IDLE_PER_ORIGIN {
+            idle.push((h1, Instant::now()));
+        }
+    }
+
+    fn h2(&self, permit: &Permit) -> Option<H2> {
+        let mut slot = lock(&self.h2);
+        if slot.as_ref().is_some_and(|h2| h2.sender.is_closed()) {
+            *slot = None;
+        }
+        slot.clone().filter(|h2| address::check(h2.address, permit.private_ranges()).is_ok())
+    }
+}
+
+type Sent = Result<Response<Body>, Request<Body>>;
+
+async fn exchange_h1(
+    origin: &Arc<Origin>,
+    permit: &Permit,
+    scheme: Scheme,
+    h1: H1,
+    mut request: Request<Body>,
+) -> Result<Sent, UpstreamError> {
+    *request.version_mut() = Version::HTTP_11;
+    if !request.headers().contains_key(HOST) {
+        let host = host_header(permit, scheme);
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    match h1.exchange(request).await {
+        Exchanged::Answered(response, h1) => {
+            Ok(Ok(response.map(|incoming| Body::new(H1Body::new(incoming, h1, Arc::clone(origin))))))
+        }
+        Exchanged::Unsent(request) => Ok(Err(request)),
+        Exchanged::Failed(error) => Err(UpstreamError::Http { destination: destination(permit), error }),
+    }
+}
+
+async fn exchange_h2(
+    permit: &Permit,
+    scheme: Scheme,
+    mut h2: H2,
+    mut request: Request<Body>,
+) -> Result<Sent, UpstreamError> {
+    *request.version_mut() = Version::HTTP_2;
+    let authority = match request.headers_mut().remove(HOST) {
+        Some(host) => host,
+        None => host_header(permit, scheme),
+    };
+    let path = request.uri().path_and_query().cloned();
+    let uri = Uri::builder()
+        .scheme(if scheme == Scheme::Https { "https" } else { "http" })
+        .authority(authority.as_bytes())
+        .path_and_query(path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")))
+        .build();
+    match uri {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(error) => {
+            return Err(DialError::Unreachable { destination: destination(permit), detail: error.to_string() }.into());
+        }
+    }
+    // Kept so that an unsent request can travel on over HTTP/1.1.
+    let retry_host = authority;
+    if h2.sender.ready().await.is_err() {
+        request.headers_mut().insert(HOST, retry_host);
+        return Ok(Err(request));
+    }
+    match h2.sender.try_send_request(request).await {
+        Ok(response) => Ok(Ok(response.map(boxed))),
+        Err(mut failed) => match failed.take_message() {
+            Some(mut request) => {
+                request.headers_mut().insert(HOST, retry_host);
+                Ok(Err(request))
+            }
+            None => Err(UpstreamError::Http { destination: destination(permit), error: failed.into_error() }),
+        },
+    }
+}
+
+/// Boxes what hyper received.
+pub(super) fn boxed(incoming: hyper::body::Incoming) -> Body {
+    use http_body_util::BodyExt as _;
+    Body::new(incoming.map_err(|error| Box::new(error) as BoxError))
+}
+
+fn host_header(permit: &Permit, scheme: Scheme) -> HeaderValue {
+    let text = if permit.port() == default_port(scheme) {
+        if permit.host().contains(':') { format!("[{}]", permit.host()) } else { permit.host().to_owned() }
+    } else {
+        HostPort(permit.host(), permit.port()).to_string()
+    };
+    // A canonical host holds only characters that a header may hold.
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+}
+
+fn destination(permit: &Permit) -> String {
+    HostPort(permit.host(), permit.port()).to_string()
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

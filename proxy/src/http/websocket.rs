@@ -1,0 +1,165 @@
+//! WebSocket upgrades (RFC 6455): judged as a request, then relayed frame by frame until a new generation denies them.
+
+use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Request, Response, StatusCode};
+use hyper::client::conn::http1;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use openshell_policy_host::Scheme;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_util::sync::CancellationToken;
+
+use super::destination::HostPort;
+use super::refusal::Refusal;
+use super::serve::{Judged, respond, unsent};
+use super::session::Session;
+use super::upstream::{UpstreamError, boxed};
+use crate::inference::Body;
+
+const BUFFER: usize = 16 * 1024;
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Close, code 1008 (policy violation), unmasked as a server's frames are.
+const CLOSE_1008: &[u8] = b"\x88\x1e\x03\xf0denied by the new generation";
+
+/// Sends the upgrade on a connection of its own; when the upstream agrees, relays until either side ends or it is cut.
+pub(super) async fn serve(
+    session: &Arc<Session>,
+    scheme: Scheme,
+    judged: Judged,
+    mut outgoing: Request<Body>,
+    client: OnUpgrade,
+) -> Result<Response<Body>, Refusal> {
+    let headers = outgoing.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let mut response = match send(session, scheme, &judged, outgoing).await {
+        Ok(response) => response,
+        Err(error) => return Err(unsent(session, judged, &error)),
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return respond(session, judged, response);
+    }
+    let upstream = hyper::upgrade::on(&mut response);
+    let (facts, view, generation) = (judged.facts.clone(), Arc::clone(&judged.view), judged.decide.generation());
+    let mut response = respond(session, judged, response)?;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+
+    let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
+    let registration = registry.register(&session.facts, Some((facts, view)), generation, enforced);
+    session.proxy.spawn(async move {
+        let upgraded = tokio::try_join!(client, upstream);
+        if let Ok((client, upstream)) = upgraded {
+            let _ = relay(client, upstream, registration.cut()).await;
+        }
+        drop(registration);
+    });
+    Ok(response)
+}
+
+async fn send(
+    session: &Session,
+    scheme: Scheme,
+    judged: &Judged,
+    outgoing: Request<Body>,
+) -> Result<Response<Body>, UpstreamError> {
+    let permit = &judged.permit;
+    let http = |error| UpstreamError::Http { destination: HostPort(permit.host(), permit.port()).to_string(), error };
+    let io = session.proxy.upstreams.connect_alone(permit, scheme).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
+    session.proxy.spawn(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender.send_request(outgoing).await.map_err(http)?.map(boxed))
+}
+
+/// Ends when either side has ended its stream, or with a close frame to the client when it is cut.
+async fn relay(client: Upgraded, upstream: Upgraded, cut: &CancellationToken) -> io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+    let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+    let upwards = async {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let count = from_client.read(&mut buffer).await?;
+            if count == 0 {
+                return to_upstream.shutdown().await;
+            }
+            to_upstream.write_all(&buffer[..count]).await?;
+            to_upstream.flush().await?;
+        }
+    };
+    let mut frames = Frames::default();
+    let downwards = async {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let count = from_upstream.read(&mut buffer).await?;
+            if count == 0 {
+                return to_client.shutdown().await;
+            }
+            frames.interrupted = true;
+            to_client.write_all(&buffer[..count]).await?;
+            to_client.flush().await?;
+            frames.interrupted = false;
+            frames.advance(&buffer[..count]);
+        }
+    };
+    let was_cut = tokio::select! {
+        () = cut.cancelled() => true,
+        result = async { tokio::try_join!(upwards, downwards) } => return result.map(|_| ()),
+    };
+    if was_cut && frames.at_boundary() {
+        let farewell = async {
+            to_client.write_all(CLOSE_1008).await?;
+            to_client.shutdown().await
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+    Ok(())
+}
+
+/// Where in the frames of one direction a relay stands.
+#[derive(Default)]
+struct Frames {
+    /// Bytes of a header that is not complete yet.
+    header: Vec<u8>,
+    /// Payload bytes still to come.
+    payload: u64,
+    /// A write was under way: what reached the client is unknown.
+    interrupted: bool,
+    /// It stopped being WebSocket.
+    lost: bool,
+}
+
+impl Frames {
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.lost {
+            if self.payload > 0 {
+                let skipped = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
+                self.payload -= skipped as u64;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            self.header.push(bytes[0]);
+            bytes = &bytes[1..];
+            match FrameHeader::parse(&mut Cursor::new(&self.header)) {
+                Ok(None) => {}
+                Ok(Some((_, length))) => {
+                    self.payload = length;
+                    self.header.clear();
+                }
+                Err(_) => self.lost = true,
+            }
+        }
+    }
+
+    fn at_boundary(&self) -> bool {
+        !self.lost && !self.interrupted && self.payload == 0 && self.header.is_empty()
+    }
+}
