@@ -18,7 +18,7 @@ use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::types::{Connection, HttpRequest};
+use crate::types::{Connection, HttpRequest, Verdict};
 
 const MAGIC: [u8; 8] = *b"oshellP\x01";
 const CONTEXT: &[u8] = b"openshell policy artifact v1\0";
@@ -77,6 +77,17 @@ pub enum Expectation {
     Allow,
     /// Denied.
     Deny,
+}
+
+impl Expectation {
+    /// What a verdict comes to.
+    pub fn of(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Abstain => Self::Abstain,
+            Verdict::Allow(_) => Self::Allow,
+            Verdict::Deny(_) => Self::Deny,
+        }
+    }
 }
 
 impl std::fmt::Display for Expectation {
@@ -273,3 +284,6 @@ fn parse(signed: &[u8]) -> Result<(Manifest, &[u8]), ArtifactError> {
     Ok((manifest, code))
 }
 
+
+#[cfg(test)]
+mod tests;

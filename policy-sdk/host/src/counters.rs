@@ -157,3 +157,6 @@ impl Window {
     }
 }
 
+
+#[cfg(test)]
+mod tests;

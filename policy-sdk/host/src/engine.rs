@@ -1,11 +1,27 @@
 //! The engine that policies run in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::artifact::Artifact;
+use wasmtime::component::Linker;
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::artifact::{Artifact, CONTRACT};
 use crate::counters::Counters;
+use crate::failure::Failure;
+use crate::memo::Memo;
 use crate::policy::Policy;
+use crate::session::{Hooks, Program};
+use crate::state::{self, IMPORTS, MAX_TABLE};
+use crate::ticker::Ticker;
+use crate::{code, config};
+
+/// Core instances that a typical component has: its module, and the shims of its imports.
+const CORE_INSTANCES: u32 = 4;
+/// Core instances that a component may have.
+const MAX_CORE_INSTANCES: u32 = 16;
+/// Slots that keep their memory mapped while unused.
+const WARM_SLOTS: u32 = 16;
 
 /// How an engine is made.
 #[derive(Debug, Clone)]
@@ -184,21 +200,112 @@ impl LoadOptions {
     }
 }
 
-/// Runs policies. Cheap to clone; one per process is enough.
+/// What every policy of an engine shares.
+pub(crate) struct Shared {
+    pub(crate) engine: wasmtime::Engine,
+    pub(crate) ticker: Ticker,
+}
+
+/// Runs policies. Cheap to clone; one per process is enough. It owns one thread, which sleeps while nothing is decided.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine {
+    shared: Arc<Shared>,
+    max_memory_bytes: usize,
+}
 
 impl Engine {
     /// Starts an engine. It reserves address space and next to no memory.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let _ = options;
-        Err(EngineError::Start { detail: "not built yet".to_owned() })
+        let start = |error: wasmtime::Error| EngineError::Start { detail: format!("{error:#}") };
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(options.instances)
+            .total_core_instances(options.instances.saturating_mul(CORE_INSTANCES))
+            .total_memories(options.instances)
+            .total_tables(options.instances.saturating_mul(CORE_INSTANCES))
+            .max_core_instances_per_component(MAX_CORE_INSTANCES)
+            .max_memories_per_component(1)
+            .max_tables_per_component(MAX_CORE_INSTANCES)
+            .max_tables_per_module(2)
+            .table_elements(MAX_TABLE)
+            .max_memory_size(options.max_memory_bytes)
+            .max_unused_warm_slots(WARM_SLOTS)
+            .linear_memory_keep_resident(options.keep_resident_bytes)
+            .table_keep_resident(4096)
+            .pagemap_scan(Enabled::No);
+        let mut config = config::shared().map_err(start)?;
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = wasmtime::Engine::new(&config).map_err(start)?;
+        let ticker = Ticker::start(&engine).map_err(|error| EngineError::Start { detail: error.to_string() })?;
+        Ok(Self { shared: Arc::new(Shared { engine, ticker }), max_memory_bytes: options.max_memory_bytes })
     }
 
     /// Loads a policy, linking nothing but what it is granted. Refuses what was compiled for another engine, imports
     /// anything else, or can't be instantiated within its limits.
     pub fn load(&self, artifact: &Artifact, options: LoadOptions) -> Result<Policy, LoadError> {
-        let _ = (artifact, options);
-        Err(LoadError::Engine { detail: "not built yet".to_owned() })
+        let manifest = artifact.manifest();
+        if manifest.contract != CONTRACT {
+            return Err(LoadError::Contract { expected: CONTRACT.to_owned(), found: manifest.contract.clone() });
+        }
+        let expected = config::compatibility();
+        if manifest.compatibility != expected {
+            return Err(LoadError::Incompatible { expected, found: manifest.compatibility.clone() });
+        }
+        let engine = &self.shared.engine;
+        let refused = |error: wasmtime::Error| LoadError::Engine { detail: format!("{error:#}") };
+        let component = code::map(engine, artifact).map_err(refused)?;
+        grant(component.component_type().imports(engine).map(|(name, _)| name), &options.granted_imports)?;
+
+        let mut linker = Linker::new(engine);
+        state::link(&mut linker, options.granted_imports.iter().map(String::as_str)).map_err(refused)?;
+        let pre = linker.instantiate_pre(&component).map_err(refused)?;
+        let mut hooks = Hooks::default();
+        for hook in &manifest.hooks {
+            Hooks::find(&pre, *hook, &mut hooks).map_err(|_| LoadError::Hook { hook: hook.to_string() })?;
+        }
+        let program = Program {
+            engine: Arc::clone(&self.shared),
+            pre,
+            hooks,
+            binding: options.binding.as_str().into(),
+            log: options.log,
+            deadline: options.deadline,
+            memory_bytes: options.memory_bytes.min(self.max_memory_bytes),
+            reuse: options.reuse,
+            kept: Mutex::default(),
+        };
+        program.try_out(&options.counters).map_err(|failure| match failure {
+            Failure::Memory { limit_bytes } => LoadError::Memory { limit_bytes },
+            other => LoadError::Engine { detail: other.to_string() },
+        })?;
+        let remembers = manifest.pure_verdicts && options.reuse <= 1 && options.memo_bytes > 0;
+        let memo = remembers.then(|| Memo::new(options.memo_bytes));
+        Ok(Policy::new(manifest.clone(), program, options.counters, memo, options.quarantine))
+    }
+}
+
+/// Refuses an import that is not of the contract, or not granted.
+fn grant<'a>(imports: impl Iterator<Item = &'a str>, granted: &[String]) -> Result<(), LoadError> {
+    for import in imports {
+        match short_name(import) {
+            Some("types") => {}
+            Some(name) if !IMPORTS.contains(&name) => {
+                return Err(LoadError::Forbidden { import: import.to_owned() });
+            }
+            Some(name) if granted.iter().any(|granted| granted == name) => {}
+            Some(name) => return Err(LoadError::NotGranted { import: name.to_owned() }),
+            None => return Err(LoadError::Forbidden { import: import.to_owned() }),
+        }
+    }
+    Ok(())
+}
+
+/// `view` of `openshell:policy/view@0.1.0`.
+pub(crate) fn short_name(import: &str) -> Option<&str> {
+    import.strip_prefix("openshell:policy/")?.strip_suffix("@0.1.0")
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("max_memory_bytes", &self.max_memory_bytes).finish_non_exhaustive()
     }
 }

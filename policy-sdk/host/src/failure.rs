@@ -95,10 +95,6 @@ pub struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    pub(crate) fn fresh(result: Result<T, Failure>) -> Self {
-        Self { result, memoized: false }
-    }
-
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Answer<U> {
         Answer { result: self.result.map(f), memoized: self.memoized }
     }

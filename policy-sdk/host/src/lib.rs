@@ -7,11 +7,21 @@
 pub mod artifact;
 #[cfg(feature = "compile")]
 pub mod author;
+mod bindings;
+mod breaker;
 pub mod chain;
+pub mod cidr;
+mod code;
+mod config;
+mod convert;
 pub mod counters;
 pub mod engine;
 pub mod failure;
+mod memo;
 pub mod policy;
+mod session;
+mod state;
+mod ticker;
 pub mod types;
 pub mod view;
 
@@ -19,6 +29,7 @@ pub use artifact::{Artifact, ArtifactError, CONTRACT, Example, Expectation, Hook
 #[cfg(feature = "compile")]
 pub use author::{BakeError, CheckError, Checked, CompileError, Compiled, Compiler, check};
 pub use chain::{Chains, Decision, Outcome};
+pub use cidr::Cidr;
 pub use counters::{CounterError, Counters};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
 pub use engine::{Engine, EngineError, EngineOptions, LoadError, LoadOptions, LogLevel, LogSink, NoLog, Quarantine, TracingLog};

@@ -1,15 +1,22 @@
 //! A loaded policy.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Expectation, Hook, Manifest};
+use crate::breaker::Breaker;
+use crate::counters::Counters;
+use crate::engine::Quarantine;
 use crate::failure::{Answer, Failure};
+use crate::memo::{Memo, Question, Reads};
+use crate::session::{Program, Run};
 use crate::types::{
     Backend, Connection, Denial, HttpRequest, HttpResponse, InferenceRequest, RouteDecision, Verdict,
 };
-use crate::view::View;
+use crate::view::{NoView, View};
 
 /// Which policy: what records and refusals say.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,15 +74,40 @@ pub struct Policy {
 }
 
 struct Inner {
-    binding: Arc<str>,
     manifest: Manifest,
     reference: PolicyRef,
+    program: Program,
+    counters: Arc<Counters>,
+    memo: Option<Memo>,
+    breaker: Breaker,
+    tally: Tally,
+}
+
+#[derive(Default)]
+struct Tally {
+    calls: AtomicU64,
+    memo_hits: AtomicU64,
+    failures: [AtomicU64; Failure::KINDS.len()],
+    nanoseconds: AtomicU64,
+    peak_memory_bytes: AtomicU64,
 }
 
 impl Policy {
+    pub(crate) fn new(
+        manifest: Manifest,
+        program: Program,
+        counters: Arc<Counters>,
+        memo: Option<Memo>,
+        quarantine: Quarantine,
+    ) -> Self {
+        let reference = PolicyRef { name_version: manifest.name_version(), digest: manifest.module.clone() };
+        let (breaker, tally) = (Breaker::new(quarantine), Tally::default());
+        Self { inner: Arc::new(Inner { manifest, reference, program, counters, memo, breaker, tally }) }
+    }
+
     /// Its name in the chain.
     pub fn binding(&self) -> &str {
-        &self.inner.binding
+        &self.inner.program.binding
     }
 
     /// What its artifact says about it.
@@ -95,19 +127,31 @@ impl Policy {
 
     /// Asks it its own examples, with nothing in view and counters that are thrown away. Answers how many there are.
     pub fn self_test(&self) -> Result<usize, SelfTestError> {
+        let view: Arc<dyn View> = Arc::new(NoView);
+        let counters = Arc::default();
+        for (index, example) in self.inner.manifest.examples.iter().enumerate() {
+            let question = match &example.request {
+                Some(request) => Question::Request(&example.connection, request),
+                None => Question::Connect(&example.connection),
+            };
+            let run = self.inner.program.verdict(question, &view, &counters, None);
+            let verdict = run.result.map_err(|failure| SelfTestError::Failed { index, failure })?;
+            let (expected, found) = (example.expect, Expectation::of(&verdict));
+            if found != expected {
+                return Err(SelfTestError::Wrong { index, expected, found });
+            }
+        }
         Ok(self.inner.manifest.examples.len())
     }
 
     /// Asks about a connection.
     pub fn connect(&self, connection: &Connection, view: &Arc<dyn View>) -> Answer<Verdict> {
-        let _ = (connection, view);
-        Answer::fresh(Err(Failure::NoHook { hook: Hook::Connect }))
+        self.ask(Question::Connect(connection), view).map(Arc::unwrap_or_clone)
     }
 
     /// Asks about an HTTP request.
     pub fn request(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> Answer<Verdict> {
-        let _ = (connection, request, view);
-        Answer::fresh(Err(Failure::NoHook { hook: Hook::Request }))
+        self.ask(Question::Request(connection, request), view).map(Arc::unwrap_or_clone)
     }
 
     /// Asks about the head of a response.
@@ -118,30 +162,83 @@ impl Policy {
         response: HttpResponse,
         view: &Arc<dyn View>,
     ) -> Answer<Verdict> {
-        let _ = (connection, request, response, view);
-        Answer::fresh(Err(Failure::NoHook { hook: Hook::Response }))
+        self.ask(Question::Response(connection, request, response), view).map(Arc::unwrap_or_clone)
     }
 
-    /// Asks where an inference request should go.
-    pub fn route(
-        &self,
-        request: &InferenceRequest,
-        backends: &[Backend],
-    ) -> Answer<Result<RouteDecision, Denial>> {
-        let _ = (request, backends);
-        Answer::fresh(Err(Failure::NoHook { hook: Hook::Route }))
+    /// Asks where an inference request should go. Refuses an answer that names backends or bytes that don't exist.
+    pub fn route(&self, request: &InferenceRequest, backends: &[Backend]) -> Answer<Result<RouteDecision, Denial>> {
+        let inner = &*self.inner;
+        inner.tally.calls.fetch_add(1, Ordering::Relaxed);
+        let view: Arc<dyn View> = Arc::new(NoView);
+        let run = inner.watched(|program| program.route(request, backends, &view, &inner.counters));
+        Answer { result: run.result, memoized: false }
+    }
+
+    /// Asks for a verdict, or remembers it.
+    pub(crate) fn ask(&self, question: Question<'_>, view: &Arc<dyn View>) -> Answer<Arc<Verdict>> {
+        let inner = &*self.inner;
+        inner.tally.calls.fetch_add(1, Ordering::Relaxed);
+        if let Some(verdict) = inner.memo.as_ref().and_then(|memo| memo.get(question, &**view)) {
+            inner.tally.memo_hits.fetch_add(1, Ordering::Relaxed);
+            return Answer { result: Ok(verdict), memoized: true };
+        }
+        let reads = inner.memo.as_ref().map(|_| Reads::default());
+        let run = inner.watched(|program| program.verdict(question, view, &inner.counters, reads));
+        let result = run.result.map(Arc::new);
+        if let (Some(memo), Some(reads), Ok(verdict)) = (&inner.memo, run.reads, &result) {
+            memo.put(question, reads, verdict);
+        }
+        Answer { result, memoized: false }
     }
 
     /// What it has done so far.
     pub fn stats(&self) -> PolicyStats {
-        PolicyStats::default()
+        let tally = &self.inner.tally;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        PolicyStats {
+            calls: read(&tally.calls),
+            memo_hits: read(&tally.memo_hits),
+            failures: std::iter::zip(Failure::KINDS, &tally.failures)
+                .map(|(kind, count)| (kind.to_owned(), read(count)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            quarantined: self.inner.breaker.is_open(),
+            nanoseconds: read(&tally.nanoseconds),
+            peak_memory_bytes: read(&tally.peak_memory_bytes),
+        }
+    }
+}
+
+impl Inner {
+    /// Runs the program unless it is quarantined, and takes note of what came of it.
+    fn watched<T>(&self, ask: impl FnOnce(&Program) -> Run<T>) -> Run<T> {
+        let run = match self.breaker.admit() {
+            Ok(()) => {
+                let start = Instant::now();
+                let run = ask(&self.program);
+                let elapsed = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                self.tally.nanoseconds.fetch_add(elapsed, Ordering::Relaxed);
+                self.tally.peak_memory_bytes.fetch_max(run.memory as u64, Ordering::Relaxed);
+                match &run.result {
+                    Ok(_) => self.breaker.succeeded(),
+                    Err(Failure::Instantiate { .. } | Failure::NoHook { .. }) => self.breaker.undecided(),
+                    Err(failure) => self.breaker.failed(failure),
+                }
+                run
+            }
+            Err(failure) => Run { result: Err(failure), reads: None, memory: 0 },
+        };
+        if let Err(failure) = &run.result {
+            self.tally.failures[failure.index()].fetch_add(1, Ordering::Relaxed);
+        }
+        run
     }
 }
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Policy")
-            .field("binding", &self.inner.binding)
+            .field("binding", &self.binding())
             .field("policy", &self.inner.reference)
             .finish_non_exhaustive()
     }

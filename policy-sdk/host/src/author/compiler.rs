@@ -1,10 +1,16 @@
 //! Bakes a component with its settings and compiles it.
 
-use ed25519_dalek::SigningKey;
+use std::sync::Arc;
 
-use crate::artifact::{ArtifactError, Expectation, Manifest};
-use crate::author::CheckError;
+use ed25519_dalek::SigningKey;
+use wasmtime::OptLevel;
+
+use crate::artifact::{ArtifactError, Expectation, Manifest, digest, seal};
+use crate::author::{CheckError, bake, check};
+use crate::config;
+use crate::engine::Shared;
 use crate::failure::Failure;
+use crate::ticker::Ticker;
 
 /// Why a module was not baked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,22 +107,44 @@ pub struct Compiled {
     pub manifest: Manifest,
 }
 
-/// Bakes and compiles modules. One per process is enough; it may be shared by threads.
-pub struct Compiler {}
+/// Bakes and compiles modules. One per process is enough; threads may share it. Its methods take from milliseconds to
+/// seconds of processor time: call them where blocking is fine.
+pub struct Compiler {
+    /// Runs a module once; compiled quickly.
+    bake: Arc<Shared>,
+    /// Compiles what sandboxes run, for the plainest processor of this architecture, so that it runs on every one.
+    ahead: wasmtime::Engine,
+}
 
 impl Compiler {
     /// Starts the compiler.
     pub fn new() -> Result<Self, CompileError> {
-        Err(CompileError::Engine { detail: "not built yet".to_owned() })
+        let mut config = config::shared().map_err(engine)?;
+        config.cranelift_opt_level(OptLevel::None);
+        let bake = wasmtime::Engine::new(&config).map_err(engine)?;
+        let ticker = Ticker::start(&bake).map_err(|error| CompileError::Engine { detail: error.to_string() })?;
+
+        let mut config = config::shared().map_err(engine)?;
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        config.cranelift_opt_level(OptLevel::Speed).target(&target).map_err(engine)?;
+        let ahead = wasmtime::Engine::new(&config).map_err(engine)?;
+        Ok(Self { bake: Arc::new(Shared { engine: bake, ticker }), ahead })
+    }
+
+    /// What its artifacts are compiled for; one that says otherwise does not load and is to be compiled again.
+    pub fn compatibility(&self) -> String {
+        config::compatibility()
     }
 
     /// The JSON Schema of a module's settings.
     pub fn schema(&self, component: &[u8]) -> Result<serde_json::Value, CompileError> {
-        let _ = component;
-        Err(CompileError::Engine { detail: "not built yet".to_owned() })
+        let checked = check(component)?;
+        Ok(bake::schema(&self.bake, component, &checked)?)
     }
 
-    /// Check, validate the settings, configure, warm up with the module's examples, snapshot, compile, sign.
+    /// Checks a module, validates the settings against its schema, configures it, warms it up with its own examples,
+    /// snapshots it, compiles the snapshot and signs the result. Refuses a module that refuses the settings, does not
+    /// come back, or gives an example another answer than it expects.
     pub fn compile(
         &self,
         component: &[u8],
@@ -125,7 +153,34 @@ impl Compiler {
         settings: &serde_json::Value,
         key: &SigningKey,
     ) -> Result<Compiled, CompileError> {
-        let _ = (component, name, version, settings, key);
-        Err(CompileError::Engine { detail: "not built yet".to_owned() })
+        let checked = check(component)?;
+        let baked = bake::bake(&self.bake, component, &checked, settings)?;
+        let code = self.ahead.precompile_component(&baked.component).map_err(engine)?;
+        let manifest = Manifest {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            module: checked.digest,
+            contract: checked.contract,
+            hooks: checked.hooks,
+            imports: checked.imports,
+            pure_verdicts: checked.pure_verdicts,
+            body_cap: baked.body_cap,
+            settings_digest: digest(settings.to_string().as_bytes()),
+            examples: baked.examples,
+            compatibility: config::compatibility(),
+        };
+        let bytes = seal(&manifest, &code, key)?;
+        let digest = digest(&bytes);
+        Ok(Compiled { bytes, digest, manifest })
+    }
+}
+
+fn engine(error: wasmtime::Error) -> CompileError {
+    CompileError::Engine { detail: format!("{error:#}") }
+}
+
+impl std::fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiler").finish_non_exhaustive()
     }
 }

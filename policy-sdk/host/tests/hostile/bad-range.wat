@@ -1,0 +1,7 @@
+  (func $decide (result i32)
+    (drop (call $allow))
+    (i32.store (i32.const 256) (i32.const 64))
+    (i32.store (i32.const 260) (i32.const 4))
+    (i32.store (i32.const 1052) (i32.const 256))
+    (i32.store (i32.const 1056) (i32.const 1))
+    (i32.const 1024))

@@ -1,0 +1,8 @@
+  ;; err("no such host")
+  (data (i32.const 128) "no such host")
+  (func $configure (result i32)
+    (i32.store8 (i32.const 512) (i32.const 1))
+    (i32.store (i32.const 516) (i32.const 128))
+    (i32.store (i32.const 520) (i32.const 12))
+    (i32.const 512))
+  (func $decide (result i32) (call $allow))

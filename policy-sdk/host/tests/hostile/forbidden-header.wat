@@ -1,0 +1,10 @@
+  ;; headers: [remove("Content-Length")]
+  (data (i32.const 128) "Content-Length")
+  (func $decide (result i32)
+    (drop (call $allow))
+    (i32.store (i32.const 256) (i32.const 1))
+    (i32.store (i32.const 260) (i32.const 128))
+    (i32.store (i32.const 264) (i32.const 14))
+    (i32.store (i32.const 1060) (i32.const 256))
+    (i32.store (i32.const 1064) (i32.const 1))
+    (i32.const 1024))

@@ -1,0 +1,5 @@
+  (import "openshell:policy/log@0.1.0" "emit" (func $emit (param i32 i32 i32)))
+  (data (i32.const 128) "the index is out of bounds")
+  (func $decide (result i32)
+    (call $emit (i32.const 3) (i32.const 128) (i32.const 26))
+    (unreachable))

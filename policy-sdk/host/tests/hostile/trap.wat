@@ -1,0 +1,1 @@
+  (func $decide (result i32) (unreachable))
