@@ -96,8 +96,8 @@ cheap_key=cheap-$RANDOM home_key=home-$RANDOM
 export cheap_key home_key
 step "store two keys" openshell provider create cheap-key --type generic --header authorization --host 127.0.0.1 --from-env cheap_key
 step "" openshell provider create home-key --type generic --header authorization --host 127.0.0.1 --from-env home_key
-step "add a public backend" openshell inference backend add cheap --kind openai --url "$cheap" --locality public --clearance public --provider cheap-key --input-price 100000 --output-price 400000
-step "add a backend on this host" openshell inference backend add home --kind openai --url "$home" --locality host --clearance restricted --provider home-key --input-price 900000 --output-price 900000
+step "add a public backend" openshell inference backend add cheap --kind openai --url "$cheap" --locality public --clearance public --provider cheap-key --input-price 0.10 --output-price 0.40
+step "add a backend on this host" openshell inference backend add home --kind openai --url "$home" --locality host --clearance restricted --provider home-key --input-price 0.90 --output-price 0.90
 ask() { # ask SESSION STREAM PROMPT
   inside curl -sS -N https://inference.local/v1/chat/completions -H 'Authorization: Bearer callers-own-key' \
     -H "x-openshell-session: $1" -H 'Content-Type: application/json' \

@@ -24,7 +24,7 @@ async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
     let stage = Stage::new().await?;
     let (cheap, home) = (model("cheap").await?, model("home").await?);
     for (name, origin, locality, clearance, price) in
-        [("cheap", &cheap, "public", "public", "100000"), ("home", &home, "host", "restricted", "900000")]
+        [("cheap", &cheap, "public", "public", "0.1"), ("home", &home, "host", "restricted", "0.9")]
     {
         let key = stage.world.write(&format!("{name}.key"), &format!("{name}-secret"))?;
         let provider = format!("{name}-key");
