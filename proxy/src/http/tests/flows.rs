@@ -8,7 +8,7 @@ use openshell_policy_host::{Capture, HeaderEdit, Inspection, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::world::{Answer, HOST, Io, Rules, SECRET, World, allow, deny, full, get, grant, read, send_h1};
+use super::world::{Answer, HOST, Io, Rules, SECRET, World, allow, deny, full, get, grant, next, send_h1};
 use crate::caller::Intended;
 
 fn json(body: &str) -> serde_json::Value {
@@ -137,7 +137,7 @@ async fn absolute_form_is_judged_per_request() {
     for (host, expected) in [(HOST, 200), ("other.test", 403), (HOST, 200)] {
         let authority = format!("{host}:{}", world.plain_port);
         let request = Request::get(format!("http://{authority}/f")).header("host", &authority);
-        let answer = read(sender.send_request(request.body(full("")).unwrap()).await.unwrap()).await;
+        let answer = next(&mut sender, request.body(full("")).unwrap()).await;
         assert_eq!(answer.status, expected, "{host}: {}", answer.body);
     }
 }
@@ -320,7 +320,7 @@ async fn upstream_connections_are_reused_and_replaced() {
     tokio::spawn(connection);
     let mut peers = Vec::new();
     for path in ["/", "/big", "/", "/echo", "/"] {
-        let answer = read(sender.send_request(get(&world, path)).await.unwrap()).await;
+        let answer = next(&mut sender, get(&world, path)).await;
         assert_eq!(answer.status, StatusCode::OK);
         peers.extend(answer.body.split_once("peer=").map(|(_, peer)| peer.to_owned()));
     }

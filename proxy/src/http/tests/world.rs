@@ -336,6 +336,12 @@ pub(super) async fn send_h1(io: Io, request: Request<Body>) -> Answer {
     read(sender.send_request(request).await.unwrap()).await
 }
 
+/// The next request on a kept-alive connection.
+pub(super) async fn next(sender: &mut hyper::client::conn::http1::SendRequest<Body>, request: Request<Body>) -> Answer {
+    sender.ready().await.unwrap();
+    read(sender.send_request(request).await.unwrap()).await
+}
+
 pub(super) async fn read(response: Response<Incoming>) -> Answer {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap();
