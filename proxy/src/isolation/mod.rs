@@ -1,1 +1,144 @@
 //! Walls around the workload.
+//!
+//! [`Sandbox::seal`] starts an *init* process (this executable again, see [`init::main`]) that becomes PID 1 of fresh
+//! namespaces: its network has loopback and nothing else, its filesystem view is built from [`Walls`], a seccomp
+//! filter hands every outgoing connection to [`crate::intercept`]. What can't be enforced refuses the start.
+//!
+//! ```text
+//! supervisor (tokio)            guard                     init (PID 1)                workload
+//!   seal() ── exec ──────────▶ unshare ── fork ────────▶ mounts, lo, listeners
+//!          ◀───────── listeners, DNS sockets, notify fd ─ Landlock, seccomp
+//!   spawn() ─────────── argv, stdio ───────────────────▶ fork ── drop ── exec ─────▶ …
+//!          ◀──────────────── pid, pty, exit status ────── reaps everything
+//! ```
+//!
+//! Each link kills downwards: the supervisor's death ends guard and init, and with PID 1 the kernel ends all the rest.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+mod error;
+pub mod init;
+mod keeper;
+mod landlock;
+mod sandbox;
+mod seccomp;
+mod spawn;
+mod sys;
+mod wire;
+
+pub use error::{SealError, SpawnError};
+pub use sandbox::{Sandbox, Seal};
+pub use spawn::{Child, ExitStatus, Pty, SpawnRequest, Spawner, Stdio};
+
+/// The hidden first argument that makes this executable an init; `main` must call [`init::main`] when it sees it,
+/// before it starts any thread.
+pub const INIT_ARGUMENT: &str = "--init";
+
+/// Port of the proxy on the sandbox's loopback.
+pub const PROXY_PORT: u16 = 3128;
+
+/// How to seal a sandbox.
+#[derive(Debug, Clone)]
+pub struct SealConfig {
+    /// The workload's home and default working directory: the one host directory that it may write.
+    pub workspace: PathBuf,
+    /// Directories that stay invisible even where [`Walls`] would show them: the supervisor's state.
+    pub hidden: Vec<PathBuf>,
+    /// What the workload may see and write, and as whom it runs.
+    pub walls: Walls,
+    /// Host name inside.
+    pub hostname: String,
+    /// Port of the proxy's listeners on `127.0.0.1` and `::1` inside.
+    pub proxy_port: u16,
+    /// Files that exist only inside.
+    pub overlays: Vec<Overlay>,
+    /// Walls whose absence is accepted; without an entry here a missing wall refuses the start.
+    pub allow_degraded: BTreeSet<Wall>,
+    /// How to start init; the descriptor of its control socket (0) is appended.
+    pub init: Vec<OsString>,
+}
+
+impl SealConfig {
+    /// The default walls around `workspace`.
+    pub fn new(workspace: impl Into<PathBuf>) -> Self {
+        Self {
+            workspace: workspace.into(),
+            hidden: Vec::new(),
+            walls: Walls::default(),
+            hostname: "sandbox".into(),
+            proxy_port: PROXY_PORT,
+            overlays: Vec::new(),
+            allow_degraded: BTreeSet::new(),
+            init: vec!["/proc/self/exe".into(), INIT_ARGUMENT.into()],
+        }
+    }
+
+    /// Environment every workload starts from: `PATH`, `HOME`, `USER`, `LOGNAME`, `SHELL`, `LANG`, `TMPDIR`.
+    pub fn base_environment(&self) -> std::collections::BTreeMap<String, String> {
+        let home = self.workspace.to_string_lossy().into_owned();
+        let user = init::USER_NAME.to_string();
+        [
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_string()),
+            ("HOME", home),
+            ("USER", user.clone()),
+            ("LOGNAME", user),
+            ("SHELL", "/bin/sh".into()),
+            ("LANG", "C.UTF-8".into()),
+            ("TMPDIR", "/tmp".into()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value))
+        .collect()
+    }
+}
+
+/// What the workload may see and write. Paths that don't exist are skipped, unless `strict`.
+///
+/// What is listed nowhere does not exist inside: the filesystem view is built from these paths, a private `/tmp`,
+/// `/run`, `/proc` and `/dev`, and Landlock holds the same line a second time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Walls {
+    /// Readable and executable. `/` shows the whole filesystem, for containers of our own.
+    pub read_only: Vec<PathBuf>,
+    /// Readable and writable, beside the workspace and the private directories.
+    pub read_write: Vec<PathBuf>,
+    /// Name or `uid[:gid]` the workload runs as; absent: the caller's own where it is not root, else
+    /// [`init::DEFAULT_UID`]. Root is refused.
+    pub user: Option<String>,
+    /// Refuse to start when a listed path is missing or the kernel lacks a Landlock right.
+    pub strict: bool,
+}
+
+impl Default for Walls {
+    fn default() -> Self {
+        let read_only = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix"];
+        Self {
+            read_only: read_only.into_iter().map(PathBuf::from).collect(),
+            read_write: Vec::new(),
+            user: None,
+            strict: false,
+        }
+    }
+}
+
+/// A file that exists only inside the sandbox, read-only: bound over the one at `path`, or created where `path` lies
+/// in a private directory (`/run`, `/tmp`). Refused where neither is possible.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Overlay {
+    /// Absolute path inside.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: Vec<u8>,
+}
+
+/// A wall that may be missing on some kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wall {
+    /// Landlock.
+    Landlock,
+    /// A `/proc` that shows the sandbox's own processes only.
+    PrivateProc,
+}

@@ -1,0 +1,109 @@
+//! Who is behind a connection to the proxy.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::caller::{Attribute, Attribution};
+
+/// A connection that was not accepted by then never will be: the kernel gives up on connecting a little earlier.
+const NEVER_ACCEPTED: Duration = Duration::from_secs(180);
+/// How long an accepted connection is looked for while others are being made.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connections made for the workload and not yet asked about.
+///
+/// An entry holds the caller's socket: as long as it is here, no other socket can have its address, so an answer is
+/// never about an earlier connection. Each is answered once.
+#[derive(Default)]
+pub struct Callers {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    made: HashMap<SocketAddr, Made>,
+    /// Sockets that are being connected this moment.
+    connecting: HashSet<u64>,
+    swept: Option<Instant>,
+}
+
+struct Made {
+    _socket: OwnedFd,
+    attribution: Attribution,
+    at: Instant,
+}
+
+impl Callers {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims a socket for connecting it. `None`: another thread is at it.
+    pub(super) fn begin(&self, cookie: u64) -> Option<Connecting<'_>> {
+        self.state().connecting.insert(cookie).then_some(Connecting { callers: self, cookie })
+    }
+
+    fn take(&self, peer: SocketAddr) -> Result<Option<Attribution>, ()> {
+        let mut state = self.state();
+        match state.made.remove(&peer) {
+            Some(made) => Ok(Some(made.attribution)),
+            None if state.connecting.is_empty() => Ok(None),
+            None => Err(()),
+        }
+    }
+
+    /// How many connections wait to be asked about.
+    pub fn pending(&self) -> usize {
+        self.state().made.len()
+    }
+}
+
+/// A socket that is being connected; ends when dropped.
+pub(super) struct Connecting<'a> {
+    callers: &'a Callers,
+    cookie: u64,
+}
+
+impl Connecting<'_> {
+    /// Remembers the connection from `local`.
+    pub fn made(self, local: SocketAddr, socket: OwnedFd, attribution: Attribution) {
+        let now = Instant::now();
+        let mut state = self.callers.state();
+        if state.swept.is_none_or(|swept| now - swept > NEVER_ACCEPTED / 10) {
+            state.swept = Some(now);
+            state.made.retain(|_, made| now - made.at < NEVER_ACCEPTED);
+        }
+        state.made.insert(local, Made { _socket: socket, attribution, at: now });
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.callers.state().connecting.remove(&self.cookie);
+        self.callers.changed.notify_waiters();
+    }
+}
+
+#[async_trait::async_trait]
+impl Attribute for Callers {
+    /// The proxy may accept a connection before the thread that made it has noted whose it is, so a miss waits while
+    /// any is being made.
+    async fn attribute(&self, peer: SocketAddr, _local: SocketAddr) -> Option<Attribution> {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            match self.take(peer) {
+                Ok(found) => return found,
+                Err(()) => tokio::time::timeout_at(deadline, changed).await.ok()?,
+            }
+        }
+    }
+}

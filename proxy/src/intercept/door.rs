@@ -1,0 +1,193 @@
+//! Answers caught calls: leads connections to the proxy, refuses what has no way out.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::addresses::{self, Destination};
+use super::notify::{Answer, Notification, Notifications};
+use super::sockets::{self, Kind};
+use super::{Callers, Names, Reason, Refusal, Refusals, fastopen, intended, memory};
+use crate::caller::{Attribution, Caller};
+use crate::identity::Identifier;
+
+/// Threads that answer. A blocking connect occupies one, though never for long: the proxy is on the same machine.
+const THREADS: usize = 4;
+
+/// Everything that answering takes.
+pub struct Door {
+    notifications: Notifications,
+    identifier: Identifier,
+    callers: Arc<Callers>,
+    names: Arc<Names>,
+    refusals: Arc<dyn Refusals>,
+    /// Port of the proxy on the sandbox's loopback.
+    proxy_port: u16,
+    /// Whether the proxy listens on `::1` as well.
+    proxy_v6: bool,
+}
+
+/// A connection that was made for a caller, or the `errno` it gets.
+pub(super) type Outcome = Result<(), i32>;
+
+impl Door {
+    /// For one sandbox: `notify` is its seccomp notification descriptor.
+    pub fn new(
+        notify: OwnedFd,
+        identifier: Identifier,
+        names: Arc<Names>,
+        refusals: Arc<dyn Refusals>,
+        proxy_port: u16,
+        proxy_v6: bool,
+    ) -> Self {
+        let notifications = Notifications::new(notify);
+        Self { notifications, identifier, callers: Arc::default(), names, refusals, proxy_port, proxy_v6 }
+    }
+
+    /// Who is behind the connections that the proxy accepts.
+    pub fn callers(&self) -> Arc<Callers> {
+        self.callers.clone()
+    }
+
+    /// Starts answering, on threads that end with the sandbox.
+    pub fn open(self) -> io::Result<()> {
+        let door = Arc::new(self);
+        for number in 0..THREADS {
+            let door = door.clone();
+            std::thread::Builder::new().name(format!("sandbox-door-{number}")).spawn(move || door.attend())?;
+        }
+        Ok(())
+    }
+
+    fn attend(&self) {
+        loop {
+            match self.notifications.next() {
+                Ok(Some(caught)) => {
+                    if let Some(answer) = self.decide(&caught) {
+                        self.notifications.answer(caught.id, answer);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "connections of the sandbox can't be answered any more");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// `None`: the caller is gone.
+    fn decide(&self, caught: &Notification) -> Option<Answer> {
+        let answer = match caught.call {
+            libc::SYS_connect => self.connect(caught),
+            libc::SYS_sendto | libc::SYS_sendmsg => fastopen::decide(self, caught),
+            _ => Answer::Fail(libc::ENOSYS),
+        };
+        self.is_current(caught).then_some(answer)
+    }
+
+    /// Whether what was read of the caller was really the caller's.
+    pub(super) fn is_current(&self, caught: &Notification) -> bool {
+        self.notifications.is_valid(caught.id)
+    }
+
+    fn connect(&self, caught: &Notification) -> Answer {
+        let [fd, address, length, ..] = caught.arguments;
+        match self.destination(caught.thread, address, length) {
+            Err(errno) => Answer::Fail(errno),
+            Ok(Destination::Local) => Answer::Continue,
+            Ok(Destination::Malformed) => Answer::Fail(libc::EINVAL),
+            Ok(Destination::Inet(destination)) if self.stays_home(destination) => Answer::Continue,
+            Ok(Destination::Inet(destination)) => match sockets::take(caught.thread, fd as RawFd) {
+                Ok(socket) => match self.lead(caught, socket, destination) {
+                    Ok(()) => Answer::Return(0),
+                    Err(errno) => Answer::Fail(errno),
+                },
+                Err(error) => Answer::Fail(errno_of(&error)),
+            },
+        }
+    }
+
+    /// Reads a destination from the caller's memory.
+    pub(super) fn destination(&self, thread: u32, address: u64, length: u64) -> Result<Destination, i32> {
+        // The kernel takes an int.
+        let length = usize::try_from(length as u32).ok().filter(|length| *length <= addresses::LONGEST);
+        let bytes = memory::read_exact(thread, address, length.ok_or(libc::EINVAL)?);
+        Ok(Destination::parse(&bytes.map_err(|error| errno_of(&error))?))
+    }
+
+    /// Whether the kernel may go on by itself: to the workload's own servers, or the resolver.
+    pub(super) fn stays_home(&self, destination: SocketAddr) -> bool {
+        addresses::is_home(destination.ip()) && !addresses::is_proxy(destination, self.proxy_port)
+    }
+
+    /// Connects the caller's socket to the proxy, and remembers whose it is.
+    pub(super) fn lead(&self, caught: &Notification, socket: OwnedFd, destination: SocketAddr) -> Outcome {
+        let v6 = match sockets::kind(socket.as_fd()).map_err(|error| errno_of(&error))? {
+            Kind::Tcp { v6 } => v6,
+            Kind::Udp if addresses::is_home(destination.ip()) => return Err(libc::ECONNREFUSED),
+            Kind::Udp => {
+                self.refuse(self.identify(caught).ok(), destination, Reason::Datagram);
+                return Err(libc::ENETUNREACH);
+            }
+            Kind::Other => return Err(libc::EAFNOSUPPORT),
+        };
+        if !v6 && destination.is_ipv6() {
+            return Err(libc::EAFNOSUPPORT);
+        }
+        let Ok(caller) = self.identify(caught) else {
+            self.refuse(None, destination, Reason::UnknownCaller);
+            return Err(libc::EACCES);
+        };
+        if !self.is_current(caught) {
+            // It died; what was identified may be someone else.
+            return Err(libc::EINTR);
+        }
+        let explicit = addresses::is_proxy(destination, self.proxy_port);
+        let intended = (!explicit).then(|| intended(&self.names, destination));
+        let attribution = Attribution { caller: caller.clone(), intended };
+        let outcome = self.connect_to_proxy(socket, v6, attribution);
+        if let Err(errno) = outcome
+            && !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN)
+        {
+            self.refuse(Some(caller), destination, Reason::Failed);
+        }
+        outcome
+    }
+
+    fn connect_to_proxy(&self, socket: OwnedFd, v6: bool, attribution: Attribution) -> Outcome {
+        let errno = |error: io::Error| errno_of(&error);
+        let cookie = sockets::cookie(socket.as_fd()).map_err(errno)?;
+        let connecting = self.callers.begin(cookie).ok_or(libc::EALREADY)?;
+        let fresh = sockets::is_fresh(socket.as_fd()).map_err(errno)?;
+        let outcome = sockets::connect(socket.as_fd(), self.proxy_for(v6)).map_err(errno);
+        // A later connect() on the same socket only reports how the first one went.
+        if fresh && matches!(outcome, Ok(()) | Err(libc::EINPROGRESS)) {
+            let local = sockets::local_address(socket.as_fd()).map_err(errno)?;
+            connecting.made(local, socket, attribution);
+        }
+        outcome
+    }
+
+    fn proxy_for(&self, v6: bool) -> SocketAddr {
+        let ip = match (v6, self.proxy_v6) {
+            (false, _) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            (true, true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            (true, false) => IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped()),
+        };
+        SocketAddr::new(ip, self.proxy_port)
+    }
+
+    pub(super) fn identify(&self, caught: &Notification) -> io::Result<Arc<Caller>> {
+        self.identifier.identify(caught.thread)
+    }
+
+    pub(super) fn refuse(&self, caller: Option<Arc<Caller>>, destination: SocketAddr, reason: Reason) {
+        self.refusals.refused(Refusal { caller, destination: intended(&self.names, destination), reason });
+    }
+}
+
+pub(super) fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EACCES)
+}

@@ -1,0 +1,100 @@
+//! The seccomp notification descriptor (seccomp_unotify(2)).
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A caught system call. Its thread waits until it is answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notification {
+    pub id: u64,
+    /// Thread, as numbered in our process namespace.
+    pub thread: u32,
+    pub call: i64,
+    pub arguments: [u64; 6],
+}
+
+/// What the caught call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Return(i64),
+    Fail(i32),
+    /// The kernel goes on with it, as if it had never been caught.
+    Continue,
+}
+
+pub(super) struct Notifications {
+    fd: OwnedFd,
+}
+
+impl Notifications {
+    pub fn new(fd: OwnedFd) -> Self {
+        /// Since Linux 6.6: hands the processor straight over between the two sides.
+        const SYNC_WAKE_UP: u64 = 1;
+        // SAFETY: this request takes its flags as a number; a kernel without it answers EINVAL, and nothing changes.
+        unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
+        Self { fd }
+    }
+
+    /// Waits for the next caught call; `None` once no process is left that could make one.
+    pub fn next(&self) -> io::Result<Option<Notification>> {
+        loop {
+            let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, PollTimeout::NONE) {
+                Ok(_) => {}
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let events = ready[0].revents().unwrap_or(PollFlags::empty());
+            if !events.contains(PollFlags::POLLIN) {
+                match events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+                    true => return Ok(None),
+                    false => continue,
+                }
+            }
+            // SAFETY: all zeroes is a valid seccomp_notif, and what the kernel asks for.
+            let mut caught: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+            // SAFETY: the kernel fills one seccomp_notif, which outlives the call.
+            let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &mut caught) };
+            if result == 0 {
+                return Ok(Some(Notification {
+                    id: caught.id,
+                    thread: caught.pid,
+                    call: caught.data.nr.into(),
+                    arguments: caught.data.args,
+                }));
+            }
+            let error = io::Error::last_os_error();
+            // The caller died, another thread was faster, or a signal came.
+            if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR | libc::EAGAIN)) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Whether the thread still waits in this very call: what was read about it is then about it.
+    pub fn is_valid(&self, id: u64) -> bool {
+        // SAFETY: the kernel reads one u64, which outlives the call.
+        unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0 }
+    }
+
+    /// Lets the thread go on. One that died meanwhile needs no answer.
+    pub fn answer(&self, id: u64, answer: Answer) {
+        const CONTINUE: u32 = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+        let (val, error, flags) = match answer {
+            Answer::Return(value) => (value, 0, 0),
+            Answer::Fail(errno) => (0, -errno, 0),
+            Answer::Continue => (0, 0, CONTINUE),
+        };
+        let response = libc::seccomp_notif_resp { id, val, error, flags };
+        // SAFETY: the kernel reads one seccomp_notif_resp, which outlives the call.
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &response) };
+        if result != 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::ENOENT) {
+                tracing::warn!(%error, ?answer, "could not answer a caught call");
+            }
+        }
+    }
+}

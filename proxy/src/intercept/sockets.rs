@@ -1,0 +1,109 @@
+//! The caller's sockets, taken over by descriptor.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+
+/// Turns `-1` into the thread's `errno`.
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        value => Ok(value),
+    }
+}
+
+/// A duplicate of a thread's descriptor.
+pub(super) fn take(thread: u32, fd: RawFd) -> io::Result<OwnedFd> {
+    /// Since Linux 6.9: the thread itself, whose table of descriptors may be its own.
+    const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
+    let open = |id: u32, flags: libc::c_uint| {
+        // SAFETY: plain numbers.
+        let pidfd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, id as libc::pid_t, flags) })?;
+        // SAFETY: a fresh descriptor that nobody else knows.
+        Ok::<_, io::Error>(unsafe { OwnedFd::from_raw_fd(pidfd as RawFd) })
+    };
+    let pidfd = match open(thread, PIDFD_THREAD) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(leader(thread)?, 0)?,
+        other => other?,
+    };
+    // SAFETY: plain numbers.
+    let taken = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
+    // SAFETY: a fresh descriptor that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(taken as RawFd) })
+}
+
+fn leader(thread: u32) -> io::Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    line.and_then(|number| number.trim().parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tcp { v6: bool },
+    Udp,
+    Other,
+}
+
+/// Fails with `ENOTSOCK` for other descriptors.
+pub(super) fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
+    let option = |name| integer_option(socket, libc::SOL_SOCKET, name);
+    let (domain, kind, protocol) = (option(libc::SO_DOMAIN)?, option(libc::SO_TYPE)?, option(libc::SO_PROTOCOL)?);
+    Ok(match (domain, kind, protocol) {
+        (libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP) => Kind::Tcp { v6: false },
+        (libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP) => Kind::Tcp { v6: true },
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM, _) => Kind::Udp,
+        _ => Kind::Other,
+    })
+}
+
+/// Whether a TCP socket has not begun to connect or listen.
+pub(super) fn is_fresh(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    /// `TCP_CLOSE` of the kernel's `tcp_states.h`.
+    const CLOSED: u8 = 7;
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `info`, which is that long.
+    check(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length)
+            .into()
+    })?;
+    // SAFETY: all zeroes is a valid tcp_info, whatever part of it was written.
+    Ok(unsafe { info.assume_init() }.tcpi_state == CLOSED)
+}
+
+/// A number that two descriptors share exactly when they are the same socket.
+pub(super) fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(nix::sys::stat::fstat(socket)?.st_ino)
+}
+
+fn integer_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `value`, which is that long.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &mut length).into() })?;
+    Ok(value)
+}
+
+/// `connect(2)`, blocking or not as the socket is.
+pub(super) fn connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{SockaddrStorage, connect};
+    Ok(connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?)
+}
+
+/// The socket's own address, in its canonical form.
+pub(super) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    use nix::sys::socket::{SockaddrStorage, getsockname};
+    let address: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    let v4 = address.as_sockaddr_in().map(|address| SocketAddr::from((address.ip(), address.port())));
+    let v6 = address.as_sockaddr_in6().map(|address| SocketAddr::from((address.ip().to_canonical(), address.port())));
+    v4.or(v6).ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+}
+
+/// `send(2)` on a connected socket.
+pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], flags: i32) -> io::Result<usize> {
+    use nix::sys::socket::{MsgFlags, send};
+    Ok(send(socket.as_raw_fd(), bytes, MsgFlags::from_bits_truncate(flags) | MsgFlags::MSG_NOSIGNAL)?)
+}

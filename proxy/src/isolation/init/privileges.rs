@@ -1,0 +1,43 @@
+//! What init gives up for itself and, finally, for each process it starts.
+
+use std::io;
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
+
+use super::user::User;
+use crate::isolation::sys;
+
+/// For init and everything after it: nobody but the kernel reads its memory, nothing is gained by executing, nothing
+/// dumps core.
+pub(super) fn harden() -> io::Result<()> {
+    sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(())
+}
+
+/// Between fork and exec: a session of its own, the workload's user, no capabilities left and none to regain.
+pub(super) fn confine(uid: u32, gid: u32, privileged: bool, terminal: bool) -> io::Result<()> {
+    setsid()?;
+    if terminal {
+        sys::take_terminal()?;
+    }
+    sys::seal_capability_bounds()?;
+    if privileged {
+        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        setgroups(&[group])?;
+        setresgid(group, group, group)?;
+        setresuid(user, user, user)?;
+    }
+    sys::drop_capabilities()?;
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+impl User {
+    /// [`confine`] for this user, free of borrows, to run in a forked child.
+    pub(super) fn confinement(&self, terminal: bool) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
+        let (uid, gid, privileged) = (self.uid, self.gid, self.privileged);
+        move || confine(uid, gid, privileged, terminal)
+    }
+}

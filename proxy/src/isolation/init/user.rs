@@ -1,0 +1,141 @@
+//! As whom the workload runs, and the namespaces it runs in.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, Uid};
+
+use crate::isolation::wire::Setup;
+
+/// The workload's name inside, where its user id has none on the host.
+pub const USER_NAME: &str = "sandbox";
+
+/// User and group id of a workload that a root supervisor starts in a workspace owned by root; the number that
+/// container images call `nonroot`.
+pub const DEFAULT_UID: u32 = 65532;
+
+/// Capabilities that raising the walls takes, by number: a process that has them all needs no user namespace.
+const NEEDED: &[(&str, u32)] = &[
+    ("CAP_CHOWN", 0),
+    ("CAP_SETGID", 6),
+    ("CAP_SETUID", 7),
+    ("CAP_SETPCAP", 8),
+    ("CAP_NET_BIND_SERVICE", 10),
+    ("CAP_NET_ADMIN", 12),
+    ("CAP_SYS_PTRACE", 19),
+    ("CAP_SYS_ADMIN", 21),
+];
+
+/// Why no user could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UserError {
+    #[error("the workload may not run as root")]
+    Root,
+    #[error("there is no user {0}")]
+    Unknown(String),
+    #[error("without privileges the workload can only run as user {ours}, not as {wanted}")]
+    NotOurs { ours: u32, wanted: u32 },
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The workload's user.
+#[derive(Debug)]
+pub(super) struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Whether the namespaces are made with the caller's own capabilities; else inside a user namespace.
+    pub privileged: bool,
+}
+
+impl User {
+    /// Asked for, else: the workspace's owner where we are privileged (and never root), else ourselves.
+    pub fn choose(setup: &Setup) -> Result<Self, UserError> {
+        let privileged = has_needed_capabilities(&fs::read_to_string("/proc/self/status")?);
+        let workspace = fs::metadata(&setup.workspace)?;
+        let ours = (Uid::effective().as_raw(), Gid::effective().as_raw());
+        let (uid, gid) = match (&setup.walls.user, privileged) {
+            (Some(name), _) => find(name)?,
+            (None, true) if workspace.uid() != 0 => (workspace.uid(), workspace.gid()),
+            (None, true) => (DEFAULT_UID, DEFAULT_UID),
+            // Root without capabilities: any number will do inside, it maps to ourselves.
+            (None, false) if ours.0 == 0 => (DEFAULT_UID, DEFAULT_UID),
+            (None, false) => ours,
+        };
+        if uid == 0 || gid == 0 {
+            return Err(UserError::Root);
+        }
+        if !privileged && ours.0 != 0 && uid != ours.0 {
+            return Err(UserError::NotOurs { ours: ours.0, wanted: uid });
+        }
+        if privileged && workspace.uid() == 0 {
+            std::os::unix::fs::chown(&setup.workspace, Some(uid), Some(gid))?;
+        }
+        Ok(Self { uid, gid, privileged })
+    }
+
+    /// Leaves the host's namespaces; the next fork makes PID 1.
+    pub fn enter_namespaces(&self) -> io::Result<()> {
+        let spaces = CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWNET
+            | CloneFlags::CLONE_NEWPID
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS
+            | CloneFlags::CLONE_NEWCGROUP;
+        if self.privileged {
+            return Ok(unshare(spaces)?);
+        }
+        let (uid, gid) = (Uid::effective(), Gid::effective());
+        unshare(spaces | CloneFlags::CLONE_NEWUSER)?;
+        // A group map may be written without privileges only once setgroups is given up.
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("{} {uid} 1", self.uid))?;
+        fs::write("/proc/self/gid_map", format!("{} {gid} 1", self.gid))
+    }
+}
+
+fn has_needed_capabilities(status: &str) -> bool {
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    NEEDED.iter().all(|(_name, number)| effective & (1 << number) != 0)
+}
+
+/// `name`, `uid` or `uid:gid`.
+fn find(user: &str) -> Result<(u32, u32), UserError> {
+    let unknown = || UserError::Unknown(user.to_string());
+    let entries = passwd(Path::new("/etc/passwd"))?;
+    if let Some((uid, gid)) = user.split_once(':') {
+        return Ok((uid.parse().map_err(|_| unknown())?, gid.parse().map_err(|_| unknown())?));
+    }
+    if let Ok(uid) = user.parse::<u32>() {
+        let gid = entries.iter().find(|entry| entry.uid == uid).map_or(uid, |entry| entry.gid);
+        return Ok((uid, gid));
+    }
+    entries.iter().find(|entry| entry.name == user).map(|entry| (entry.uid, entry.gid)).ok_or_else(unknown)
+}
+
+/// One line of `/etc/passwd`.
+pub(super) struct Entry {
+    name: String,
+    pub uid: u32,
+    gid: u32,
+}
+
+/// Reads a password file (passwd(5)); lines that don't parse are skipped, a missing file is empty. The C library is
+/// not asked: it would load modules that a static program can't.
+pub(super) fn passwd(path: &Path) -> io::Result<Vec<Entry>> {
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let parse = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, _password) = (fields.next()?, fields.next()?);
+        Some(Entry { name: name.into(), uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    };
+    Ok(text.lines().filter_map(parse).collect())
+}

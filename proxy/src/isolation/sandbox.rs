@@ -1,0 +1,86 @@
+//! A sealed sandbox, as the supervisor sees it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::keeper::{self, Handover};
+use super::spawn::Spawner;
+use super::{SealConfig, SealError, Wall};
+use crate::identity::Identifier;
+use crate::intercept::{self, Callers, Door, Names, Refusals};
+
+/// What the walls turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    /// User id of the workload, inside.
+    pub uid: u32,
+    /// Group id of the workload, inside.
+    pub gid: u32,
+    /// Process id of init, on the host.
+    pub init_pid: i32,
+    /// Walls that are missing, with leave of the configuration.
+    pub degraded: Vec<Wall>,
+}
+
+/// A sealed sandbox without a workload. It lives until [`Spawner::kill`], or until this process ends.
+pub struct Sandbox {
+    /// The proxy's listeners inside: `127.0.0.1` and, where the kernel has IPv6, `::1`. Connections that programs
+    /// make to it on purpose and those caught on their way elsewhere arrive here alike.
+    pub listeners: Vec<TcpListener>,
+    /// Who is behind each accepted connection; implements [`crate::caller::Attribute`].
+    pub callers: Arc<Callers>,
+    /// Starts processes inside.
+    pub spawner: Spawner,
+    /// What the walls turned out to be.
+    pub seal: Seal,
+}
+
+impl Sandbox {
+    /// Raises every wall, then answers connections and names. Fails closed: on an error nothing is left running.
+    /// Must be called within a tokio runtime.
+    pub async fn seal(config: SealConfig, refusals: Arc<dyn Refusals>) -> Result<Self, SealError> {
+        let proxy_port = config.proxy_port;
+        let (control, handover) = keeper::start(config).await?;
+        let spawner = Spawner { control };
+        match open(handover, proxy_port, refusals) {
+            Ok((listeners, callers, seal)) => Ok(Self { listeners, callers, spawner, seal }),
+            Err(error) => {
+                spawner.kill();
+                Err(SealError::Sockets(error))
+            }
+        }
+    }
+}
+
+fn open(
+    handover: Handover,
+    proxy_port: u16,
+    refusals: Arc<dyn Refusals>,
+) -> std::io::Result<(Vec<TcpListener>, Arc<Callers>, Seal)> {
+    let Handover { init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners } = handover;
+    let names = Arc::new(Names::default());
+    let dns_udp = std::net::UdpSocket::from(dns_udp);
+    dns_udp.set_nonblocking(true)?;
+    tokio::spawn(report(intercept::serve_udp(UdpSocket::from_std(dns_udp)?, names.clone())));
+    tokio::spawn(report(intercept::serve_tcp(listener(dns_tcp)?, names.clone())));
+    let proxy_v6 = listeners.len() > 1;
+    let listeners = listeners.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
+    let door = Door::new(notify, Identifier::new(init_pid), names, refusals, proxy_port, proxy_v6);
+    let callers = door.callers();
+    door.open()?;
+    Ok((listeners, callers, Seal { uid, gid, init_pid, degraded }))
+}
+
+fn listener(fd: OwnedFd) -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(fd);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+async fn report(server: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the sandbox's resolver ended");
+    }
+}

@@ -1,0 +1,105 @@
+//! What supervisor and init say to each other: one JSON document per packet, descriptors beside it.
+//!
+//! Only these two hold the socket; the workload never sees it. Long texts (argv, environment) travel in a memfd.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Overlay, Wall, Walls, sys};
+
+/// Longest packet; whatever may be longer goes through a memfd.
+const PACKET: usize = 64 * 1024;
+/// Longest document in a memfd: the kernel's own limit on argv and environment, with room for JSON's escapes.
+const DOCUMENT: u64 = 8 * 1024 * 1024;
+/// Most descriptors in one packet.
+const DESCRIPTORS: usize = 8;
+
+/// First message to init, in the memfd beside an empty packet.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Setup {
+    pub workspace: PathBuf,
+    pub hidden: Vec<PathBuf>,
+    pub walls: Walls,
+    pub hostname: String,
+    pub proxy_port: u16,
+    pub overlays: Vec<Overlay>,
+    pub allow_degraded: Vec<Wall>,
+}
+
+/// From supervisor to a sealed init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Command {
+    /// Descriptors: the [`Program`]'s memfd, then stdin, stdout, stderr unless it asks for a terminal.
+    Spawn { id: u64 },
+    /// To the process group that `id` leads.
+    Signal { id: u64, signal: i32 },
+}
+
+/// A program to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Program {
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: PathBuf,
+    /// Columns and rows of the terminal to give it.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// From init to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// Init exists; its process id as the supervisor's kernel numbers it.
+    Forked { pid: i32 },
+    /// A step failed; init ends.
+    Failed { step: String, detail: String },
+    /// A wall is missing and that is not accepted; init ends.
+    Degraded { wall: Wall, detail: String },
+    /// Sealed. Descriptors: notify, DNS over UDP, DNS over TCP, then the proxy's listeners.
+    Sealed { uid: u32, gid: u32, degraded: Vec<Wall> },
+    /// Started. Descriptor: the terminal's master, if one was asked for.
+    Spawned { id: u64, pid: i32 },
+    /// Not started.
+    Refused { id: u64, errno: i32 },
+    /// Ended; a raw `wait` status.
+    Exited { id: u64, status: i32 },
+}
+
+/// Sends one message.
+pub(super) fn send<T: Serialize>(socket: BorrowedFd<'_>, message: &T, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message)?;
+    if bytes.len() > PACKET || fds.len() > DESCRIPTORS {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too long for the control socket"));
+    }
+    sys::send_packet(socket, &bytes, fds)
+}
+
+/// Receives one message; `None` at the end of the connection. A truncated packet is an error.
+pub(super) fn receive<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; PACKET];
+    let (length, fds) = sys::receive_packet(socket, &mut buffer, DESCRIPTORS)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::from_slice(&buffer[..length])?, fds)))
+}
+
+/// Writes a document into a fresh memfd.
+pub(super) fn document<T: Serialize>(value: &T) -> io::Result<OwnedFd> {
+    let mut file = sys::memfd(c"openshell")?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    Ok(file.into())
+}
+
+/// Reads a document from a memfd.
+pub(super) fn read_document<T: DeserializeOwned>(fd: OwnedFd) -> io::Result<T> {
+    let mut file = std::fs::File::from(fd);
+    file.rewind()?;
+    let mut text = Vec::new();
+    file.take(DOCUMENT).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
