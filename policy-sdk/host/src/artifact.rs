@@ -284,6 +284,5 @@ fn parse(signed: &[u8]) -> Result<(Manifest, &[u8]), ArtifactError> {
     Ok((manifest, code))
 }
 
-
 #[cfg(test)]
 mod tests;

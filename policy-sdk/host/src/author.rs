@@ -6,4 +6,4 @@ mod compiler;
 mod settings;
 
 pub use check::{CheckError, Checked, MAX_COMPONENT, check};
-pub use compiler::{BakeError, Compiled, CompileError, Compiler};
+pub use compiler::{BakeError, CompileError, Compiled, Compiler};

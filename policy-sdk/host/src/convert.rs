@@ -37,11 +37,7 @@ const PROTECTED: [&str; 12] = [
 ];
 
 pub(crate) fn process(process: &Process) -> wit::ProcessParam<'_> {
-    wit::ProcessParam {
-        executable: &process.executable,
-        digest: &process.digest,
-        script: process.script.as_deref(),
-    }
+    wit::ProcessParam { executable: &process.executable, digest: &process.digest, script: process.script.as_deref() }
 }
 
 pub(crate) fn connection(connection: &Connection) -> wit::ConnectionParam<'_> {
@@ -167,7 +163,11 @@ impl Text {
                 wit::Inspection::Opaque => Inspection::Opaque,
             },
             credential,
-            private_ranges: grant.private_ranges.into_iter().map(|range| self.range(range)).collect::<Result<_, _>>()?,
+            private_ranges: grant
+                .private_ranges
+                .into_iter()
+                .map(|range| self.range(range))
+                .collect::<Result<_, _>>()?,
             headers: grant.headers.into_iter().map(|edit| self.edit(edit)).collect::<Result<_, _>>()?,
             audit: grant.audit.map(|denial| self.denial(denial)).transpose()?,
         })

@@ -157,6 +157,5 @@ impl Window {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

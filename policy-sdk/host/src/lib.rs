@@ -32,7 +32,9 @@ pub use chain::{Chains, Decision, Outcome};
 pub use cidr::Cidr;
 pub use counters::{CounterError, Counters};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
-pub use engine::{Engine, EngineError, EngineOptions, LoadError, LoadOptions, LogLevel, LogSink, NoLog, Quarantine, TracingLog};
+pub use engine::{
+    Engine, EngineError, EngineOptions, LoadError, LoadOptions, LogLevel, LogSink, NoLog, Quarantine, TracingLog,
+};
 pub use failure::{Answer, Failure};
 pub use policy::{Policy, PolicyRef, PolicyStats, SelfTestError};
 pub use types::*;

@@ -13,9 +13,7 @@ use crate::engine::Quarantine;
 use crate::failure::{Answer, Failure};
 use crate::memo::{Memo, Question, Reads};
 use crate::session::{Program, Run};
-use crate::types::{
-    Backend, Connection, Denial, HttpRequest, HttpResponse, InferenceRequest, RouteDecision, Verdict,
-};
+use crate::types::{Backend, Connection, Denial, HttpRequest, HttpResponse, InferenceRequest, RouteDecision, Verdict};
 use crate::view::{NoView, View};
 
 /// Which policy: what records and refusals say.

@@ -237,7 +237,10 @@ impl Program {
             Some(Trap::Interrupt) => {
                 Failure::Deadline { limit_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX) }
             }
-            Some(trap) => Failure::Trap { message: last_words.map_or_else(|| trap.to_string(), str::to_owned) },
+            Some(trap) => {
+                let words = || trap.to_string().trim_start_matches("wasm trap: ").to_owned();
+                Failure::Trap { message: last_words.map_or_else(words, str::to_owned) }
+            }
             None => other(error),
         }
     }

@@ -124,7 +124,8 @@ fn a_pure_verdict_is_remembered_for_what_was_read() {
 
 #[test]
 fn what_may_change_is_not_remembered() {
-    for (fragment, reuse, memo_bytes) in [(COUNTS, 0, 1 << 20), (TELLS_TIME, 0, 1 << 20), (ALLOW, 5, 1 << 20), (ALLOW, 0, 0)]
+    for (fragment, reuse, memo_bytes) in
+        [(COUNTS, 0, 1 << 20), (TELLS_TIME, 0, 1 << 20), (ALLOW, 5, 1 << 20), (ALLOW, 0, 0)]
     {
         let policy = load(fragment, &[Hook::Connect], LoadOptions { reuse, memo_bytes, ..options("p") });
         for _ in 0..3 {

@@ -58,11 +58,8 @@ fn another_key_is_refused() {
 fn a_cut_artifact_is_refused() {
     let bytes = sealed();
     for length in 0..bytes.len() {
-        let expected = if length < SIGNATURE {
-            ArtifactError::Truncated { found: length }
-        } else {
-            ArtifactError::Signature
-        };
+        let expected =
+            if length < SIGNATURE { ArtifactError::Truncated { found: length } } else { ArtifactError::Signature };
         assert_eq!(open(&bytes[..length]).unwrap_err(), expected, "first {length} bytes");
     }
 }

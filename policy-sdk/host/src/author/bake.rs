@@ -39,7 +39,11 @@ pub(crate) struct Baked {
 }
 
 /// Asks a module for the schema of its settings.
-pub(crate) fn schema(engine: &Arc<Shared>, component: &[u8], checked: &Checked) -> Result<serde_json::Value, BakeError> {
+pub(crate) fn schema(
+    engine: &Arc<Shared>,
+    component: &[u8],
+    checked: &Checked,
+) -> Result<serde_json::Value, BakeError> {
     let component = Component::new(&engine.engine, component).map_err(instantiate)?;
     let (program, configure) = program(engine, &component, checked)?;
     let _watch = engine.ticker.watch();
@@ -239,4 +243,3 @@ impl ComponentInstanceState for Snapshot<'_> {
         self.number::<f64>(instance, func, 0.0).to_bits()
     }
 }
-

@@ -32,7 +32,7 @@ pub fn hostile(name: &str) -> String {
 /// A component with the hooks `connect`, `request` or both, around a fragment of WAT that defines `$decide`.
 pub fn component(fragment: &str, hooks: &[Hook]) -> Vec<u8> {
     let mut text = format!("(module {fragment}\n{PRELUDE}\n");
-    let mut world = "package test:world; world w { \
+    let mut world = "package test:fragment; world w { \
         import openshell:policy/view@0.1.0; import openshell:policy/log@0.1.0; \
         import openshell:policy/clock@0.1.0; import openshell:policy/counters@0.1.0; \
         export openshell:policy/configure@0.1.0;"
@@ -56,7 +56,7 @@ pub fn component(fragment: &str, hooks: &[Hook]) -> Vec<u8> {
     resolve.push_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
     let package = resolve.push_str("w.wit", &world).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
 }
 
