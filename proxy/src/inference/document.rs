@@ -1,0 +1,201 @@
+//! A request body, parsed once: JSON with every key in its place, so that none can be read two ways.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// JSON. Objects keep their keys' order and never hold one twice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Json {
+    /// `null`, `true`, `false`.
+    Plain(&'static str),
+    /// A number, as written where that matters.
+    Number(serde_json::Number),
+    /// A string.
+    Text(String),
+    /// An array.
+    Array(Vec<Json>),
+    /// An object.
+    Object(Vec<(String, Json)>),
+}
+
+/// Why a body is no document. None of them holds any of the body's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// It is not JSON, or was cut off.
+    #[error("the body is not valid JSON (line {line}, column {column})")]
+    Malformed {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// An object holds one key twice: a reader downstream could pick the other one.
+    #[error("an object in the body holds the same key twice (line {line}, column {column})")]
+    DuplicateKey {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// The outermost value is not an object.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
+    /// No `model`, or not a string.
+    #[error("the body has no `model`")]
+    NoModel,
+}
+
+/// A parsed body and the bytes it was parsed from.
+pub struct Document {
+    bytes: Bytes,
+    root: Vec<(String, Json)>,
+    model: Range<usize>,
+}
+
+const DUPLICATE: &str = "duplicate key";
+
+impl Document {
+    /// Parses a body. Refuses what is not one JSON object with a model, and any duplicate key, at any depth.
+    pub fn parse(bytes: Bytes) -> Result<Self, DocumentError> {
+        let root: Json = serde_json::from_slice(&bytes).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            if error.to_string().starts_with(DUPLICATE) {
+                DocumentError::DuplicateKey { line, column }
+            } else {
+                DocumentError::Malformed { line, column }
+            }
+        })?;
+        let Json::Object(root) = root else { return Err(DocumentError::NotAnObject) };
+        let model = model_span(&bytes).ok_or(DocumentError::NoModel)?;
+        Ok(Self { bytes, root, model })
+    }
+
+    /// The outermost object's entries.
+    pub fn entries(&self) -> &[(String, Json)] {
+        &self.root
+    }
+
+    /// The value of an outermost key.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.root.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+    }
+
+    /// The model the caller asked for.
+    pub fn model(&self) -> &str {
+        self.get("model").and_then(Json::text).unwrap_or_default()
+    }
+
+    /// The caller's bytes, with the model replaced where `model` is another one. Nothing else changes.
+    pub fn bytes_for(&self, model: Option<&str>) -> Bytes {
+        match model {
+            Some(model) if model != self.model() => {
+                let quoted = serde_json::Value::from(model).to_string();
+                [&self.bytes[..self.model.start], quoted.as_bytes(), &self.bytes[self.model.end..]].concat().into()
+            }
+            _ => self.bytes.clone(),
+        }
+    }
+}
+
+/// Where the outermost `model`'s string stands, quotes included.
+fn model_span(bytes: &Bytes) -> Option<Range<usize>> {
+    #[derive(serde::Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow)]
+        model: &'a RawValue,
+    }
+    let head: Head<'_> = serde_json::from_slice(bytes).ok()?;
+    let raw = head.model.get();
+    let start = (raw.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
+    (raw.starts_with('"') && start + raw.len() <= bytes.len()).then(|| start..start + raw.len())
+}
+
+impl Json {
+    /// The string, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The elements, if it is an array; else nothing.
+    pub fn items(&self) -> &[Json] {
+        match self {
+            Self::Array(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The value of a key, if it is an object that has it.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        match self {
+            Self::Object(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is a whole one that fits.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(n) => n.as_u64(),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Json;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Json, E> {
+                Ok(Json::Plain("null"))
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+                Ok(Json::Plain(if value { "true" } else { "false" }))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+                Ok(Json::Number(value.into()))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+                Ok(Json::Number(value.into()))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+                Ok(serde_json::Number::from_f64(value).map_or(Json::Plain("null"), Json::Number))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+                Ok(Json::Text(value.to_owned()))
+            }
+            fn visit_string<E>(self, value: String) -> Result<Json, E> {
+                Ok(Json::Text(value))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Json::Array(items))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
+                let mut entries: Vec<(String, Json)> = Vec::new();
+                let mut seen = ahash::AHashSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(A::Error::custom(DUPLICATE));
+                    }
+                    entries.push((key, map.next_value()?));
+                }
+                Ok(Json::Object(entries))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}

@@ -1,0 +1,99 @@
+//! Which API a request speaks.
+
+use http::Method;
+use openshell_api::inference::BackendKind;
+
+/// Whose errors, events and shapes the caller understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's.
+    Openai,
+    /// Anthropic's.
+    Anthropic,
+}
+
+impl Dialect {
+    /// The kind of backend that speaks it.
+    pub fn kind(self) -> BackendKind {
+        match self {
+            Self::Openai => BackendKind::Openai,
+            Self::Anthropic => BackendKind::Anthropic,
+        }
+    }
+}
+
+/// An operation of an inference API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/completions`.
+    Completions,
+    /// `POST /v1/responses`.
+    Responses,
+    /// `POST /v1/embeddings`.
+    Embeddings,
+    /// `POST /v1/messages`.
+    Messages,
+    /// `POST /v1/messages/count_tokens`.
+    CountTokens,
+    /// `GET /v1/models`, or one of them.
+    Models,
+}
+
+/// Why a path and method name no operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// No such path.
+    Path,
+    /// The path exists; it takes this method.
+    Method(&'static str),
+}
+
+impl Endpoint {
+    /// The operation that `method` and `path` name.
+    pub fn parse(method: &Method, path: &str) -> Result<Self, Unknown> {
+        let endpoint = match path.trim_end_matches('/') {
+            "/v1/chat/completions" => Self::Chat,
+            "/v1/completions" => Self::Completions,
+            "/v1/responses" => Self::Responses,
+            "/v1/embeddings" => Self::Embeddings,
+            "/v1/messages" => Self::Messages,
+            "/v1/messages/count_tokens" => Self::CountTokens,
+            path if path == "/v1/models" || path.starts_with("/v1/models/") => Self::Models,
+            _ => return Err(Unknown::Path),
+        };
+        let takes = if endpoint == Self::Models { "GET" } else { "POST" };
+        if method.as_str() == takes { Ok(endpoint) } else { Err(Unknown::Method(takes)) }
+    }
+
+    /// What follows a backend's base URL.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Responses => "/responses",
+            Self::Embeddings => "/embeddings",
+            Self::Messages => "/messages",
+            Self::CountTokens => "/messages/count_tokens",
+            Self::Models => "/models",
+        }
+    }
+
+    /// The dialect of requests, answers and errors. Models are listed in both.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Messages | Self::CountTokens => Dialect::Anthropic,
+            _ => Dialect::Openai,
+        }
+    }
+}
+
+/// The dialect of a request whose endpoint is unknown or shared: Anthropic's clients always state a version.
+pub fn guess(headers: &http::HeaderMap, path: &str) -> Dialect {
+    if headers.contains_key("anthropic-version") || path.starts_with("/v1/messages") {
+        Dialect::Anthropic
+    } else {
+        Dialect::Openai
+    }
+}

@@ -1,0 +1,144 @@
+//! Streams an answer to the caller: nothing is held back, silence is bounded, and an early end is said aloud.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::endpoint::Dialect;
+use super::refusal::stream_error;
+use super::service::{Body, BoxError};
+use super::usage::{Meter, Usage};
+
+/// Called once when an answer is over, however it ended, with its figures.
+pub type Settle = Box<dyn FnOnce(Usage) + Send>;
+
+/// How an answer is relayed.
+pub struct Terms {
+    /// Whose events it speaks.
+    pub dialect: Dialect,
+    /// It is a stream of server-sent events.
+    pub events: bool,
+    /// Longest silence.
+    pub idle: Duration,
+    /// Name of the backend, for the error event.
+    pub backend: String,
+}
+
+/// A backend's answer on its way to the caller. Dropping it gives up the request upstream, and settles.
+pub struct Relay {
+    /// Read already, to know that the backend answers at all.
+    first: Option<Frame<Bytes>>,
+    rest: Option<Body>,
+    terms: Terms,
+    silence: Pin<Box<Sleep>>,
+    meter: Meter,
+    settle: Option<Settle>,
+}
+
+/// A backend was silent for too long.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("backend {backend} was silent for {ms} ms")]
+pub struct Silent {
+    backend: String,
+    ms: u128,
+}
+
+impl Relay {
+    /// Reads the first frame, then answers the relay. Fails, so that another candidate may be tried, if there is none in time.
+    /// An answer that is empty on purpose passes.
+    pub async fn begin(mut body: Body, terms: Terms) -> Result<Self, BoxError> {
+        let first = match tokio::time::timeout(terms.idle, body.frame()).await {
+            Ok(Some(frame)) => Some(frame?),
+            Ok(None) if terms.events => return Err("the stream ended before its first event".into()),
+            Ok(None) => None,
+            Err(_) => return Err(Box::new(silent(&terms))),
+        };
+        let silence = Box::pin(sleep_until(Instant::now() + terms.idle));
+        let meter = Meter::new(terms.events);
+        Ok(Self { first, rest: Some(body), terms, silence, meter, settle: None })
+    }
+
+    /// The body for the caller; `settle` runs when it is over.
+    pub fn into_body(mut self, settle: Settle) -> Body {
+        self.settle = Some(settle);
+        self.boxed_unsync()
+    }
+
+    fn over(&mut self) {
+        self.rest = None;
+        if let Some(settle) = self.settle.take() {
+            settle(self.meter.finish());
+        }
+    }
+
+    /// After the first byte a failure is told in the stream's own form, or as a broken body where there is no such form.
+    fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.over();
+        tracing::debug!(backend = %self.terms.backend, %error, "a backend broke off");
+        if self.terms.events {
+            let message = format!("backend {} broke off: {error}", self.terms.backend);
+            return Poll::Ready(Some(Ok(Frame::data(stream_error(self.terms.dialect, &message)))));
+        }
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+fn silent(terms: &Terms) -> Silent {
+    Silent { backend: terms.backend.clone(), ms: terms.idle.as_millis() }
+}
+
+impl HttpBody for Relay {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let next = match this.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => match &mut this.rest {
+                Some(body) => Pin::new(body).poll_frame(cx),
+                None => return Poll::Ready(None),
+            },
+        };
+        match next {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    this.meter.feed(data);
+                }
+                this.silence.as_mut().reset(Instant::now() + this.terms.idle);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => this.fail(error),
+            Poll::Ready(None) => {
+                this.over();
+                Poll::Ready(None)
+            }
+            Poll::Pending => match this.silence.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    let error = Box::new(silent(&this.terms));
+                    this.fail(error)
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.as_ref().is_none_or(|body| body.is_end_stream() && !self.terms.events)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.over();
+    }
+}

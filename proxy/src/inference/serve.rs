@@ -1,0 +1,428 @@
+//! One inference request, from its head to its record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Verdict};
+use openshell_api::inference::{Backend, BackendKind, Catalogue, Sensitivity};
+use openshell_policy_host::{Hook, InferenceRequest, PolicyRef, RouteDecision};
+use serde_json::json;
+
+use super::attempts::{Attempts, Served};
+use super::document::Document;
+use super::endpoint::{self, Dialect, Endpoint, Unknown};
+use super::head;
+use super::refusal::{Cause, Refusal, json_response};
+use super::router::{self, Latencies, Router};
+use super::service::{Body, BoxError, HOST, Inference};
+use super::sessions::{self, Sessions};
+use super::texts;
+use super::upstream::{Pooled, Transport};
+use crate::active::{Live, Secrets};
+use crate::caller::Caller;
+use crate::http::Upstreams;
+use crate::record::Record;
+
+/// Longest request body, in bytes.
+const BODY_CAP: usize = 32 * 1024 * 1024;
+/// Longest pause while a request's body arrives.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Texts longer than this are judged where they do not hold up other connections, in bytes.
+const LONG: usize = 32 * 1024;
+
+/// What the service needs.
+pub struct InferenceOptions {
+    /// Name of the sandbox.
+    pub sandbox: String,
+    /// What is enforced now.
+    pub live: Live,
+    /// Values of credentials; a backend's key is the one of its provider.
+    pub secrets: Secrets,
+    /// Where decisions go.
+    pub record: Arc<dyn Record>,
+    /// What conversations have contained.
+    pub sessions: Arc<Sessions>,
+    /// Connections to backends.
+    pub upstreams: Arc<Upstreams>,
+}
+
+/// Answers `https://inference.local`.
+pub struct InferenceService {
+    sandbox: String,
+    live: Live,
+    secrets: Secrets,
+    record: Arc<dyn Record>,
+    sessions: Arc<Sessions>,
+    transport: Box<dyn Transport>,
+    latencies: Latencies,
+}
+
+/// What a request is judged under.
+pub(super) struct Terms<'a> {
+    pub generation: u64,
+    pub router: Option<&'a dyn Router>,
+    pub catalogue: &'a Catalogue,
+}
+
+#[async_trait::async_trait]
+impl Inference for InferenceService {
+    async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+        let active = self.live.load_full();
+        let router = active.router.as_ref().filter(|policy| policy.has(Hook::Route));
+        let terms = Terms {
+            generation: active.generation,
+            router: router.map(|policy| policy as &dyn Router),
+            catalogue: &active.catalogue,
+        };
+        let (parts, body) = request.into_parts();
+        self.answer(&terms, &caller, parts, body).await
+    }
+}
+
+impl InferenceService {
+    /// A service over the sandbox's own connections.
+    pub fn new(options: InferenceOptions) -> Self {
+        let transport = Box::new(Pooled(Arc::clone(&options.upstreams)));
+        Self::with_transport(options, transport)
+    }
+
+    pub(super) fn with_transport(options: InferenceOptions, transport: Box<dyn Transport>) -> Self {
+        let InferenceOptions { sandbox, live, secrets, record, sessions, upstreams: _ } = options;
+        Self { sandbox, live, secrets, record, sessions, transport, latencies: Latencies::default() }
+    }
+
+    /// Answers one request. Everything that goes wrong is an answer in the caller's dialect.
+    pub(super) async fn answer<B>(&self, terms: &Terms<'_>, caller: &Caller, parts: Parts, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        let path = parts.uri.path();
+        let guessed = endpoint::guess(&parts.headers, path);
+        let endpoint = match Endpoint::parse(&parts.method, path) {
+            Ok(Endpoint::Models) => return models(terms.catalogue, guessed, path),
+            Ok(endpoint) => endpoint,
+            Err(unknown) => return unknown_endpoint(unknown).answer(guessed, None, terms.generation, None),
+        };
+        let mut draft = self.draft(terms, caller, &parts);
+        match self.route(terms, caller, &parts, body, endpoint, &mut draft).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let by = terms.router.map(Router::reference);
+                let answer = refusal.answer(endpoint.dialect(), by.as_ref(), terms.generation, Some(&draft.id));
+                self.refused(draft, by.as_ref(), &refusal);
+                answer
+            }
+        }
+    }
+
+    async fn route<B>(
+        &self,
+        terms: &Terms<'_>,
+        caller: &Caller,
+        parts: &Parts,
+        body: B,
+        endpoint: Endpoint,
+        draft: &mut DecisionRecord,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: Into<BoxError>,
+    {
+        let router = terms.router.ok_or_else(|| {
+            Refusal::new(Cause::Unavailable, "no router is bound to this sandbox, so no inference request can be judged")
+                .hint("the operator binds one with `openshell policy push --router`, or adds backends with `openshell inference backend add`")
+        })?;
+        head::check_body_kind(&parts.headers)?;
+        let label = head::label(&parts.headers)?;
+        let bytes = collect(body).await?;
+        let document = Document::parse(bytes).map_err(|error| Refusal::new(Cause::BadRequest, error.to_string()))?;
+        let candidates = candidates(terms.catalogue, endpoint.dialect())?;
+        let session = sessions::key(&parts.headers, &document);
+        let texts = texts::of(&document, endpoint);
+        let unread = if texts.oversized { Sensitivity::Restricted } else { Sensitivity::Public };
+        let so_far = self.sessions.get(&session).max(label).max(unread);
+
+        let asked = InferenceRequest {
+            sandbox: self.sandbox.clone(),
+            process: caller.process.clone(),
+            model: document.model().to_owned(),
+            messages: texts.messages,
+            needs: texts.needs,
+            input_tokens: texts.input_tokens,
+            output_tokens: texts.output_tokens,
+            so_far: router::to_host(so_far),
+        };
+        let start = Instant::now();
+        let decision = self.ask(router, &asked, &candidates);
+        draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let decision = decision?;
+
+        let said = router::to_api(decision.sensitivity).max(so_far);
+        let sensitivity = self.sessions.raise(&session, said).max(said);
+        draft.route = Some(RouteRecord {
+            sensitivity,
+            backend: None,
+            model: None,
+            findings: findings(&decision),
+            reason: decision.reason.clone(),
+            input_tokens: None,
+            output_tokens: None,
+        });
+        let secrets = self.secrets.0.load_full();
+        let attempts = Attempts {
+            transport: &*self.transport,
+            secrets: &secrets,
+            latencies: &self.latencies,
+            document: &document,
+            endpoint,
+            headers: &parts.headers,
+            query: parts.uri.query(),
+            sensitivity,
+        };
+        match attempts.run(&candidates, &decision.order).await {
+            Ok(served) => Ok(self.served(served, &document, &decision, sensitivity, router.reference(), draft)),
+            Err(passed) => {
+                let tried: Vec<String> = passed.iter().map(ToString::to_string).collect();
+                let tried = if tried.is_empty() { "the router named none".to_owned() } else { tried.join("; ") };
+                let cleared = candidates.iter().any(|b| b.clearance >= sensitivity);
+                Err(if cleared {
+                    Refusal::new(Cause::UpstreamFailed, format!("no backend served the request: {tried}"))
+                } else {
+                    Refusal::new(
+                        Cause::PolicyDenied,
+                        format!("no backend is cleared for {} content: {tried}", router::name(sensitivity)),
+                    )
+                    .hint("remove the sensitive values, start a new session, or clear a backend for such content")
+                })
+            }
+        }
+    }
+
+    /// Asks the router. Every non-answer refuses.
+    fn ask(
+        &self,
+        router: &dyn Router,
+        asked: &InferenceRequest,
+        candidates: &[&Backend],
+    ) -> Result<RouteDecision, Refusal> {
+        let offered: Vec<_> = candidates
+            .iter()
+            .map(|b| router::offered(b, &asked.model, self.latencies.median(b.name.as_str())))
+            .collect();
+        let long = asked.messages.iter().map(|m| m.text.len()).sum::<usize>() > LONG;
+        let threads = tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread;
+        let answer = if long && threads {
+            tokio::task::block_in_place(|| router.route(asked, &offered))
+        } else {
+            router.route(asked, &offered)
+        };
+        match answer.result {
+            Ok(Ok(decision)) => Ok(decision),
+            Ok(Err(denial)) => {
+                let mut refusal = Refusal::new(Cause::PolicyDenied, denial.reason);
+                refusal.rule = Some(denial.rule);
+                refusal.hint = denial.hint;
+                Err(refusal)
+            }
+            Err(failure) => Err(Refusal::new(Cause::PolicyFailed, format!("the router gave no answer: {failure}"))
+                .hint("`openshell logs` shows what the policy logged")),
+        }
+    }
+
+    /// The answer for the caller; its record follows once it is over.
+    fn served(
+        &self,
+        served: Served<'_>,
+        document: &Document,
+        decision: &RouteDecision,
+        sensitivity: Sensitivity,
+        by: PolicyRef,
+        draft: &DecisionRecord,
+    ) -> Response<Body> {
+        let Served { backend, head, relay, waited: _ } = served;
+        let mut headers = head::for_caller(&head.headers);
+        let route = format!("{}; {}", router::name(sensitivity), decision.reason);
+        for (name, text) in [("x-openshell-served-by", backend.name.as_str()), ("x-openshell-route", route.as_str())] {
+            headers.insert(HeaderName::from_static(name), header_text(text));
+        }
+        let mut record = draft.clone();
+        record.verdict = Verdict::Allow;
+        record.status = Some(head.status.as_u16());
+        record.credential = backend.provider.as_ref().map(ToString::to_string);
+        record.reason = Some(decision.reason.clone());
+        (record.policy, record.digest) = (Some(by.name_version), Some(by.digest));
+        if let Some(route) = &mut record.route {
+            route.backend = Some(backend.name.to_string());
+            route.model = Some(backend.model.clone().unwrap_or_else(|| document.model().to_owned()));
+        }
+        let sink = Arc::clone(&self.record);
+        let body = relay.into_body(Box::new(move |usage| {
+            if let Some(route) = &mut record.route {
+                (route.input_tokens, route.output_tokens) = (usage.input, usage.output);
+            }
+            sink.record(record);
+        }));
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// What is known before anything is decided.
+    fn draft(&self, terms: &Terms<'_>, caller: &Caller, parts: &Parts) -> DecisionRecord {
+        DecisionRecord {
+            id: ulid::Ulid::generate().to_string(),
+            at: jiff::Timestamp::now(),
+            sandbox: self.sandbox.clone(),
+            generation: terms.generation,
+            stage: Stage::Route,
+            process: ProcessRecord {
+                executable: caller.process.executable.clone(),
+                digest: caller.process.digest.clone(),
+                script: caller.process.script.clone(),
+                pid: caller.pid,
+            },
+            host: HOST.to_owned(),
+            port: 443,
+            method: Some(parts.method.to_string()),
+            path: Some(parts.uri.path().to_owned()),
+            status: None,
+            verdict: Verdict::Deny,
+            error: None,
+            policy: None,
+            digest: None,
+            rule: None,
+            reason: None,
+            hint: None,
+            decision_ns: 0,
+            memoized: false,
+            credential: None,
+            audit: None,
+            route: None,
+        }
+    }
+
+    fn refused(&self, mut record: DecisionRecord, by: Option<&PolicyRef>, refusal: &Refusal) {
+        record.status = Some(refusal.cause.status().as_u16());
+        record.error = Some(refusal.cause.code().to_owned());
+        record.reason = Some(refusal.reason.clone());
+        record.rule = refusal.rule.clone();
+        record.hint = refusal.hint.clone();
+        record.policy = by.map(|p| p.name_version.clone());
+        record.digest = by.map(|p| p.digest.clone());
+        self.record.record(record);
+    }
+}
+
+/// Backends that speak the caller's dialect. Refuses, naming those that do not, when there is none.
+fn candidates(catalogue: &Catalogue, dialect: Dialect) -> Result<Vec<&Backend>, Refusal> {
+    let speaking: Vec<&Backend> = catalogue.backends.iter().filter(|b| b.kind == dialect.kind()).collect();
+    if !speaking.is_empty() {
+        return Ok(speaking);
+    }
+    let api = match dialect.kind() {
+        BackendKind::Openai => "OpenAI's",
+        BackendKind::Anthropic => "Anthropic's",
+    };
+    let others: Vec<String> = catalogue.backends.iter().map(|b| b.name.to_string()).collect();
+    let others = if others.is_empty() {
+        "there are no backends".to_owned()
+    } else {
+        format!("{} speak another", others.join(", "))
+    };
+    Err(Refusal::new(Cause::Unavailable, format!("no backend of this sandbox speaks {api} API; {others}"))
+        .hint("add one with `openshell inference backend add`, or use the API that they speak"))
+}
+
+/// The whole body. Refuses what is too long, or stops arriving.
+async fn collect<B>(body: B) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    let too_large = || {
+        Refusal::new(Cause::TooLarge, format!("the body is longer than {} MiB", BODY_CAP / (1024 * 1024)))
+            .hint("send less context")
+    };
+    if body.size_hint().lower() > BODY_CAP as u64 {
+        return Err(too_large());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut all = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(BODY_IDLE, body.frame())
+            .await
+            .map_err(|_| Refusal::new(Cause::BodyTimeout, "the body stopped arriving"))?;
+        match frame {
+            None => return Ok(all.freeze()),
+            Some(Err(_)) => return Err(Refusal::new(Cause::BadRequest, "the body broke off")),
+            Some(Ok(frame)) => {
+                let Ok(data) = frame.into_data() else { continue };
+                if all.len() + data.len() > BODY_CAP {
+                    return Err(too_large());
+                }
+                all.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+fn unknown_endpoint(unknown: Unknown) -> Refusal {
+    let known = "served are chat/completions, completions, responses, embeddings, models, messages and messages/count_tokens below /v1";
+    match unknown {
+        Unknown::Path => Refusal::new(Cause::UnknownEndpoint, "inference.local has no such endpoint").hint(known),
+        Unknown::Method(takes) => Refusal::new(Cause::MethodNotAllowed, format!("this endpoint takes {takes} only")),
+    }
+}
+
+/// The models that backends name, once each; or the one whose path this is.
+fn models(catalogue: &Catalogue, dialect: Dialect, path: &str) -> Response<Body> {
+    let mut named: BTreeMap<&str, &Backend> = BTreeMap::new();
+    for backend in &catalogue.backends {
+        if let Some(model) = &backend.model {
+            named.entry(model).or_insert(backend);
+        }
+    }
+    let entry = |(model, backend): (&&str, &&Backend)| match dialect {
+        Dialect::Openai => json!({"id": model, "object": "model", "created": 0, "owned_by": backend.name}),
+        Dialect::Anthropic => {
+            json!({"type": "model", "id": model, "display_name": model, "created_at": "1970-01-01T00:00:00Z"})
+        }
+    };
+    if let Some(wanted) = path.strip_prefix("/v1/models/").filter(|w| !w.is_empty()) {
+        return match named.get_key_value(wanted) {
+            Some(found) => json_response(StatusCode::OK, &entry(found)),
+            None => Refusal::new(Cause::UnknownEndpoint, "no backend names this model").answer(dialect, None, 0, None),
+        };
+    }
+    let list: Vec<_> = named.iter().map(entry).collect();
+    let document = match dialect {
+        Dialect::Openai => json!({"object": "list", "data": list}),
+        Dialect::Anthropic => json!({
+            "data": list, "has_more": false,
+            "first_id": named.keys().next(), "last_id": named.keys().next_back(),
+        }),
+    };
+    json_response(StatusCode::OK, &document)
+}
+
+fn findings(decision: &RouteDecision) -> BTreeMap<String, u32> {
+    decision.findings.iter().fold(BTreeMap::new(), |mut counts, finding| {
+        *counts.entry(finding.kind.clone()).or_insert(0) += 1;
+        counts
+    })
+}
+
+/// Text as a header's value: printable ASCII, and not endless.
+fn header_text(text: &str) -> HeaderValue {
+    let printable: String = text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(500).collect();
+    HeaderValue::try_from(printable).unwrap_or(HeaderValue::from_static("?"))
+}

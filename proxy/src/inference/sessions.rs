@@ -1,0 +1,100 @@
+//! What conversations have contained. Sensitivity only rises.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::HeaderMap;
+use openshell_api::inference::Sensitivity;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use super::document::{Document, Json};
+
+/// Sessions remembered one by one; beyond that, new ones count towards the whole sandbox, which is stricter.
+const MOST: usize = 50_000;
+/// The session of requests that name none.
+pub const SANDBOX: &str = "sandbox";
+
+/// A session's sensitivity rose to this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rise {
+    /// Its key.
+    pub session: String,
+    /// What it counts as now.
+    pub sensitivity: Sensitivity,
+}
+
+/// The sensitivity of every session of a sandbox. Only rises: nothing lowers an entry.
+#[derive(Debug)]
+pub struct Sessions {
+    known: Mutex<BTreeMap<String, Sensitivity>>,
+    rises: mpsc::UnboundedSender<Rise>,
+}
+
+impl Sessions {
+    /// An empty store, and where each rise is announced, for the gateway to keep.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Rise>) {
+        let (rises, announced) = mpsc::unbounded_channel();
+        (Self { known: Mutex::default(), rises }, announced)
+    }
+
+    /// What the session counts as: `Public` if nothing is known. Never less than the sandbox's overflow.
+    pub fn get(&self, session: &str) -> Sensitivity {
+        let known = self.lock();
+        let own = known.get(session).copied().unwrap_or_default();
+        let overflow =
+            if known.len() >= MOST { known.get(SANDBOX).copied().unwrap_or_default() } else { Sensitivity::Public };
+        own.max(overflow)
+    }
+
+    /// Raises a session to at least `sensitivity`, announces a rise, and answers what it counts as now.
+    pub fn raise(&self, session: &str, sensitivity: Sensitivity) -> Sensitivity {
+        let mut known = self.lock();
+        let key = if known.len() < MOST || known.contains_key(session) { session } else { SANDBOX };
+        let before = known.get(key).copied().unwrap_or_default();
+        let now = before.max(sensitivity);
+        if now > before {
+            known.insert(key.to_owned(), now);
+            // Nobody listens once the sandbox shuts down.
+            let _ = self.rises.send(Rise { session: key.to_owned(), sensitivity: now });
+        }
+        now
+    }
+
+    /// Takes over what the gateway remembers, by maximum; announces nothing.
+    pub fn merge(&self, remembered: BTreeMap<String, Sensitivity>) {
+        let mut known = self.lock();
+        for (session, sensitivity) in remembered {
+            let entry = known.entry(session).or_default();
+            *entry = (*entry).max(sensitivity);
+        }
+    }
+
+    /// Everything known, to tell a gateway that may have missed a rise.
+    pub fn all(&self) -> BTreeMap<String, Sensitivity> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Sensitivity>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The session a request belongs to: its header, else the API's own conversation, else the sandbox as a whole.
+pub fn key(headers: &HeaderMap, document: &Document) -> String {
+    if let Some(header) = headers.get("x-openshell-session").filter(|h| !h.is_empty()) {
+        return named("header", header.as_bytes());
+    }
+    let conversation = document.get("conversation").and_then(|c| c.text().or_else(|| c.get("id").and_then(Json::text)));
+    let user =
+        document.get("metadata").and_then(|m| m.get("user_id")).and_then(Json::text).filter(|u| u.contains("session"));
+    match conversation.or(user) {
+        Some(id) => named("conversation", id.as_bytes()),
+        None => SANDBOX.to_owned(),
+    }
+}
+
+/// Names from outside are hashed: they may be long, and they travel.
+fn named(kind: &str, name: &[u8]) -> String {
+    format!("{kind}:{}", hex::encode(&Sha256::digest(name)[..16]))
+}

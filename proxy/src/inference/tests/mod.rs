@@ -1,0 +1,4 @@
+mod answers;
+mod bounds;
+mod parsing;
+mod world;

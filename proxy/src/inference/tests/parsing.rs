@@ -1,0 +1,126 @@
+//! Reading requests and figures.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::inference::document::Document;
+use crate::inference::endpoint::Endpoint;
+use crate::inference::texts;
+use crate::inference::usage::{Meter, Usage};
+
+fn parse(body: &str) -> Document {
+    Document::parse(Bytes::copy_from_slice(body.as_bytes())).expect("a document")
+}
+
+#[track_caller]
+fn check(body: &str, expected: &str) {
+    let document = parse(&format!(r#"{{"model":"m",{body}}}"#));
+    let texts = texts::of(&document, Endpoint::Chat);
+    let lines: Vec<String> = texts.messages.iter().skip(1).map(|m| format!("{}: {}", m.role, m.text)).collect();
+    assert_eq!(format!("{} [{}]", lines.join(" | "), texts.needs.join(",")), expected, "{body}");
+}
+
+#[test]
+fn every_text_is_laid_out() {
+    for (body, expected) in [
+        (r#""messages":[{"role":"user","content":"hi"}]"#, "parameters: user | user: hi []"),
+        (r#""messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]"#, "parameters: user | user: hi []"),
+        (r#""system":[{"type":"text","text":"be kind"}]"#, "system: be kind []"),
+        (r#""prompt":["a","b"]"#, "user: a | user: b []"),
+        (r#""input":[{"role":"user","content":[{"type":"input_text","text":"x"}]}]"#, "parameters: user | user: x []"),
+        (r#""user":"ann@example.org""#, "parameters: user: ann@example.org []"),
+        (r#""seed":4111111111111111"#, "parameters: seed: 4111111111111111 []"),
+        (r#""tools":[{"name":"f"}]"#, "parameters: tools\nname: f [tools]"),
+        (
+            r#""messages":[{"role":"assistant","tool_calls":[{"function":{"arguments":"{\"pan\":4111}"}}]}]"#,
+            "parameters: assistant | assistant: tool_calls\nfunction\narguments: {\"pan\":4111} [tools]",
+        ),
+        (
+            r#""messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"text","text":"42"}]}]}]"#,
+            "parameters: user | user: 42 [tools]",
+        ),
+        (
+            r#""messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"password":"x1"}}]}]"#,
+            "parameters: assistant | assistant: input\npassword: x1 [tools]",
+        ),
+        (r#""response_format":{"type":"json_object"}"#, "parameters: response_format\ntype: json_object [json]"),
+        (
+            r#""messages":[{"content":[{"type":"image_url","image_url":{"url":"https://x.test/a?k=v"}}]}]"#,
+            "user: image_url\nurl: https://x.test/a?k=v [vision]",
+        ),
+    ] {
+        check(body, expected);
+    }
+    let picture = format!("data:image/png;base64,iVBORw0KGgo{}", "A".repeat(100));
+    check(
+        &format!(r#""messages":[{{"content":[{{"type":"image_url","image_url":{{"url":"{picture}"}}}}]}}]"#),
+        "user: image_url [vision]",
+    );
+    // What only claims to be a picture is read.
+    let disguised = format!("iVBORw0KGgo 4111 {}", "A".repeat(100));
+    check(&format!(r#""prompt":"{disguised}""#), &format!("user: {disguised} []"));
+}
+
+#[test]
+fn limits_are_estimated() {
+    for (body, endpoint, input, output) in [
+        (r#"{"model":"m","max_tokens":7,"prompt":"0123456789abcdef"}"#, Endpoint::Completions, 20, 7),
+        (r#"{"model":"m","prompt":"0123456789abcdef"}"#, Endpoint::Completions, 13, 1024),
+        (r#"{"model":"m","input":"0123456789abcdef"}"#, Endpoint::Embeddings, 13, 0),
+    ] {
+        let texts = texts::of(&parse(body), endpoint);
+        assert_eq!((texts.input_tokens, texts.output_tokens), (input, output), "{body}");
+    }
+}
+
+const STREAMS: &[(&str, bool, Usage)] = &[
+    (
+        r#"{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#,
+        false,
+        Usage { input: Some(3), output: Some(4) },
+    ),
+    (
+        r#"{"usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":10}}"#,
+        false,
+        Usage { input: Some(13), output: Some(4) },
+    ),
+    (r#"{"input_tokens":21}"#, false, Usage { input: Some(21), output: None }),
+    ("garbage", false, Usage { input: None, output: None }),
+    (
+        "data: {\"delta\":\"a\"}\r\n\r\ndata: {\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\r\n\r\ndata: [DONE]\r\n\r\n",
+        true,
+        Usage { input: Some(3), output: Some(4) },
+    ),
+    (
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":30}}\n\n",
+        true,
+        Usage { input: Some(9), output: Some(30) },
+    ),
+    (
+        "data: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":6}}}",
+        true,
+        Usage { input: Some(5), output: Some(6) },
+    ),
+];
+
+proptest! {
+    #[test]
+    fn figures_do_not_depend_on_how_the_answer_is_cut(cuts in prop::collection::vec(0usize..400, 0..8)) {
+        for (text, events, expected) in STREAMS {
+            let mut meter = Meter::new(*events);
+            let mut ends: Vec<usize> = cuts.iter().map(|c| c % (text.len() + 1)).chain([text.len()]).collect();
+            ends.sort_unstable();
+            let mut from = 0;
+            for end in ends {
+                meter.feed(&text.as_bytes()[from..end]);
+                from = end;
+            }
+            prop_assert_eq!(meter.finish(), *expected, "{}", text);
+        }
+    }
+
+    #[test]
+    fn any_body_is_parsed_or_refused(body in "[\\[\\]{}:,\"a-c0-9 ]{0,60}") {
+        let _ = Document::parse(Bytes::from(body)).map(|d| texts::of(&d, Endpoint::Chat));
+    }
+}

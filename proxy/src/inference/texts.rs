@@ -1,0 +1,178 @@
+//! Every text of a request, laid out for the router: nothing that a backend could read is left out.
+
+use std::fmt::Write as _;
+
+use openshell_policy_host::Message;
+
+use super::document::{Document, Json};
+use super::endpoint::Endpoint;
+
+/// Longest text the router reads, in bytes. A longer request counts as restricted, unread.
+pub const READ_CAP: usize = 1024 * 1024;
+/// Output expected of a request that sets no limit, in tokens.
+const DEFAULT_OUTPUT: u32 = 1024;
+
+/// What the router is told about a request's content.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// Every text, in order.
+    pub messages: Vec<Message>,
+    /// Features it needs.
+    pub needs: Vec<String>,
+    /// Estimated input tokens: four bytes each.
+    pub input_tokens: u32,
+    /// Most output tokens.
+    pub output_tokens: u32,
+    /// Together they are longer than [`READ_CAP`]: `messages` is empty.
+    pub oversized: bool,
+}
+
+/// Lays out a request.
+pub fn of(document: &Document, endpoint: Endpoint) -> Texts {
+    let mut layout = Layout::default();
+    for (key, value) in document.entries() {
+        match (key.as_str(), value) {
+            ("model", _) => layout.push("model", document.model()),
+            ("messages", Json::Array(messages)) => messages.iter().for_each(|m| layout.message(m, "user")),
+            ("input", Json::Array(items)) => items.iter().for_each(|m| layout.message(m, "user")),
+            ("input" | "prompt", value) => layout.content("user", value),
+            ("system" | "instructions", value) => layout.content("system", value),
+            (key, value) => layout.rendered("parameters", key, value),
+        }
+    }
+    let output =
+        ["max_completion_tokens", "max_tokens", "max_output_tokens"].iter().find_map(|k| document.get(k)?.number());
+    let total: usize = layout.messages.iter().map(|m| m.text.len() + 16).sum();
+    let oversized = total > READ_CAP;
+    Texts {
+        needs: needs(document, endpoint, layout.vision, layout.tools),
+        input_tokens: u32::try_from((total + layout.image_bytes / 256) / 4 + 1).unwrap_or(u32::MAX),
+        output_tokens: match endpoint {
+            Endpoint::Embeddings | Endpoint::CountTokens => 0,
+            _ => output.map_or(DEFAULT_OUTPUT, |n| u32::try_from(n).unwrap_or(u32::MAX)),
+        },
+        messages: if oversized { Vec::new() } else { layout.messages },
+        oversized,
+    }
+}
+
+fn needs(document: &Document, endpoint: Endpoint, vision: bool, tool_turns: bool) -> Vec<String> {
+    let tools =
+        tool_turns || ["tools", "functions"].iter().any(|k| document.get(k).is_some_and(|t| !t.items().is_empty()));
+    let format = document.get("response_format").or_else(|| document.get("text").and_then(|t| t.get("format")));
+    let json = format.and_then(|f| f.get("type")).and_then(Json::text).is_some_and(|t| t.starts_with("json"));
+    let named =
+        [("tools", tools), ("vision", vision), ("json", json), ("embeddings", endpoint == Endpoint::Embeddings)];
+    named.into_iter().filter(|(_, needed)| *needed).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[derive(Default)]
+struct Layout {
+    messages: Vec<Message>,
+    vision: bool,
+    tools: bool,
+    image_bytes: usize,
+}
+
+impl Layout {
+    fn push(&mut self, role: &str, text: &str) {
+        if !text.is_empty() {
+            self.messages.push(Message { role: role.to_owned(), text: text.to_owned() });
+        }
+    }
+
+    /// One turn: its content in its role, and whatever else it holds.
+    fn message(&mut self, message: &Json, default_role: &str) {
+        let Json::Object(entries) = message else { return self.content(default_role, message) };
+        let role = message.get("role").and_then(Json::text).unwrap_or(default_role);
+        let kind = message.get("type").and_then(Json::text).unwrap_or_default();
+        self.tools |= role == "tool" || kind.contains("function_call") || message.get("tool_calls").is_some();
+        for (key, value) in entries {
+            match key.as_str() {
+                "content" | "text" | "output" => self.content(role, value),
+                "role" => self.push("parameters", role),
+                key => self.rendered(role, key, value),
+            }
+        }
+    }
+
+    /// Content: a string, or parts.
+    fn content(&mut self, role: &str, content: &Json) {
+        match content {
+            Json::Text(text) => self.text(role, text),
+            Json::Array(parts) => parts.iter().for_each(|part| self.part(role, part)),
+            other => self.part(role, other),
+        }
+    }
+
+    fn part(&mut self, role: &str, part: &Json) {
+        let Json::Object(entries) = part else {
+            return match part {
+                Json::Array(parts) => parts.iter().for_each(|p| self.part(role, p)),
+                other => self.rendered(role, "", other),
+            };
+        };
+        let kind = part.get("type").and_then(Json::text).unwrap_or_default();
+        self.tools |= kind.starts_with("tool_");
+        self.vision |= kind.contains("image");
+        for (key, value) in entries {
+            match (key.as_str(), value) {
+                ("type", Json::Text(kind)) if kind.len() <= 32 => {}
+                ("text" | "content" | "thinking" | "refusal" | "title" | "context", value) => self.content(role, value),
+                (key, value) => self.rendered(role, key, value),
+            }
+        }
+    }
+
+    fn text(&mut self, role: &str, text: &str) {
+        match image(text) {
+            true => {
+                self.vision = true;
+                self.image_bytes += text.len();
+            }
+            false => self.push(role, text),
+        }
+    }
+
+    /// Anything else, as lines `key: value`, so that what a key says of its value stays with it.
+    fn rendered(&mut self, role: &str, key: &str, value: &Json) {
+        let mut out = String::new();
+        self.render(key, value, &mut out);
+        self.push(role, out.trim_end());
+    }
+
+    fn render(&mut self, key: &str, value: &Json, out: &mut String) {
+        let mut line = |value: &dyn std::fmt::Display| {
+            // Writing to a string can't fail.
+            let _ = if key.is_empty() { writeln!(out, "{value}") } else { writeln!(out, "{key}: {value}") };
+        };
+        match value {
+            Json::Plain(word) => line(word),
+            Json::Number(number) => line(number),
+            Json::Text(text) if image(text) => {
+                self.vision = true;
+                self.image_bytes += text.len();
+            }
+            Json::Text(text) => line(text),
+            Json::Array(items) => items.iter().for_each(|item| self.render(key, item, out)),
+            Json::Object(entries) => {
+                if !key.is_empty() {
+                    out.push_str(key);
+                    out.push('\n');
+                }
+                entries.iter().for_each(|(key, value)| self.render(key, value, out));
+            }
+        }
+    }
+}
+
+/// Whether a string is a picture in base64, by the first bytes of PNG, JPEG, GIF and WebP: pictures are not read as text.
+fn image(text: &str) -> bool {
+    let data = match text.strip_prefix("data:image/") {
+        Some(rest) => rest.split_once(";base64,").map_or(rest, |(_, data)| data),
+        None => text,
+    };
+    data.len() > 64
+        && ["iVBORw0KGgo", "/9j/", "R0lGODlh", "R0lGODdh", "UklGR"].iter().any(|magic| data.starts_with(magic))
+        && data.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\n' | b'\r'))
+}

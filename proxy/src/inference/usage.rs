@@ -1,0 +1,127 @@
+//! Reads token figures off an answer as it passes, without holding it back.
+
+use serde::Deserialize;
+
+/// Longest line or document that is looked at, in bytes. Final figures are short; a longer one is not metered.
+const CAP: usize = 4 * 1024 * 1024;
+
+/// Tokens as the backend reported them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input tokens, cached ones included where the API counts them apart.
+    pub input: Option<u64>,
+    /// Output tokens.
+    pub output: Option<u64>,
+}
+
+/// Reads the figures of one answer.
+#[derive(Debug)]
+pub struct Meter {
+    /// Server-sent events, else one JSON document.
+    events: bool,
+    held: Vec<u8>,
+    /// The current line or document outgrew the cap.
+    skipping: bool,
+    usage: Usage,
+}
+
+#[derive(Deserialize)]
+struct Figures {
+    prompt_tokens: Option<u64>,
+    input_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Carrier {
+    usage: Option<Figures>,
+    /// `message_start` of Anthropic's streams.
+    message: Option<Inner>,
+    /// `response.completed` of OpenAI's Responses.
+    response: Option<Inner>,
+    /// `count_tokens`.
+    input_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Inner {
+    usage: Option<Figures>,
+}
+
+impl Meter {
+    /// A meter for an answer that is a stream of events, or one document.
+    pub fn new(events: bool) -> Self {
+        Self { events, held: Vec::new(), skipping: false, usage: Usage::default() }
+    }
+
+    /// Takes the next bytes of the answer.
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        if !self.events {
+            return self.hold(bytes);
+        }
+        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
+            if self.held.is_empty() && !self.skipping {
+                // The common case: a whole line in one piece, nothing copied.
+                self.line(&bytes[..end]);
+            } else {
+                self.hold(&bytes[..end]);
+                let line = std::mem::take(&mut self.held);
+                if !std::mem::take(&mut self.skipping) {
+                    self.line(&line);
+                }
+            }
+            bytes = &bytes[end + 1..];
+        }
+        self.hold(bytes);
+    }
+
+    /// The figures so far; final once the answer has ended.
+    pub fn finish(&mut self) -> Usage {
+        let held = std::mem::take(&mut self.held);
+        if !self.skipping && !held.is_empty() {
+            if self.events { self.line(&held) } else { self.document(&held) }
+        }
+        self.usage
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        if self.held.len() + bytes.len() > CAP {
+            self.skipping = true;
+            self.held = Vec::new();
+        }
+        if !self.skipping {
+            self.held.extend_from_slice(bytes);
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let Some(data) = line.strip_prefix(b"data:") else { return };
+        // Most events carry a token of text and no figures.
+        if contains(data, b"_tokens\"") {
+            self.document(data);
+        }
+    }
+
+    fn document(&mut self, json: &[u8]) {
+        let Ok(carrier) = serde_json::from_slice::<Carrier>(json) else { return };
+        let inner = |i: Option<Inner>| i.and_then(|i| i.usage);
+        let found = carrier.usage.or_else(|| inner(carrier.message)).or_else(|| inner(carrier.response));
+        match found {
+            Some(figures) => {
+                let cached =
+                    figures.cache_creation_input_tokens.unwrap_or(0) + figures.cache_read_input_tokens.unwrap_or(0);
+                let input = figures.prompt_tokens.or(figures.input_tokens).map(|n| n + cached);
+                self.usage.input = input.max(self.usage.input);
+                self.usage.output = figures.completion_tokens.or(figures.output_tokens).or(self.usage.output);
+            }
+            None => self.usage.input = carrier.input_tokens.or(self.usage.input),
+        }
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|part| part == needle)
+}
