@@ -1,0 +1,148 @@
+//! `openshell inference …`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use openshell_api::{Name, inference as wire};
+
+use super::parse;
+
+/// Commands about inference.
+#[derive(Debug, Subcommand)]
+pub enum InferenceCommand {
+    /// The backends that https://inference.local may use.
+    #[command(subcommand)]
+    Backend(BackendCommand),
+}
+
+/// Commands about backends.
+#[derive(Debug, Subcommand)]
+pub enum BackendCommand {
+    /// Add a backend.
+    #[command(after_help = ADD_EXAMPLES)]
+    Add(Box<AddArgs>),
+    /// List backends.
+    #[command(visible_alias = "ls", after_help = "Examples:\n  openshell inference backend list")]
+    List,
+    /// Remove backends.
+    #[command(visible_alias = "rm", after_help = "Examples:\n  openshell inference backend remove cheap")]
+    Remove(RemoveArgs),
+}
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  openshell inference backend add cheap --url https://api.openai.com/v1 --model gpt-4o-mini \\
+      --locality public --clearance internal --input-price 0.15 --output-price 0.60 --provider openai
+  openshell inference backend add home --url http://127.0.0.1:11434/v1 --locality host --clearance restricted";
+
+/// Arguments of `inference backend add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// Name.
+    pub name: Name,
+    /// Base URL up to and including the version segment.
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    /// Dialect it speaks.
+    #[arg(long, value_enum, default_value_t = Kind::Openai)]
+    pub kind: Kind,
+    /// Model to ask it for; the one the caller asked for if absent.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Where it runs.
+    #[arg(long, value_enum)]
+    pub locality: Locality,
+    /// The most sensitive request it may receive.
+    #[arg(long, value_enum, default_value_t = Sensitivity::Public)]
+    pub clearance: Sensitivity,
+    /// Dollars per million input tokens.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price, default_value = "0")]
+    pub input_price: u64,
+    /// Dollars per million output tokens.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price, default_value = "0")]
+    pub output_price: u64,
+    /// Context window, in tokens.
+    #[arg(long, value_name = "TOKENS", default_value_t = 128_000)]
+    pub context: u32,
+    /// What it can do: tools, vision, json, embeddings.
+    #[arg(long = "feature", value_name = "FEATURE")]
+    pub features: Vec<String>,
+    /// Provider whose credential is its key; absent: it needs none.
+    #[arg(long, value_name = "NAME")]
+    pub provider: Option<Name>,
+    /// Give up a stream that is silent for longer, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 120_000)]
+    pub idle_timeout_ms: u64,
+}
+
+/// Arguments of `inference backend remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Backends.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<Name>,
+}
+
+/// Dialect of a backend.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kind {
+    /// OpenAI's API, or anything compatible with it.
+    Openai,
+    /// Anthropic's Messages API.
+    Anthropic,
+}
+
+/// Where a backend runs.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Locality {
+    /// Inside the sandbox's own machine.
+    Sandbox,
+    /// On the gateway's host.
+    Host,
+    /// On a private network.
+    Private,
+    /// A public service.
+    Public,
+}
+
+/// How sensitive a request may be.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Sensitivity {
+    /// Anyone may see it.
+    Public,
+    /// For the organisation.
+    Internal,
+    /// For few.
+    Confidential,
+    /// Must stay home.
+    Restricted,
+}
+
+impl From<Kind> for wire::BackendKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Openai => Self::Openai,
+            Kind::Anthropic => Self::Anthropic,
+        }
+    }
+}
+
+impl From<Locality> for wire::Locality {
+    fn from(locality: Locality) -> Self {
+        match locality {
+            Locality::Sandbox => Self::Sandbox,
+            Locality::Host => Self::Host,
+            Locality::Private => Self::Private,
+            Locality::Public => Self::Public,
+        }
+    }
+}
+
+impl From<Sensitivity> for wire::Sensitivity {
+    fn from(sensitivity: Sensitivity) -> Self {
+        match sensitivity {
+            Sensitivity::Public => Self::Public,
+            Sensitivity::Internal => Self::Internal,
+            Sensitivity::Confidential => Self::Confidential,
+            Sensitivity::Restricted => Self::Restricted,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What can be typed: clap types, and nothing that acts on them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub mod decisions;
+pub mod gateway;
+pub mod inference;
+pub mod parse;
+pub mod policy;
+pub mod provider;
+pub mod sandbox;
+
+#[cfg(test)]
+mod tests;
+
+/// Run AI agents in sandboxes whose only way out is decided by WebAssembly policies.
+#[derive(Debug, Parser)]
+#[command(name = "openshell", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  openshell sandbox create --name demo                     # starts a gateway if none is running
+  openshell policy new my-policy && openshell policy push ./my-policy --sandbox demo
+  openshell sandbox exec demo -- curl https://example.com
+  openshell decisions --sandbox demo";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Form of the data on standard output.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true, value_name = "FORMAT")]
+    pub output: Format,
+    /// No progress and no notes on standard error; errors still appear.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Gateway: its state directory, or an https:// URL (then OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest).
+    #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "DIR|URL", hide_env_values = true)]
+    pub gateway: Option<String>,
+}
+
+/// Form of the data on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// One JSON document; one per line for what streams.
+    Json,
+    /// YAML; one document per record for what streams.
+    Yaml,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start, stop and look at the gateway on this machine.
+    #[command(subcommand)]
+    Gateway(gateway::GatewayCommand),
+    /// Create sandboxes, run programs in them, delete them.
+    #[command(subcommand, alias = "sb")]
+    Sandbox(sandbox::SandboxCommand),
+    /// Write, build, inspect and push policies, and take them back.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Store credentials that the proxy attaches and workloads never see.
+    #[command(subcommand)]
+    Provider(provider::ProviderCommand),
+    /// Say which model backends https://inference.local may use.
+    #[command(subcommand)]
+    Inference(inference::InferenceCommand),
+    /// Show who asked for what, and which rule answered how.
+    Decisions(decisions::DecisionsArgs),
+    /// Show the gateway and its sandboxes at a glance.
+    #[command(after_help = "Examples:\n  openshell status\n  openshell status -o json")]
+    Status,
+    /// Check what this machine offers and say how to mend what is missing.
+    #[command(after_help = "Examples:\n  openshell doctor\n  openshell doctor -o json")]
+    Doctor,
+    /// Print a completion script for a shell.
+    #[command(after_help = "Examples:\n  openshell completions bash > /etc/bash_completion.d/openshell\n  \
+                            openshell completions zsh > ~/.zfunc/_openshell")]
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// A file or directory that must be named.
+#[derive(Debug, Args)]
+pub struct SourceArg {
+    /// A policy crate's directory, or a built component (`.wasm`).
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    pub source: PathBuf,
+}

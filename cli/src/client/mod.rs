@@ -1,0 +1,14 @@
+//! The gateway as this machine reaches it: where it is, its REST API, its WebSockets, and starting and stopping it.
+//!
+//! Trusts the gateway's own CA and nothing else. Ignores `HTTPS_PROXY`.
+
+pub mod daemon;
+pub mod endpoint;
+pub mod exec;
+pub mod follow;
+pub mod paths;
+pub mod rest;
+mod ws;
+
+pub use endpoint::{Access, Place};
+pub use rest::Client;

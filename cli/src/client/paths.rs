@@ -1,0 +1,37 @@
+//! Directories, by the XDG base directory specification.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// `$XDG_STATE_HOME/openshell`, by default `~/.local/state/openshell`.
+pub fn state() -> Result<PathBuf, Error> {
+    base("XDG_STATE_HOME", ".local/state")
+}
+
+/// `$XDG_DATA_HOME/openshell`, by default `~/.local/share/openshell`.
+pub fn data() -> Result<PathBuf, Error> {
+    base("XDG_DATA_HOME", ".local/share")
+}
+
+/// A relative path in the variable counts as absent, as the specification says.
+fn base(variable: &str, below_home: &str) -> Result<PathBuf, Error> {
+    let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(below_home));
+    given
+        .or_else(home)
+        .map(|base| base.join("openshell"))
+        .ok_or_else(|| Error::NoHome { variable: variable.to_owned() })
+}
+
+/// A program beside this executable, else in `PATH`.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    beside.into_iter().chain(std::env::split_paths(&in_path).map(|dir| dir.join(name))).find(|path| is_program(path))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}

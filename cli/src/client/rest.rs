@@ -1,0 +1,259 @@
+//! The gateway's REST API.
+
+use std::time::Duration;
+
+use openshell_api::decision::DecisionRecord;
+use openshell_api::generation::GenerationSummary;
+use openshell_api::inference::Backend;
+use openshell_api::module::Module;
+use openshell_api::provider::{CreateProvider, Provider};
+use openshell_api::push::{Policies, Push, PushReport, Rollback};
+use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
+use openshell_api::status::Status;
+use openshell_api::{Name, Problem};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Access;
+use crate::error::Error;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A gateway's REST API. Each call is one request; none is retried.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    access: Access,
+}
+
+impl Client {
+    /// A client that trusts the gateway's CA alone. Does not dial yet.
+    pub fn new(access: Access) -> Result<Self, Error> {
+        let bad_ca = |e: &dyn std::fmt::Display| Error::Untrusted { url: access.url.clone(), reason: e.to_string() };
+        let ca = reqwest::Certificate::from_pem_bundle(&access.ca).map_err(|e| bad_ca(&Chain(&e)))?;
+        let http = reqwest::Client::builder()
+            .tls_certs_only(ca)
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| bad_ca(&Chain(&e)))?;
+        Ok(Self { http, access })
+    }
+
+    /// What the client was made from.
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// `GET /v1/status`.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.get("/v1/status").await
+    }
+
+    /// `GET /v1/status`, given up after a while.
+    pub async fn status_within(&self, limit: Duration) -> Result<Status, Error> {
+        let path = "/v1/status";
+        json(self.send(Method::GET, path, self.request(Method::GET, path).timeout(limit)).await?, "GET", path).await
+    }
+
+    /// `POST /v1/sandboxes`.
+    pub async fn create_sandbox(&self, spec: &CreateSandbox) -> Result<Sandbox, Error> {
+        self.post("/v1/sandboxes", spec).await
+    }
+
+    /// `GET /v1/sandboxes`.
+    pub async fn sandboxes(&self) -> Result<Vec<Sandbox>, Error> {
+        self.get("/v1/sandboxes").await
+    }
+
+    /// `GET /v1/sandboxes/{name}`.
+    pub async fn sandbox(&self, name: &Name) -> Result<Sandbox, Error> {
+        self.get(&format!("/v1/sandboxes/{name}")).await
+    }
+
+    /// `DELETE /v1/sandboxes/{name}`.
+    pub async fn delete_sandbox(&self, name: &Name) -> Result<(), Error> {
+        self.delete(&format!("/v1/sandboxes/{name}")).await
+    }
+
+    /// `GET /v1/sandboxes/{name}/logs`.
+    pub async fn logs(&self, name: &Name, query: &[(&str, String)]) -> Result<Vec<LogLine>, Error> {
+        self.get_with(&format!("/v1/sandboxes/{name}/logs"), query).await
+    }
+
+    /// `GET /v1/modules`.
+    pub async fn modules(&self) -> Result<Vec<Module>, Error> {
+        self.get("/v1/modules").await
+    }
+
+    /// `POST /v1/modules?name=&version=&replace=` with the component's bytes.
+    pub async fn upload_module(
+        &self,
+        name: &Name,
+        version: &str,
+        replace: bool,
+        component: Vec<u8>,
+    ) -> Result<Module, Error> {
+        let path = "/v1/modules";
+        let request = self
+            .request(Method::POST, path)
+            .query(&[("name", name.as_str()), ("version", version)])
+            .query(&[("replace", replace)])
+            .header("content-type", "application/wasm")
+            .body(component);
+        json(self.send(Method::POST, path, request).await?, "POST", path).await
+    }
+
+    /// `POST /v1/pushes`.
+    pub async fn push(&self, push: &Push) -> Result<PushReport, Error> {
+        self.post("/v1/pushes", push).await
+    }
+
+    /// `POST /v1/sandboxes/{name}/rollback`.
+    pub async fn rollback(&self, name: &Name, rollback: &Rollback) -> Result<PushReport, Error> {
+        self.post(&format!("/v1/sandboxes/{name}/rollback"), rollback).await
+    }
+
+    /// `GET /v1/sandboxes/{name}/generations`.
+    pub async fn generations(&self, name: &Name) -> Result<Vec<GenerationSummary>, Error> {
+        self.get(&format!("/v1/sandboxes/{name}/generations")).await
+    }
+
+    /// `GET /v1/sandboxes/{name}/policies`.
+    pub async fn policies(&self, name: &Name) -> Result<Policies, Error> {
+        self.get(&format!("/v1/sandboxes/{name}/policies")).await
+    }
+
+    /// `POST /v1/providers`.
+    pub async fn create_provider(&self, provider: &CreateProvider) -> Result<Provider, Error> {
+        self.post("/v1/providers", provider).await
+    }
+
+    /// `GET /v1/providers`.
+    pub async fn providers(&self) -> Result<Vec<Provider>, Error> {
+        self.get("/v1/providers").await
+    }
+
+    /// `DELETE /v1/providers/{name}`.
+    pub async fn delete_provider(&self, name: &Name) -> Result<(), Error> {
+        self.delete(&format!("/v1/providers/{name}")).await
+    }
+
+    /// `POST /v1/inference/backends`.
+    pub async fn add_backend(&self, backend: &Backend) -> Result<Backend, Error> {
+        self.post("/v1/inference/backends", backend).await
+    }
+
+    /// `GET /v1/inference/backends`.
+    pub async fn backends(&self) -> Result<Vec<Backend>, Error> {
+        self.get("/v1/inference/backends").await
+    }
+
+    /// `DELETE /v1/inference/backends/{name}`.
+    pub async fn remove_backend(&self, name: &Name) -> Result<(), Error> {
+        self.delete(&format!("/v1/inference/backends/{name}")).await
+    }
+
+    /// `GET /v1/decisions`.
+    pub async fn decisions(&self, query: &[(&str, String)]) -> Result<Vec<DecisionRecord>, Error> {
+        self.get_with("/v1/decisions", query).await
+    }
+
+    /// `GET` of an answer that does not end: given `follow=true`.
+    pub(super) async fn open_stream(&self, path: &str, query: &[(&str, String)]) -> Result<Response, Error> {
+        let request = self.request(Method::GET, path).query(query).query(&[("follow", true)]);
+        self.send(Method::GET, path, request).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.get_with(path, &[]).await
+    }
+
+    async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Error> {
+        let request = self.request(Method::GET, path).query(query);
+        json(self.send(Method::GET, path, request).await?, "GET", path).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+        let request = self.request(Method::POST, path).json(body);
+        json(self.send(Method::POST, path, request).await?, "POST", path).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), Error> {
+        self.send(Method::DELETE, path, self.request(Method::DELETE, path)).await.map(drop)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.access.url)).bearer_auth(&self.access.token)
+    }
+
+    /// Sends; any status but 2xx is a [`Problem`].
+    async fn send(&self, method: Method, path: &str, request: RequestBuilder) -> Result<Response, Error> {
+        let response = request.send().await.map_err(|e| not_connected(&self.access, &e))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        Err(Error::Refused(serde_json::from_str(&text).unwrap_or_else(|_| foreign(status.as_u16(), &method, path))))
+    }
+}
+
+/// Why no connection came about: nobody there, or somebody else.
+pub fn not_connected(access: &Access, error: &(dyn std::error::Error + 'static)) -> Error {
+    let url = access.url.clone();
+    let reason = Chain(error).to_string();
+    if is_certificate_error(error) { Error::Untrusted { url, reason } } else { Error::Unreachable { url, reason } }
+}
+
+/// A problem for an answer that is none of the gateway's: a proxy's page, an unknown route of an older gateway.
+fn foreign(status: u16, method: &Method, path: &str) -> Problem {
+    Problem::new(
+        status,
+        "foreign_answer",
+        format!("{method} {path} was answered with HTTP {status} and no explanation"),
+    )
+    .hint("are gateway and command line of the same version? see `openshell status`")
+}
+
+async fn json<T: DeserializeOwned>(response: Response, method: &str, path: &str) -> Result<T, Error> {
+    let request = format!("{method} {path}");
+    match response.bytes().await {
+        Ok(bytes) => parse(&bytes, &request),
+        Err(error) => Err(Error::Answer { request, reason: Chain(&error).to_string() }),
+    }
+}
+
+/// Parses what answered a request.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], request: &str) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|e| Error::Answer { request: request.to_owned(), reason: e.to_string() })
+}
+
+/// The innermost causes of an error: what the system or TLS said, without the layers around it.
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut innermost = self.0;
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        write!(f, "{innermost}")
+    }
+}
+
+/// Whether TLS refused the peer's certificate somewhere beneath.
+fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        let tls = inner.and_then(|e| e.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}

@@ -1,0 +1,86 @@
+//! `openshell gateway …`.
+
+use std::path::Path;
+
+use openshell_api::status::Status;
+use serde::Serialize;
+
+use super::{Context, DONE};
+use crate::args::gateway::{GatewayCommand, StartArgs};
+use crate::client::{Client, Place, daemon, endpoint};
+use crate::error::Error;
+use crate::output::facts;
+
+/// What `gateway start` and `gateway status` show.
+#[derive(Debug, Serialize)]
+struct GatewayView {
+    url: String,
+    /// Absent: not this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(flatten)]
+    status: Status,
+}
+
+/// Does one of the commands.
+pub async fn run(cx: &Context, command: GatewayCommand) -> Result<u8, Error> {
+    match command {
+        GatewayCommand::Start(args) => start(cx, &args).await,
+        GatewayCommand::Stop => stop(cx).await,
+        GatewayCommand::Status => {
+            let client = cx.client()?;
+            let status = client.status().await?;
+            show(cx, &client, status)
+        }
+    }
+}
+
+async fn start(cx: &Context, args: &StartArgs) -> Result<u8, Error> {
+    let state_dir = local(&cx.place)?;
+    if daemon::is_running(state_dir) {
+        let client = cx.client()?;
+        let status = client.status().await?;
+        cx.out.note("the gateway is running already");
+        if args.upstream_ca.is_some() || args.listen.is_some() {
+            cx.out.note("note: --upstream-ca and --listen take effect when it starts: stop it first");
+        }
+        return show(cx, &client, status);
+    }
+    let progress = cx.out.progress("starting the gateway");
+    let (client, status) = daemon::start(state_dir, args).await?;
+    drop(progress);
+    show(cx, &client, status)
+}
+
+async fn stop(cx: &Context) -> Result<u8, Error> {
+    let progress = cx.out.progress("stopping the gateway");
+    let pid = daemon::stop(local(&cx.place)?).await?;
+    drop(progress);
+    cx.out.note(format!("stopped the gateway (pid {pid})"));
+    Ok(DONE)
+}
+
+fn local(place: &Place) -> Result<&Path, Error> {
+    match place {
+        Place::Local(directory) => Ok(directory),
+        Place::Url(url) => Err(Error::NotLocal { url: url.clone() }),
+    }
+}
+
+fn show(cx: &Context, client: &Client, status: Status) -> Result<u8, Error> {
+    let pid = match &cx.place {
+        Place::Local(directory) => Some(endpoint::read(directory)?.pid),
+        Place::Url(_) => None,
+    };
+    let view = GatewayView { url: client.access().url.clone(), pid, status };
+    cx.out.data(&view, || {
+        facts(&[
+            ("gateway", view.url.clone()),
+            ("version", view.status.version.clone()),
+            ("pid", view.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+            ("up for", format!("{} s", view.status.uptime_s)),
+            ("sandboxes", format!("{} ({} connected)", view.status.sandboxes, view.status.connected)),
+        ])
+    })?;
+    Ok(DONE)
+}

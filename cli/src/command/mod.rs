@@ -1,0 +1,61 @@
+//! What each command does. A command answers the exit code: 0, or that of a program it ran.
+
+mod completions;
+mod decisions;
+mod doctor;
+mod gateway;
+mod inference;
+mod policy;
+mod provider;
+mod sandbox;
+mod status;
+
+use crate::args::{Cli, Command, Global};
+use crate::client::{Client, Place};
+use crate::error::Error;
+use crate::output::Output;
+
+/// Exit code of a command that did what was asked.
+const DONE: u8 = 0;
+
+/// What every command has at hand.
+#[derive(Debug)]
+struct Context {
+    out: Output,
+    place: Place,
+}
+
+impl Context {
+    fn new(global: &Global) -> Result<Self, Error> {
+        Ok(Self { out: Output::new(global), place: Place::parse(global.gateway.as_deref())? })
+    }
+
+    /// A client of the gateway; refuses where none was started.
+    fn client(&self) -> Result<Client, Error> {
+        Client::new(self.place.access()?)
+    }
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> Result<u8, Error> {
+    if let Command::Completions(args) = &cli.command {
+        return completions::print(args.shell, Output::new(&cli.global));
+    }
+    let cx = Context::new(&cli.global)?;
+    match cli.command {
+        Command::Gateway(command) => gateway::run(&cx, command).await,
+        Command::Sandbox(command) => sandbox::run(&cx, command).await,
+        Command::Policy(command) => policy::run(&cx, command).await,
+        Command::Provider(command) => provider::run(&cx, command).await,
+        Command::Inference(command) => inference::run(&cx, command).await,
+        Command::Decisions(args) => decisions::run(&cx, args).await,
+        Command::Status => status::run(&cx).await,
+        Command::Doctor => doctor::run(&cx).await,
+        Command::Completions(_) => Ok(DONE),
+    }
+}
+
+/// An exit code as the operating system can pass it on; anything else counts as failure.
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,65 @@
+//! A policy as given on the command line: a crate to build, or a built component.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use openshell_api::Name;
+use openshell_policy_build::{BuildOptions, Built};
+use openshell_policy_host::author::MAX_COMPONENT;
+
+use crate::error::Error;
+use crate::output::Output;
+
+/// A component, and what its source says of it.
+#[derive(Debug)]
+pub struct Component {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The crate's name, or the file's.
+    pub name: String,
+    /// The crate's version; absent for a file.
+    pub version: Option<String>,
+    /// How long building took; absent for a file.
+    pub build_time: Option<Duration>,
+}
+
+/// Builds the crate in a directory, or reads a component's file.
+pub async fn component(out: Output, source: &Path) -> Result<Component, Error> {
+    if source.is_dir() {
+        let began = std::time::Instant::now();
+        let built = build(out, source).await?;
+        let build_time = Some(began.elapsed());
+        return Ok(Component { bytes: built.component, name: built.name, version: Some(built.version), build_time });
+    }
+    let size = source.metadata().map_or(0, |metadata| metadata.len());
+    if size > MAX_COMPONENT as u64 {
+        return Err(Error::TooLarge { path: source.to_owned(), found: size, limit: MAX_COMPONENT as u64 });
+    }
+    match std::fs::read(source) {
+        Ok(bytes) => {
+            let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Component { bytes, name, version: None, build_time: None })
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSource { path: source.to_owned() }),
+        Err(source_error) => Err(Error::Io { doing: format!("read {}", source.display()), source: source_error }),
+    }
+}
+
+/// Builds the crate in a directory.
+pub async fn build(out: Output, directory: &Path) -> Result<Built, Error> {
+    let progress = out.progress(format!("building {}", directory.display()));
+    let tell = progress.teller();
+    let directory: PathBuf = directory.to_owned();
+    let task = tokio::task::spawn_blocking(move || {
+        openshell_policy_build::build(&directory, &BuildOptions { progress: &tell, ..BuildOptions::default() })
+    });
+    let built = task.await.map_err(|e| Error::Io { doing: "build".into(), source: e.into() })?;
+    drop(progress);
+    Ok(built?)
+}
+
+/// A policy's name from a crate's or a file's: `My_Policy` → `my-policy`. Refuses what still is none.
+pub fn name_from(given: &str) -> Result<Name, Error> {
+    let name = given.to_ascii_lowercase().replace(['_', '.'], "-");
+    Name::parse(&name).map_err(|_| Error::BadName { given: given.to_owned() })
+}

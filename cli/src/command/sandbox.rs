@@ -1,0 +1,233 @@
+//! `openshell sandbox …`.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use openshell_api::Name;
+use openshell_api::sandbox::{CreateSandbox, ExecRequest, LogLine, Phase, Sandbox};
+
+use super::{Context, DONE, exit_code};
+use crate::args::sandbox::{CreateArgs, ExecArgs, LogsArgs, SandboxCommand};
+use crate::client::{Client, daemon, exec};
+use crate::error::Error;
+use crate::output::{Table, age, facts, list, printable, word};
+use crate::sys;
+
+/// How often a sandbox is looked at while waiting for it.
+const POLL: Duration = Duration::from_millis(50);
+/// How long a silence must last, once the workload has ended, to count as its end.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// More lines than a sandbox can have written before it is attended.
+const ALL_LINES: u32 = 10_000;
+/// Where no terminal says otherwise.
+const DEFAULT_SIZE: openshell_api::sandbox::WindowSize = openshell_api::sandbox::WindowSize { rows: 24, cols: 80 };
+
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
+
+/// Does one of the commands.
+pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
+    match command {
+        SandboxCommand::Create(args) => create(cx, args).await,
+        SandboxCommand::List => {
+            let sandboxes = cx.client()?.sandboxes().await?;
+            cx.out.data(&sandboxes, || if sandboxes.is_empty() { "no sandboxes".into() } else { table(&sandboxes) })?;
+            Ok(DONE)
+        }
+        SandboxCommand::Get(args) => {
+            let sandbox = cx.client()?.sandbox(&args.name).await?;
+            cx.out.data(&sandbox, || details(&sandbox))?;
+            Ok(DONE)
+        }
+        SandboxCommand::Exec(args) => execute(cx, args).await,
+        SandboxCommand::Logs(args) => logs(cx, args).await,
+        SandboxCommand::Delete(args) => {
+            let client = cx.client()?;
+            for name in &args.names {
+                let progress = cx.out.progress(format!("deleting sandbox {name}"));
+                client.delete_sandbox(name).await?;
+                drop(progress);
+                cx.out.note(format!("deleted sandbox {name}"));
+            }
+            Ok(DONE)
+        }
+    }
+}
+
+async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
+    let progress = cx.out.progress("starting the gateway");
+    let client = daemon::ensure(&cx.place, || cx.out.note("no gateway is running: starting one")).await?;
+    drop(progress);
+
+    let waits = !args.command.is_empty() && !args.detach;
+    let spec = CreateSandbox {
+        name: args.name,
+        command: args.command,
+        env: args.env.into_iter().collect(),
+        workdir: args.workdir,
+        labels: args.label.into_iter().collect(),
+        add_hosts: args.add_host.into_iter().map(|(name, address)| (name, address.to_string())).collect(),
+        providers: args.provider,
+        runtime: None,
+    };
+    let progress = cx.out.progress("creating the sandbox");
+    let created = client.create_sandbox(&spec).await?;
+    let sandbox = started(&client, created).await?;
+    drop(progress);
+    for missing in &sandbox.degraded {
+        cx.out.note(format!("warning: sandbox {} runs without {missing}", sandbox.name));
+    }
+    if waits {
+        cx.out.note(format!("sandbox {} runs", sandbox.name));
+        return attend(&client, &sandbox.name).await;
+    }
+    cx.out.data(&sandbox, || table(std::slice::from_ref(&sandbox)))?;
+    Ok(DONE)
+}
+
+/// Waits until a sandbox has started; refuses one that failed to.
+async fn started(client: &Client, mut sandbox: Sandbox) -> Result<Sandbox, Error> {
+    loop {
+        match sandbox.phase {
+            Phase::Running | Phase::Exited => return Ok(sandbox),
+            Phase::Starting => {}
+            Phase::Failed => return Err(failed(&sandbox)),
+            Phase::Deleting => return Err(Error::SandboxGone { name: sandbox.name.to_string() }),
+        }
+        tokio::time::sleep(POLL).await;
+        sandbox = client.sandbox(&sandbox.name).await?;
+    }
+}
+
+/// Passes on what a workload writes until it has ended; its exit code is the answer.
+async fn attend(client: &Client, name: &Name) -> Result<u8, Error> {
+    let mut lines = client.follow_logs(name, &[("tail", ALL_LINES.to_string())]).await?;
+    let code = loop {
+        // A burst of lines must not keep the end from being seen, nor a silence.
+        let heard = tokio::time::timeout(POLL, async {
+            while let Some(log_line) = lines.next().await? {
+                pass_on(&log_line)?;
+            }
+            Err::<(), _>(Error::ExecBroken { reason: "the gateway is stopping".into() })
+        });
+        if let Ok(broken) = heard.await {
+            broken?;
+        }
+        let sandbox = client.sandbox(name).await?;
+        match sandbox.phase {
+            Phase::Exited => break sandbox.exit_code.unwrap_or(i32::from(u8::MAX)),
+            Phase::Failed => return Err(failed(&sandbox)),
+            Phase::Deleting => return Err(Error::SandboxGone { name: name.to_string() }),
+            Phase::Starting | Phase::Running => {}
+        }
+    };
+    // Lines and the exit code travel apart: what was written last may still be on its way.
+    while let Ok(Ok(Some(log_line))) = tokio::time::timeout(LAST_WORDS, lines.next()).await {
+        pass_on(&log_line)?;
+    }
+    Ok(exit_code(code))
+}
+
+fn pass_on(log_line: &LogLine) -> Result<(), Error> {
+    match log_line.stream.as_str() {
+        STDOUT => writeln!(std::io::stdout(), "{}", log_line.line).map_err(Error::io("write to standard output")),
+        STDERR => writeln!(std::io::stderr(), "{}", log_line.line).map_err(Error::io("write to standard error")),
+        _ => Ok(()),
+    }
+}
+
+fn failed(sandbox: &Sandbox) -> Error {
+    let reason = sandbox.failure.clone().unwrap_or_else(|| "it gave no reason".into());
+    Error::SandboxFailed { name: sandbox.name.to_string(), reason }
+}
+
+async fn execute(cx: &Context, args: ExecArgs) -> Result<u8, Error> {
+    if args.tty && !std::io::stdin().is_terminal() {
+        return Err(Error::NotATerminal);
+    }
+    let client = cx.client()?;
+    let mut env: BTreeMap<String, String> = args.env.into_iter().collect();
+    if args.tty
+        && let Ok(term) = std::env::var("TERM")
+    {
+        env.entry("TERM".into()).or_insert(term);
+    }
+    let tty = args.tty.then(|| sys::window_size().unwrap_or(DEFAULT_SIZE));
+    let request = ExecRequest { command: args.command, env, workdir: args.workdir, tty };
+    exec::run(client.access(), &args.name, request).await.map(exit_code)
+}
+
+async fn logs(cx: &Context, args: LogsArgs) -> Result<u8, Error> {
+    let client = cx.client()?;
+    let mut query = Vec::new();
+    query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
+    if args.follow {
+        let mut lines = client.follow_logs(&args.name, &query).await?;
+        while let Some(log_line) = lines.next().await? {
+            cx.out.record(&log_line, || log_text(&log_line))?;
+        }
+    } else {
+        let lines = client.logs(&args.name, &query).await?;
+        cx.out.data(&lines, || lines.iter().map(|log_line| log_text(log_line) + "\n").collect())?;
+    }
+    Ok(DONE)
+}
+
+/// A line as the workload wrote it; a supervisor's line says when and that it is one.
+fn log_text(log_line: &LogLine) -> String {
+    match log_line.stream.as_str() {
+        STDOUT | STDERR => log_line.line.clone(),
+        stream => format!("[{} {stream}] {}", log_line.at.strftime("%H:%M:%S"), printable(&log_line.line)),
+    }
+}
+
+/// A table of sandboxes.
+pub fn table(sandboxes: &[Sandbox]) -> String {
+    let now = jiff::Timestamp::now();
+    let mut table = Table::new(["NAME", "PHASE", "LINK", "GENERATION", "RUNTIME", "AGE", "COMMAND", "WITHOUT"]);
+    for sandbox in sandboxes {
+        table.row([
+            sandbox.name.to_string(),
+            phase(sandbox),
+            (if sandbox.connected { "up" } else { "down" }).into(),
+            sandbox.generation.to_string(),
+            word(&sandbox.runtime),
+            age(sandbox.created_at, now),
+            command_line(&sandbox.command),
+            list(&sandbox.degraded),
+        ]);
+    }
+    table.render()
+}
+
+fn phase(sandbox: &Sandbox) -> String {
+    match sandbox.exit_code {
+        Some(code) => format!("{} ({code})", word(&sandbox.phase)),
+        None => word(&sandbox.phase),
+    }
+}
+
+fn details(sandbox: &Sandbox) -> String {
+    let labels: Vec<String> = sandbox.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut pairs = vec![
+        ("name", sandbox.name.to_string()),
+        ("id", sandbox.id.clone()),
+        ("phase", phase(sandbox)),
+        ("runtime", word(&sandbox.runtime)),
+        ("link", (if sandbox.connected { "up" } else { "down" }).into()),
+        ("generation", sandbox.generation.to_string()),
+        ("command", command_line(&sandbox.command)),
+        ("labels", list(&labels)),
+        ("created", sandbox.created_at.to_string()),
+        ("runs without", list(&sandbox.degraded)),
+    ];
+    if let Some(failure) = &sandbox.failure {
+        pairs.push(("failure", failure.clone()));
+    }
+    facts(&pairs)
+}
+
+fn command_line(command: &[String]) -> String {
+    command.join(" ")
+}

@@ -1,0 +1,84 @@
+//! Help and the refusal of command lines, as people see them.
+
+mod common;
+
+use common::Home;
+
+#[test]
+fn help_of_every_command() {
+    let home = Home::new();
+    for (name, words) in [
+        ("openshell", ""),
+        ("gateway", "gateway"),
+        ("gateway-start", "gateway start"),
+        ("gateway-stop", "gateway stop"),
+        ("gateway-status", "gateway status"),
+        ("sandbox", "sandbox"),
+        ("sandbox-create", "sandbox create"),
+        ("sandbox-list", "sandbox list"),
+        ("sandbox-get", "sandbox get"),
+        ("sandbox-exec", "sandbox exec"),
+        ("sandbox-logs", "sandbox logs"),
+        ("sandbox-delete", "sandbox delete"),
+        ("policy", "policy"),
+        ("policy-new", "policy new"),
+        ("policy-build", "policy build"),
+        ("policy-test", "policy test"),
+        ("policy-inspect", "policy inspect"),
+        ("policy-push", "policy push"),
+        ("policy-list", "policy list"),
+        ("policy-history", "policy history"),
+        ("policy-rollback", "policy rollback"),
+        ("policy-set", "policy set"),
+        ("policy-get", "policy get"),
+        ("provider", "provider"),
+        ("provider-create", "provider create"),
+        ("provider-list", "provider list"),
+        ("provider-delete", "provider delete"),
+        ("inference", "inference"),
+        ("inference-backend", "inference backend"),
+        ("inference-backend-add", "inference backend add"),
+        ("inference-backend-list", "inference backend list"),
+        ("inference-backend-remove", "inference backend remove"),
+        ("decisions", "decisions"),
+        ("status", "status"),
+        ("doctor", "doctor"),
+        ("completions", "completions"),
+    ] {
+        let words: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();
+        insta::assert_snapshot!(format!("help-{name}"), home.run(&words).whole());
+    }
+}
+
+#[test]
+fn command_lines_that_make_no_sense_end_with_2() {
+    let home = Home::new();
+    for (name, words) in [
+        ("nothing", &[][..]),
+        ("unknown-command", &["polcy", "push"]),
+        ("push-without-sandbox", &["policy", "push", "."]),
+        ("bad-name", &["sandbox", "create", "--name", "Not A Name"]),
+        ("bad-add-host", &["sandbox", "create", "--add-host", "api.test"]),
+        ("exec-without-command", &["sandbox", "exec", "demo"]),
+        ("bad-span", &["decisions", "--since", "yesterday"]),
+        ("two-secret-sources", &["provider", "create", "a", "--type", "b", "--from-env", "A", "--from-file", "b"]),
+        ("bad-format", &["status", "-o", "xml"]),
+    ] {
+        let ran = home.run(words);
+        assert_eq!(ran.code, 2, "{words:?}: {}", ran.whole());
+        assert_eq!(ran.stdout, "", "{words:?}");
+        insta::assert_snapshot!(format!("usage-{name}"), ran.whole());
+    }
+}
+
+#[test]
+fn completions_name_every_command() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = home.run(&["completions", shell]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{shell}");
+        for command in ["gateway", "sandbox", "policy", "provider", "inference", "decisions", "status", "doctor"] {
+            assert!(ran.stdout.contains(command), "{shell} knows nothing of {command}");
+        }
+    }
+}
