@@ -119,6 +119,12 @@ impl Ask {
         self.question.request.clone().expect("the question is about a connection, not a request")
     }
 
+    /// Whether the question is about a request, rather than a connection.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        self.question.request.is_some()
+    }
+
     /// The policy's answer to the connection.
     #[must_use]
     pub fn connect<P: Connect>(self, policy: &P) -> Verdict {

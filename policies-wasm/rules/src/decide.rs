@@ -1,0 +1,177 @@
+//! The verdicts.
+
+use openshell_policy_sdk::{Connection, Grant, HttpRequest, Inspection, Verdict};
+
+use crate::Unlisted;
+use crate::index::Index;
+use crate::network::{Access, Endpoint, Level, Network};
+
+/// An endpoint that speaks of the connection, and the policy it stands in.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    network: &'a Network,
+    endpoint: &'a Endpoint,
+}
+
+pub(crate) fn connect(index: &Index, networks: &[Network], unlisted: Unlisted, connection: &Connection) -> Verdict {
+    match candidates(index, networks, connection) {
+        Ok(candidates) => Verdict::Allow(grant(&candidates, candidates[0])),
+        Err(denial) => denial.verdict(unlisted, connection),
+    }
+}
+
+pub(crate) fn request(
+    index: &Index,
+    networks: &[Network],
+    unlisted: Unlisted,
+    connection: &Connection,
+    request: &HttpRequest,
+) -> Verdict {
+    let mut candidates = match candidates(index, networks, connection) {
+        Ok(candidates) => candidates,
+        Err(denial) => return denial.verdict(unlisted, connection),
+    };
+    let listed = candidates[0];
+    candidates.retain(|candidate| candidate.endpoint.covers(&request.path));
+    let Some(&nearest) = candidates.first() else { return not_allowed(connection, request, listed) };
+
+    for Candidate { network, endpoint } in &candidates {
+        if let Some(rule) = endpoint.denying(request) {
+            let what = format!("{} {} on {}", request.method, request.path, authority(connection));
+            let denial = Verdict::deny(
+                format!("{}.deny_rules[{rule}]", network.key),
+                format!("{what} is denied by a deny rule of network_policies.{}", network.key),
+            );
+            let denial = denial.hint("a deny rule wins over every allow: do without this request, or ask for the rule's removal");
+            return if endpoint.audit { audited(denial, &candidates, nearest) } else { denial };
+        }
+    }
+    if let Some(&allowing) = candidates.iter().find(|candidate| candidate.endpoint.allows(request)) {
+        return Verdict::Allow(Grant { credential: allowing.endpoint.credential.clone(), ..grant(&candidates, allowing) });
+    }
+    let denial = not_allowed(connection, request, nearest);
+    match candidates.iter().find(|candidate| candidate.endpoint.audit) {
+        Some(&auditing) => audited(denial, &candidates, auditing),
+        None => denial,
+    }
+}
+
+/// Why no endpoint speaks of a connection.
+enum NotListed<'a> {
+    Host,
+    Port(Vec<Candidate<'a>>),
+    Binary(Vec<Candidate<'a>>),
+}
+
+/// Endpoints that match host, port and binary, in the document's order; never an empty list.
+fn candidates<'a>(
+    index: &Index,
+    networks: &'a [Network],
+    connection: &Connection,
+) -> Result<Vec<Candidate<'a>>, NotListed<'a>> {
+    let at = |position: crate::index::Position| {
+        let network = networks.get(position.network as usize)?;
+        Some(Candidate { network, endpoint: network.endpoints.get(position.endpoint as usize)? })
+    };
+    let hosts: Vec<_> = index.of_host(&connection.host).into_iter().filter_map(at).collect();
+    if hosts.is_empty() {
+        return Err(NotListed::Host);
+    }
+    let mut ports = hosts.clone();
+    ports.retain(|candidate| candidate.endpoint.ports.contains(&connection.port));
+    if ports.is_empty() {
+        return Err(NotListed::Port(hosts));
+    }
+    let mut binaries = ports.clone();
+    binaries.retain(|candidate| candidate.network.lists(&connection.process));
+    if binaries.is_empty() { Err(NotListed::Binary(ports)) } else { Ok(binaries) }
+}
+
+impl NotListed<'_> {
+    fn verdict(self, unlisted: Unlisted, connection: &Connection) -> Verdict {
+        if unlisted == Unlisted::Abstain {
+            return Verdict::Abstain;
+        }
+        let Connection { host, port, process, .. } = connection;
+        let executable = match process.executable.as_str() {
+            "" => "an unknown executable",
+            executable => executable,
+        };
+        match self {
+            Self::Host => Verdict::deny("host-not-listed", format!("no network policy lists {host}")).hint(format!(
+                "add `- {{ host: {host}, port: {port} }}` to the endpoints of a network policy whose binaries include {executable}"
+            )),
+            Self::Port(listed) => {
+                let key = &listed[0].network.key;
+                let reason = format!("network_policies.{key} lists {host}, but not port {port}");
+                let hint = format!("add port {port} to the endpoint {} of network_policies.{key}", listed[0].endpoint.host);
+                Verdict::deny("port-not-listed", reason).hint(hint)
+            }
+            Self::Binary(listed) => {
+                let key = &listed[0].network.key;
+                let reason = format!("{executable} is not among the binaries of network_policies.{key}");
+                let hint = match process.executable.as_str() {
+                    "" => "the calling process ended, or could not be identified: try again".to_owned(),
+                    executable => format!("add `- path: {executable}` to the binaries of network_policies.{key}"),
+                };
+                Verdict::deny("binary-not-listed", reason).hint(hint)
+            }
+        }
+    }
+}
+
+/// What all candidates together grant: the strictest inspection, every range.
+fn grant(candidates: &[Candidate<'_>], by: Candidate<'_>) -> Grant {
+    let levels = || candidates.iter().map(|candidate| candidate.endpoint.level);
+    let inspection = if levels().any(|level| level == Level::Request) {
+        Inspection::Required
+    } else if levels().any(|level| level == Level::Connection) {
+        Inspection::Automatic
+    } else {
+        Inspection::Opaque
+    };
+    let mut private_ranges: Vec<String> =
+        candidates.iter().flat_map(|candidate| candidate.endpoint.private_ranges.iter().cloned()).collect();
+    private_ranges.sort();
+    private_ranges.dedup();
+    Grant { rule: by.network.key.clone(), inspection, credential: None, private_ranges, headers: Vec::new(), audit: None }
+}
+
+fn audited(denial: Verdict, candidates: &[Candidate<'_>], by: Candidate<'_>) -> Verdict {
+    match denial.audited() {
+        Verdict::Allow(audited) => Verdict::Allow(Grant {
+            audit: audited.audit,
+            credential: by.endpoint.credential.clone(),
+            ..grant(candidates, by)
+        }),
+        other => other,
+    }
+}
+
+fn not_allowed(connection: &Connection, request: &HttpRequest, nearest: Candidate<'_>) -> Verdict {
+    let Candidate { network: Network { key, .. }, endpoint } = nearest;
+    let HttpRequest { method, path, .. } = request;
+    let reason = format!("{method} {path} on {} is not allowed by network_policies.{key}", authority(connection));
+    let preset = endpoint.access.filter(|_| endpoint.covers(path)).and(wider(method));
+    let hint = match preset {
+        Some(preset) => format!("use a method it allows, or set `access: {preset}` on the endpoint of network_policies.{key}"),
+        None => format!(
+            "add {method} {path} to network_policies.{key}: `- allow: {{ method: {method}, path: \"{path}\" }}` in the \
+             rules of endpoint {}",
+            endpoint.host
+        ),
+    };
+    Verdict::deny(key.clone(), reason).hint(hint)
+}
+
+/// The narrowest preset with the method.
+fn wider(method: &str) -> Option<&'static str> {
+    [(Access::ReadOnly, "read-only"), (Access::ReadWrite, "read-write"), (Access::Full, "full")]
+        .into_iter()
+        .find(|(access, _)| access.allows(method))
+        .map(|(_, word)| word)
+}
+
+fn authority(connection: &Connection) -> String {
+    if connection.port == 443 { connection.host.clone() } else { format!("{}:{}", connection.host, connection.port) }
+}
