@@ -206,7 +206,7 @@ pub struct Pty {
 impl Pty {
     fn new(master: OwnedFd) -> io::Result<Self> {
         sys::set_nonblocking(master.as_fd())?;
-        Ok(Self { master: Arc::new(AsyncFd::register(master)?) })
+        Ok(Self { master: Arc::new(sys::watch(master)?) })
     }
 
     /// Another handle on the same terminal, so that reading and writing may happen in different tasks.
