@@ -34,7 +34,10 @@ pub fn request<'k>(messages: &[Message], custom: &'k Custom) -> Vec<Found<'k>> {
     let mut hits = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         text(message.text.as_bytes(), custom, &mut hits);
-        found.extend(hits.drain(..).map(|h| Found { kind: h.kind, message: index, start: h.start, end: h.end }));
+        // Bytes that are no UTF-8, inside of an encoding, may have been read as longer ones.
+        let end = message.text.len();
+        let inside = |h: Hit<'k>| Found { kind: h.kind, message: index, start: h.start.min(end), end: h.end.min(end) };
+        found.extend(hits.drain(..).map(inside));
     }
     let mut roles: Vec<&str> = Vec::new();
     for message in messages {
@@ -42,9 +45,10 @@ pub fn request<'k>(messages: &[Message], custom: &'k Custom) -> Vec<Found<'k>> {
             roles.push(&message.role);
         }
     }
+    let mut joined = Vec::new();
     for role in roles.into_iter().map(Some).chain([None]) {
         for joint in ["", " "] {
-            split(messages, role, joint, custom, &mut found);
+            split(messages, role, joint, &mut joined, custom, &mut found);
         }
     }
     found
@@ -119,8 +123,15 @@ fn keep<'k>(hit: Hit<'k>, readings: &[Derived], out: &mut Vec<Hit<'k>>) {
 
 /// Values whose pieces stand at the ends of consecutive messages of one role (`None`: of any), with `joint`
 /// between them.
-fn split<'k>(messages: &[Message], role: Option<&str>, joint: &str, custom: &'k Custom, found: &mut Vec<Found<'k>>) {
-    let mut joined: Vec<u8> = Vec::new();
+fn split<'k>(
+    messages: &[Message],
+    role: Option<&str>,
+    joint: &str,
+    joined: &mut Vec<u8>,
+    custom: &'k Custom,
+    found: &mut Vec<Found<'k>>,
+) {
+    joined.clear();
     // Where each message's end meets the next one's beginning in `joined`, and which messages those are.
     let mut joints: Vec<(usize, usize, usize)> = Vec::new();
     let mut last = None;
@@ -148,7 +159,7 @@ fn split<'k>(messages: &[Message], role: Option<&str>, joint: &str, custom: &'k 
         return;
     }
     let mut hits = Vec::new();
-    detect::scan(&joined, custom, &mut hits);
+    detect::scan(joined, custom, &mut hits);
     for hit in hits.into_iter().filter(|h| is_certain(h.kind)) {
         for &(_, before, after) in joints.iter().filter(|(at, ..)| hit.start < *at && *at < hit.end) {
             for message in [before, after] {

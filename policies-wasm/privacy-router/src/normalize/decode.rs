@@ -1,6 +1,6 @@
 //! Base64, hexadecimal, percent and JSON escapes.
 
-use super::{Derived, Origin};
+use super::{Derived, Origin, Writer};
 use crate::text::run;
 
 /// Shortest encoded run worth reading, in characters: it holds 15 (base64) or 12 (hex) bytes.
@@ -39,10 +39,7 @@ pub fn runs(text: &[u8], mut each: impl FnMut(Derived) -> bool) {
     while i < text.len() {
         let b = text[i];
         if b == b'%' && percent(text, i).is_some() {
-            let Some((derived, end)) = percent_run(text, i) else {
-                i += 1;
-                continue;
-            };
+            let (derived, end) = percent_run(text, i);
             if !each(derived) {
                 return;
             }
@@ -118,65 +115,62 @@ fn percent(text: &[u8], at: usize) -> Option<u8> {
 }
 
 /// The run of non-blank characters around the percent escape at `at`, decoded.
-fn percent_run(text: &[u8], at: usize) -> Option<(Derived, usize)> {
+fn percent_run(text: &[u8], at: usize) -> (Derived, usize) {
     let part = |b: u8| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`');
     let start = at - text[..at].iter().rev().take(256).take_while(|&&b| part(b)).count();
     let end = run(text, at, part);
-    let mut out = Vec::with_capacity(end - start);
-    let mut places = Vec::with_capacity(end - start);
+    let mut out = Writer::copied(text, 0, end - start);
     let mut i = start;
     while i < end {
-        places.push(i as u32);
         match (text[i], percent(text, i)) {
             (b'%', Some(b)) if i + 2 < end => {
-                out.push(b);
+                out.put(&[b], i);
                 i += 3;
             }
             (b, _) => {
-                out.push(if b == b'+' { b' ' } else { b });
+                out.put(&[if b == b'+' { b' ' } else { b }], i);
                 i += 1;
             }
         }
     }
-    Some((Derived { text: out, origin: Origin::Each(places) }, end))
+    (out.finish(), end)
 }
 
 /// The text with JSON escapes read (`\"`, `\n`, `\u0034`), if it has any: JSON inside a JSON string, or source code.
 pub fn unescape(text: &[u8]) -> Option<Derived> {
     let first = text.iter().position(|&b| b == b'\\')?;
-    let mut out = text[..first].to_vec();
-    let mut places: Vec<u32> = (0..first as u32).collect();
+    let mut out = Writer::copied(text, first, text.len());
     let mut changed = false;
     let mut i = first;
     while i < text.len() {
-        let (c, width) = match (text[i], text.get(i + 1)) {
-            (b'\\', Some(b'n')) => ('\n', 2),
-            (b'\\', Some(b'r')) => ('\r', 2),
-            (b'\\', Some(b't')) => ('\t', 2),
-            (b'\\', Some(&b @ (b'"' | b'\\' | b'/' | b'\''))) => (b as char, 2),
-            (b'\\', Some(b'u')) => match hex4(text, i + 2) {
-                Some(c) => (c, 6),
-                None => ('\\', 1),
-            },
-            (b'\\', Some(b'x')) => match percent(text, i + 1) {
-                Some(b) => (b as char, 4),
-                None => ('\\', 1),
-            },
-            (b, _) => {
-                out.push(b);
-                places.push(i as u32);
-                i += 1;
-                continue;
+        let escape = if text[i] == b'\\' { escaped(text, i) } else { None };
+        match escape {
+            Some((c, width)) => {
+                changed = true;
+                out.put(c.encode_utf8(&mut [0u8; 4]).as_bytes(), i);
+                i += width;
             }
-        };
-        changed |= width > 1;
-        let mut buffer = [0u8; 4];
-        let bytes = c.encode_utf8(&mut buffer).as_bytes();
-        out.extend_from_slice(bytes);
-        places.extend(bytes.iter().map(|_| i as u32));
-        i += width;
+            None => {
+                let end = i + 1 + text[i + 1..].iter().position(|&b| b == b'\\').unwrap_or(text.len() - i - 1);
+                out.put(&text[i..end], i);
+                i = end;
+            }
+        }
     }
-    changed.then_some(Derived { text: out, origin: Origin::Each(places) })
+    changed.then(|| out.finish())
+}
+
+/// The character that the escape at the backslash `at` stands for, and the escape's length.
+fn escaped(text: &[u8], at: usize) -> Option<(char, usize)> {
+    match text.get(at + 1)? {
+        b'n' => Some(('\n', 2)),
+        b'r' => Some(('\r', 2)),
+        b't' => Some(('\t', 2)),
+        &b @ (b'"' | b'\\' | b'/' | b'\'') => Some((b as char, 2)),
+        b'u' => Some((hex4(text, at + 2)?, 6)),
+        b'x' => Some((percent(text, at + 1)? as char, 4)),
+        _ => None,
+    }
 }
 
 fn hex4(text: &[u8], at: usize) -> Option<char> {

@@ -1,32 +1,24 @@
 //! Invisible characters removed; full-width, styled and look-alike letters and digits read as ASCII.
 
-use super::{Derived, Origin};
+use super::{Derived, Writer};
 
 /// The folded text, if folding changes anything.
 pub fn fold(text: &[u8]) -> Option<Derived> {
     let first = text.iter().position(|&b| b >= 0x80)?;
     let source = String::from_utf8_lossy(&text[first..]);
-    let mut out = text[..first].to_vec();
-    let mut places: Vec<u32> = (0..first as u32).collect();
+    let mut out = Writer::copied(text, first, text.len());
     let mut changed = false;
     for (i, c) in source.char_indices() {
-        let at = (first + i) as u32;
         match ascii(c) {
-            Reading::Same => {
-                let mut buffer = [0u8; 4];
-                let bytes = c.encode_utf8(&mut buffer).as_bytes();
-                out.extend_from_slice(bytes);
-                places.extend((0..bytes.len() as u32).map(|k| at + k));
-            }
+            Reading::Same => out.put(c.encode_utf8(&mut [0u8; 4]).as_bytes(), first + i),
             Reading::Nothing => changed = true,
             Reading::As(b) => {
                 changed = true;
-                out.push(b);
-                places.push(at);
+                out.put(&[b], first + i);
             }
         }
     }
-    changed.then_some(Derived { text: out, origin: Origin::Each(places) })
+    changed.then(|| out.finish())
 }
 
 enum Reading {
