@@ -31,8 +31,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some(openshell_proxy::isolation::INIT_ARGUMENT) => openshell_proxy::isolation::init::main(0),
-        Some("--supervise") => world::block_on(lifecycle::supervise(&arguments[2])),
-        Some("--rootless") => world::block_on(walls::rootless_check()).expect("the rootless sandbox holds"),
+        Some("--supervise") => world::block_on(lifecycle::supervise()),
+        Some("--rootless") => {
+            world::block_on(walls::rootless_check()).expect("the rootless sandbox holds");
+            return;
+        }
         _ => {}
     }
     let ignored = match world::can_seal() {

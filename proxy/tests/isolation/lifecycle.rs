@@ -96,7 +96,7 @@ async fn the_end_of_the_sandbox() -> Result<(), Failed> {
 }
 
 /// The other half of [`the_end_of_the_supervisor`]: seals, starts a workload that ignores signals, waits to be killed.
-pub async fn supervise(_: &str) -> ! {
+pub async fn supervise() -> ! {
     let world = World::new().await;
     let request = world.request(&["sh", "-c", "trap '' TERM HUP INT; sleep 1000"], Stdio::null().unwrap());
     let _child = world.sandbox.spawner.spawn(request).await.unwrap();
@@ -106,7 +106,7 @@ pub async fn supervise(_: &str) -> ! {
 
 async fn the_end_of_the_supervisor() -> Result<(), Failed> {
     let mut supervisor = std::process::Command::new(std::env::current_exe()?)
-        .args(["--supervise", "-"])
+        .arg("--supervise")
         .stdout(std::process::Stdio::piped())
         .spawn()?;
     let mut line = String::new();
