@@ -352,6 +352,13 @@ fn places_are_inside_the_text() {
     assert_eq!(decision.findings.len(), 2);
 }
 
+#[test]
+fn long_runs_are_read_without_recursion_or_alarm() {
+    for piece in ["a/", "-", "://", "eyJ", "password=", "xoxb-", "1.", "\\", "account-"] {
+        check(&piece.repeat(20_000), "@public");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn reads_any_text_to_its_end(text in "\\PC{0,400}", bytes in "[0-9%\\\\u@:. A-Za-z=/+-]{0,400}") {

@@ -16,6 +16,11 @@ pub fn run(text: &[u8], at: usize, keep: impl Fn(u8) -> bool) -> usize {
     at + rest.iter().position(|&b| !keep(b)).unwrap_or(rest.len())
 }
 
+/// [`run`], looking at `most` bytes at most: for values whose length is bounded, so that long texts cost what they measure.
+pub fn short_run(text: &[u8], at: usize, most: usize, keep: impl Fn(u8) -> bool) -> usize {
+    run(&text[..text.len().min(at + most)], at, keep)
+}
+
 /// Whether `at` begins a value: nothing alphanumeric stands before it.
 pub fn starts(text: &[u8], at: usize) -> bool {
     !before(text, at).is_some_and(is_word)

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Verdict};
 use openshell_api::inference::{Backend, BackendKind, Catalogue, Sensitivity};
-use openshell_policy_host::{Hook, InferenceRequest, PolicyRef, RouteDecision};
+use openshell_policy_host::{Failure, Hook, InferenceRequest, PolicyRef, RouteDecision};
 use serde_json::json;
 
 use super::attempts::{Attempts, Served};
@@ -161,11 +161,11 @@ impl InferenceService {
             so_far: router::to_host(so_far),
         };
         let start = Instant::now();
-        let decision = self.ask(router, &asked, &candidates);
+        let decision = self.ask(router, asked, &candidates);
         draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let decision = decision?;
+        let (decision, so_far) = decision?;
 
-        let said = router::to_api(decision.sensitivity).max(so_far);
+        let said = router::to_api(decision.sensitivity).max(router::to_api(so_far));
         let sensitivity = self.sessions.raise(&session, said).max(said);
         draft.route = Some(RouteRecord {
             sensitivity,
@@ -206,26 +206,30 @@ impl InferenceService {
         }
     }
 
-    /// Asks the router. Every non-answer refuses.
+    /// Asks the router. What it can't read within its limits counts as restricted: it is asked again, without the text. Every
+    /// other non-answer refuses. Also answers how sensitive the session was said to be.
     fn ask(
         &self,
         router: &dyn Router,
-        asked: &InferenceRequest,
+        mut asked: InferenceRequest,
         candidates: &[&Backend],
-    ) -> Result<RouteDecision, Refusal> {
-        let offered: Vec<_> = candidates
-            .iter()
-            .map(|b| router::offered(b, &asked.model, self.latencies.median(b.name.as_str())))
-            .collect();
+    ) -> Result<(RouteDecision, openshell_policy_host::Sensitivity), Refusal> {
+        let latency = |backend: &Backend| self.latencies.median(backend.name.as_str());
+        let offered: Vec<_> = candidates.iter().map(|b| router::offered(b, &asked.model, latency(b))).collect();
         let long = asked.messages.iter().map(|m| m.text.len()).sum::<usize>() > LONG;
         let threads = tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread;
-        let answer = if long && threads {
-            tokio::task::block_in_place(|| router.route(asked, &offered))
+        let mut answer = if long && threads {
+            tokio::task::block_in_place(|| router.route(&asked, &offered))
         } else {
-            router.route(asked, &offered)
+            router.route(&asked, &offered)
         };
+        if long && matches!(answer.result, Err(Failure::Deadline { .. } | Failure::Memory { .. })) {
+            asked.messages.clear();
+            asked.so_far = openshell_policy_host::Sensitivity::Restricted;
+            answer = router.route(&asked, &offered);
+        }
         match answer.result {
-            Ok(Ok(decision)) => Ok(decision),
+            Ok(Ok(decision)) => Ok((decision, asked.so_far)),
             Ok(Err(denial)) => {
                 let mut refusal = Refusal::new(Cause::PolicyDenied, denial.reason);
                 refusal.rule = Some(denial.rule);

@@ -1,7 +1,10 @@
 //! Values that the word before them calls secret: `password: hunter2!`, `"client_secret": "…"`, `Authorization: Bearer …`.
 
 use super::Hit;
-use crate::text::{before, continues, entropy, is_word, run};
+use crate::text::{before, continues, entropy, is_word, run, short_run};
+
+/// Longest value that is looked at, in bytes.
+const LONGEST: usize = 600;
 
 /// What a telling word promises.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,14 +122,14 @@ pub fn value(text: &[u8], word_end: usize, promised: Promise) -> Option<Hit<'sta
     let end = match quote {
         Some(q) => {
             let mut end = start;
-            while end < text.len() && text[end] != q && text[end] != b'\n' {
+            while end < text.len().min(start + LONGEST) && text[end] != q && text[end] != b'\n' {
                 end += 1 + usize::from(text[end] == b'\\');
             }
             let end = end.min(text.len());
             if end > start && text[end - 1] == b'\\' { end - 1 } else { end }
         }
         None => {
-            let end = run(text, start, |b| {
+            let end = short_run(text, start, LONGEST, |b| {
                 !b.is_ascii_whitespace()
                     && !matches!(b, b',' | b';' | b'"' | b'\'' | b'`' | b'<' | b'&' | b')' | b'}' | b']')
             });

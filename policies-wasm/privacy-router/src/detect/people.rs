@@ -2,7 +2,7 @@
 
 use super::Hit;
 use super::checks::aba_routing;
-use crate::text::{before, continues, ends, is_word, near, run};
+use crate::text::{before, continues, ends, is_word, near, run, short_run};
 
 const STREETS: &[&[u8]] = &[
     b"street",
@@ -96,7 +96,7 @@ pub fn house_number(text: &[u8], at: usize, word_end: usize) -> Option<Hit<'stat
         let word = &text[gap..end];
         let capital = word.first()?.is_ascii_uppercase() || word[0] >= 0x80;
         if index == 0 && STREETS_FIRST.iter().any(|s| word.eq_ignore_ascii_case(s)) && text.get(end) == Some(&b' ') {
-            let name = run(text, end + 1, |b| is_word(b) || matches!(b, b' ' | b'-' | b'\''));
+            let name = short_run(text, end + 1, 64, |b| is_word(b) || matches!(b, b' ' | b'-' | b'\''));
             let capitalised =
                 text[end + 1..name].split(|&b| b == b' ').any(|w| w.first().is_some_and(u8::is_ascii_uppercase));
             return capitalised.then_some(Hit { kind: "postal_address", start: at, end: name });
@@ -189,7 +189,7 @@ fn value_after(text: &[u8], after: usize, window: usize, accept: impl Fn(&[u8]) 
     let mut i = after;
     while i < limit && text[i] != b'\n' {
         if is_word(text[i]) {
-            let end = run(text, i, |b| is_word(b) || b == b'-');
+            let end = short_run(text, i, 64, |b| is_word(b) || b == b'-');
             if accept(&text[i..end]) {
                 return Some((i, end));
             }

@@ -2,7 +2,7 @@
 
 use super::Hit;
 use crate::normalize::base64_decode;
-use crate::text::{before, entropy, is_word, run};
+use crate::text::{before, entropy, is_word, run, short_run};
 
 /// What may follow a prefix.
 #[derive(Clone, Copy)]
@@ -136,7 +136,7 @@ pub fn at(text: &[u8], at: usize) -> Option<Hit<'static>> {
     issued(rest[0]).iter().filter(|(prefix, ..)| rest.starts_with(prefix)).find_map(
         |&(prefix, kind, body, least, most)| {
             let from = at + prefix.len();
-            let end = trim(text, from, run(text, from, |b| body.takes(b)));
+            let end = trim(text, from, short_run(text, from, most + 1, |b| body.takes(b)));
             let value = &text[from..end];
             let hexadecimal = !matches!(kind, "twilio_key" | "mailgun_key" | "databricks_token")
                 || value.iter().all(u8::is_ascii_hexdigit);

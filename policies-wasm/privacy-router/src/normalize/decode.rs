@@ -75,8 +75,15 @@ fn base64_end(text: &[u8], start: usize) -> usize {
     }
 }
 
-/// What a run says when read as hexadecimal or base64: only if it is text.
-fn encoded(part: &[u8]) -> Option<Vec<u8>> {
+/// What a run says when read as hexadecimal or base64: only if it is text. A path or a name may be glued before the encoded
+/// value, so it is also read from after each of its first separators.
+fn encoded(run: &[u8]) -> Option<Vec<u8>> {
+    const STARTS: usize = 6;
+    let separators = run.iter().enumerate().filter(|(_, b)| matches!(b, b'/' | b'_' | b'-')).map(|(i, _)| i + 1);
+    [0].into_iter().chain(separators.take(STARTS)).find_map(|from| plain(&run[from..]))
+}
+
+fn plain(part: &[u8]) -> Option<Vec<u8>> {
     if part.len() < SHORTEST_BASE64 {
         return None;
     }
@@ -91,12 +98,10 @@ fn encoded(part: &[u8]) -> Option<Vec<u8>> {
     }
     // A picture of megabytes shows on its first bytes that it is not text.
     let head = base64_decode(&part[..part.len().min(64) / 4 * 4])?;
-    if is_text(&head[..head.len().min(45)]) {
-        return base64_decode(part).filter(|d| is_text(d));
+    if !is_text(&head[..head.len().min(45)]) {
+        return None;
     }
-    // A path or identifier glued before the encoded value: read from after the last separator.
-    let inner = part.iter().position(|b| matches!(b, b'/' | b'_' | b'-')).map(|p| &part[p + 1..])?;
-    (inner.len() < part.len()).then(|| encoded(inner)).flatten()
+    base64_decode(part).filter(|decoded| is_text(decoded))
 }
 
 /// Mostly printable: what a person or a program would have written, cut anywhere.

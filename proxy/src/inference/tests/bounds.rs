@@ -10,7 +10,7 @@ use openshell_api::inference::{Backend, Sensitivity};
 use openshell_policy_host::{self as host, Answer, Denial, Failure, InferenceRequest, PolicyRef, RouteDecision};
 use proptest::prelude::*;
 
-use super::world::{Origin, World, backend, chat, post, read};
+use super::world::{Origin, Simple, World, backend, chat, post, read};
 use crate::inference::Rise;
 use crate::inference::clearance::Cleared;
 use crate::inference::refusal::full;
@@ -89,6 +89,31 @@ async fn what_is_too_long_to_read_is_restricted() {
     assert_eq!(answer.headers["x-openshell-served-by"], "home");
     let answer = world.post(CHAT, &[], &chat(&"x".repeat(33 << 20))).await;
     assert_eq!((answer.status, public.count(), home.count()), (413, 0, 1));
+}
+
+#[tokio::test]
+async fn what_the_router_has_no_time_to_read_is_restricted() {
+    struct Slow;
+    impl Router for Slow {
+        fn route(&self, asked: &InferenceRequest, b: &[host::Backend]) -> Answer<Result<RouteDecision, Denial>> {
+            match asked.messages.is_empty() {
+                false => Answer { result: Err(Failure::Deadline { limit_ms: 50 }), memoized: false },
+                true => Simple.route(asked, b),
+            }
+        }
+        fn reference(&self) -> PolicyRef {
+            Simple.reference()
+        }
+    }
+    let (public, home) = (Origin::json(200, "{}").await, Origin::json(200, "{}").await);
+    let world = World::new(vec![
+        backend("public", public.address, Sensitivity::Public, 1),
+        backend("home", home.address, Sensitivity::Restricted, 9),
+    ]);
+    let long = chat(&"word ".repeat(10_000));
+    let answer = read(world.send_under(Some(&Slow), post(CHAT, &[], &long)).await).await;
+    assert_eq!(answer.headers["x-openshell-route"], "restricted; cheapest");
+    assert_eq!((public.count(), home.count()), (0, 1));
 }
 
 #[tokio::test]
