@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use wasmparser::{Encoding, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -87,7 +88,7 @@ impl Surface {
             let payload = payload.map_err(malformed)?;
             match &payload {
                 Payload::Version { encoding: Encoding::Component, .. } => return Err(ComponentError::AlreadyComponent),
-                Payload::Version { range, .. } => surface.stripped.extend_from_slice(&module[range.clone()]),
+                Payload::Version { range, .. } => surface.stripped.extend_from_slice(bytes(module, range)?),
                 Payload::ImportSection(section) => {
                     for import in section.clone().into_imports() {
                         let import = import.map_err(malformed)?;
@@ -119,9 +120,10 @@ impl Surface {
             if let Some((id, range)) = payload.as_section()
                 && !described
             {
+                let section = bytes(module, &range)?;
                 surface.stripped.push(id);
-                push_leb128(&mut surface.stripped, range.len());
-                surface.stripped.extend_from_slice(&module[range]);
+                push_leb128(&mut surface.stripped, section.len());
+                surface.stripped.extend_from_slice(section);
             }
         }
         Ok(surface)
@@ -136,6 +138,14 @@ fn interface_of(path: &str) -> Result<Option<String>, ComponentError> {
         Some((interface, found)) if found == version => Ok(Some(interface.to_owned())),
         _ => Err(ComponentError::ContractVersion { found: path.to_owned(), contract: CONTRACT }),
     }
+}
+
+/// What the parser says lies at `range`.
+fn bytes<'a>(module: &'a [u8], range: &Range<u64>) -> Result<&'a [u8], ComponentError> {
+    let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end)) else {
+        return Err(ComponentError::Malformed("a section lies outside the file".into()));
+    };
+    module.get(start..end).ok_or_else(|| ComponentError::Malformed("a section lies outside the file".into()))
 }
 
 fn push_leb128(bytes: &mut Vec<u8>, mut value: usize) {
