@@ -273,8 +273,10 @@ impl Error {
             Self::NotLocal { .. } => "stop it on the machine it runs on".into(),
             Self::SandboxFailed { name, .. } => format!("see `openshell sandbox logs {name}` and `openshell doctor`"),
             Self::SandboxGone { .. } => "list what exists with `openshell sandbox list`".into(),
-            Self::Exec { sandbox, .. } => {
-                format!("is it installed? `openshell sandbox exec {sandbox} -- sh -c 'command -v …'` tells")
+            Self::Exec { sandbox, program, .. } => {
+                format!(
+                    "is it installed there? `openshell sandbox exec {sandbox} -- sh -c 'command -v {program}'` tells"
+                )
             }
             Self::ExecBroken { .. } => "the command may still run; see `openshell sandbox logs`".into(),
             Self::NotATerminal => "leave out --tty when input is piped".into(),
@@ -293,7 +295,12 @@ impl Error {
             Self::Secret(_) => "give the bare secret on one line".into(),
             Self::NoModule { .. } => "upgrade the gateway: the module is built into it".into(),
             Self::NoHome { .. } => "set HOME to an absolute path".into(),
-            Self::Io { .. } => return None,
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "check the path".into(),
+                io::ErrorKind::PermissionDenied => "check who owns it, and its mode".into(),
+                io::ErrorKind::StorageFull => "free some space".into(),
+                _ => return None,
+            },
         })
     }
 

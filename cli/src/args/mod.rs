@@ -17,7 +17,7 @@ mod tests;
 
 /// Run AI agents in sandboxes whose only way out is decided by WebAssembly policies.
 #[derive(Debug, Parser)]
-#[command(name = "openshell", version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "openshell", version, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
@@ -34,17 +34,21 @@ Examples:
   openshell sandbox exec demo -- curl https://example.com
   openshell decisions --sandbox demo";
 
+const GLOBAL: &str = "Global options";
+
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Form of the data on standard output.
-    #[arg(short, long, value_enum, default_value_t = Format::Table, global = true, value_name = "FORMAT")]
+    /// Form of the data on standard output: table, json or yaml.
+    #[arg(short, long, value_enum, default_value_t = Format::Table, hide_possible_values = true, global = true)]
+    #[arg(value_name = "FORMAT", help_heading = GLOBAL)]
     pub output: Format,
     /// No progress and no notes on standard error; errors still appear.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
     /// Gateway: its state directory, or an https:// URL (then OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest).
     #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "DIR|URL", hide_env_values = true)]
+    #[arg(help_heading = GLOBAL)]
     pub gateway: Option<String>,
 }
 

@@ -41,7 +41,7 @@ pub enum SandboxCommand {
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
-  openshell sandbox create --name demo                         # idles until something is executed in it
+  openshell sandbox create --name demo                         # idles; see `sandbox exec`
   openshell sandbox create --name once -- python3 agent.py     # returns the program's exit code
   openshell sandbox create --detach --env MODE=fast --label team=red -- ./serve
   openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github";

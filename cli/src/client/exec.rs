@@ -9,7 +9,8 @@ use openshell_api::Name;
 use openshell_api::sandbox::{ExecControl, ExecEnd, ExecRequest, WindowSize};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::Access;
 use super::rest::Chain;
@@ -19,12 +20,15 @@ use crate::sys;
 
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
+const ENDED_EARLY: &str = "it ended early";
 
 /// Runs a command and connects it with this process's standard streams; its exit code is the answer. Standard input
 /// ends the command's input when it ends; SIGINT and SIGTERM are passed on.
 pub async fn run(access: &Access, sandbox: &Name, request: ExecRequest) -> Result<i32, Error> {
     let program = request.command.first().cloned().unwrap_or_default();
     let tty = request.tty;
+    // Before anything runs: from its first word on, the command gets the signals.
+    let signals = Signals::listen();
     let mut socket = ws::connect(access, &format!("/v1/sandboxes/{sandbox}/exec")).await?;
     let opening = serde_json::to_string(&request).map_err(|e| broken(&e))?;
     socket.send(Message::text(opening)).await.map_err(|e| broken(&e))?;
@@ -35,7 +39,7 @@ pub async fn run(access: &Access, sandbox: &Name, request: ExecRequest) -> Resul
         };
         let (sink, stream) = socket.split();
         // Input goes on by itself, and is dropped once the output has ended: it may wait for a key for ever.
-        let input = tokio::spawn(send_input(sink, tty));
+        let input = tokio::spawn(send_input(sink, tty, signals));
         let end = receive_output(stream).await;
         input.abort();
         end?
@@ -47,14 +51,11 @@ pub async fn run(access: &Access, sandbox: &Name, request: ExecRequest) -> Resul
 }
 
 /// Sends standard input, the terminal's size and signals until the connection closes.
-async fn send_input(mut sink: SplitSink<Socket, Message>, tty: Option<WindowSize>) {
+async fn send_input(mut sink: SplitSink<Socket, Message>, tty: Option<WindowSize>, mut signals: Signals) {
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 32 * 1024];
     let mut open = true;
     let mut size = tty;
-    let mut resized = listen(SignalKind::window_change());
-    let mut interrupted = listen(SignalKind::interrupt());
-    let mut terminated = listen(SignalKind::terminate());
     loop {
         let message = tokio::select! {
             read = stdin.read(&mut buffer), if open => {
@@ -62,14 +63,14 @@ async fn send_input(mut sink: SplitSink<Socket, Message>, tty: Option<WindowSize
                 open = count > 0;
                 Some(Message::Binary(Bytes::copy_from_slice(&buffer[..count])))
             }
-            () = arrived(&mut resized), if tty.is_some() => {
+            () = arrived(&mut signals.resized), if tty.is_some() => {
                 let now = sys::window_size();
                 let changed = now.filter(|_| now != size);
                 size = now.or(size);
                 changed.and_then(|size| control(&ExecControl::Resize(size)))
             }
-            () = arrived(&mut interrupted) => control(&ExecControl::Signal { signal: nix::libc::SIGINT }),
-            () = arrived(&mut terminated) => control(&ExecControl::Signal { signal: nix::libc::SIGTERM }),
+            () = arrived(&mut signals.interrupted) => control(&ExecControl::Signal { signal: nix::libc::SIGINT }),
+            () = arrived(&mut signals.terminated) => control(&ExecControl::Signal { signal: nix::libc::SIGTERM }),
         };
         if let Some(message) = message
             && sink.send(message).await.is_err()
@@ -80,8 +81,21 @@ async fn send_input(mut sink: SplitSink<Socket, Message>, tty: Option<WindowSize
     }
 }
 
-fn listen(kind: SignalKind) -> Option<Signal> {
-    signal(kind).ok()
+/// The signals that concern a running command; one that can't be listened for never arrives.
+struct Signals {
+    resized: Option<Signal>,
+    interrupted: Option<Signal>,
+    terminated: Option<Signal>,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        Self {
+            resized: signal(SignalKind::window_change()).ok(),
+            interrupted: signal(SignalKind::interrupt()).ok(),
+            terminated: signal(SignalKind::terminate()).ok(),
+        }
+    }
 }
 
 /// The next arrival of a signal; never, if it can't be listened for.
@@ -112,7 +126,7 @@ async fn receive_output(mut stream: SplitStream<Socket>) -> Result<ExecEnd, Erro
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
-    Err(Error::ExecBroken { reason: "it ended early".into() })
+    Err(Error::ExecBroken { reason: ENDED_EARLY.into() })
 }
 
 fn write_output(frame: &[u8]) -> Result<(), Error> {
@@ -128,5 +142,16 @@ fn write_output(frame: &[u8]) -> Result<(), Error> {
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::ExecBroken { reason: Chain(error).to_string() }
+    let reason = if ended_early(error) { ENDED_EARLY.into() } else { Chain(error).to_string() };
+    Error::ExecBroken { reason }
+}
+
+/// Whether the peer went away without a word of the protocol.
+fn ended_early(error: &(dyn std::error::Error + 'static)) -> bool {
+    let unexpected_end = |io: &std::io::Error| io.kind() == std::io::ErrorKind::UnexpectedEof;
+    match error.downcast_ref() {
+        Some(tungstenite::Error::Io(io)) => unexpected_end(io),
+        Some(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => true,
+        _ => false,
+    }
 }

@@ -160,7 +160,7 @@ mod tests {
         );
         check(
             |r| (r.stage, r.method, r.path, r.memoized) = (Stage::Connect, None, None, true),
-            "12:00:00.500 | demo | curl | api.test:443 | deny | read-only | my-policy@0.1.0 | 12.3 µs memo",
+            "12:00:00.500 | demo | curl | connect api.test:443 | deny | read-only | my-policy@0.1.0 | 12.3 µs memo",
         );
         check(
             |r| (r.host, r.port, r.process) = ("::1".into(), 8443, ProcessRecord::default()),

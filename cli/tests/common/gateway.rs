@@ -150,6 +150,7 @@ async fn create(body: Bytes) -> Json<Value> {
 /// `demo` runs; `once` has ended with 7; `broken` failed.
 async fn one(UrlPath(name): UrlPath<String>) -> Response {
     let mut shown = sandbox(&name, "running");
+    shown["created_at"] = "2026-01-10T12:00:00Z".into();
     match name.as_str() {
         "demo" => {}
         "once" => (shown["phase"], shown["exit_code"]) = ("exited".into(), 7.into()),
@@ -277,4 +278,6 @@ async fn run(mut socket: WebSocket) {
         _ => return,
     };
     let _ = socket.send(Message::text(serde_json::to_string(&end).expect("JSON"))).await;
+    // Closing with input unread would reset the connection, and the end might be lost on its way.
+    while let Some(Ok(_)) = socket.recv().await {}
 }

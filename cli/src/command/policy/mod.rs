@@ -192,10 +192,10 @@ fn with_rules(policies: &Policies) -> String {
     text.push_str(&bindings(policies).render_or("no policies: everything is denied\n"));
     for binding in policies.ceiling.iter().chain(&policies.chain) {
         if let Some(yaml) = rules_of(binding) {
-            text.push_str(&format!("\n# rules of {}\n{}", binding.name, yaml.trim_end()));
+            text.push_str(&format!("\n# binding {}, its rules\n{}", binding.name, yaml.trim_end()));
             text.push('\n');
         } else if !is_empty(&binding.settings) {
-            text.push_str(&format!("\n# settings of {}\n{}\n", binding.name, binding.settings));
+            text.push_str(&format!("\n# binding {}, its settings\n{}\n", binding.name, binding.settings));
         }
     }
     text
