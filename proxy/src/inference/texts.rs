@@ -8,7 +8,7 @@ use super::document::{Document, Json};
 use super::endpoint::Endpoint;
 
 /// Longest text the router reads, in bytes. A longer request counts as restricted, unread.
-pub const READ_CAP: usize = 1024 * 1024;
+pub const READ_CAP: usize = 512 * 1024;
 /// Output expected of a request that sets no limit, in tokens.
 const DEFAULT_OUTPUT: u32 = 1024;
 
