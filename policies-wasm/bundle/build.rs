@@ -9,7 +9,8 @@ use openshell_policy_build::{BuildOptions, Built, build};
 /// Name users know each by, and the directory of its crate.
 const POLICIES: &[(&str, &str)] = &[("rules", "../rules"), ("privacy-router", "../privacy-router")];
 /// Whatever else decides the components' bytes.
-const SHARED: &[&str] = &["../../policy-sdk/guest/src", "../../policy-sdk/guest/Cargo.toml", "../../policy-sdk/wit", "../../Cargo.lock"];
+const SHARED: &[&str] =
+    &["../../policy-sdk/guest/src", "../../policy-sdk/guest/Cargo.toml", "../../policy-sdk/wit", "../../Cargo.lock"];
 
 fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
@@ -41,7 +42,8 @@ fn main() {
 fn build_policy(directory: &Path, out: &Path) -> Built {
     // `target/<profile>/build/<package>/out`: beside the profiles, so that they share what is the same for all.
     let target = out.ancestors().nth(4).unwrap_or(out).join("policies-wasm");
-    let options = BuildOptions { target_dir: Some(target), progress: &|line| eprintln!("{line}"), ..Default::default() };
+    let options =
+        BuildOptions { target_dir: Some(target), progress: &|line| eprintln!("{line}"), ..Default::default() };
     build(directory, &options).unwrap_or_else(|error| {
         eprintln!("error: {error}");
         if let Some(hint) = error.hint() {

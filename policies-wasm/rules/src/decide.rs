@@ -42,12 +42,16 @@ pub(crate) fn request(
                 format!("{}.deny_rules[{rule}]", network.key),
                 format!("{what} is denied by a deny rule of network_policies.{}", network.key),
             );
-            let denial = denial.hint("a deny rule wins over every allow: do without this request, or ask for the rule's removal");
+            let denial = denial
+                .hint("a deny rule wins over every allow: do without this request, or ask for the rule's removal");
             return if endpoint.audit { audited(denial, &candidates, nearest) } else { denial };
         }
     }
     if let Some(&allowing) = candidates.iter().find(|candidate| candidate.endpoint.allows(request)) {
-        return Verdict::Allow(Grant { credential: allowing.endpoint.credential.clone(), ..grant(&candidates, allowing) });
+        return Verdict::Allow(Grant {
+            credential: allowing.endpoint.credential.clone(),
+            ..grant(&candidates, allowing)
+        });
     }
     let denial = not_allowed(connection, request, nearest);
     match candidates.iter().find(|candidate| candidate.endpoint.audit) {
@@ -134,7 +138,14 @@ fn grant(candidates: &[Candidate<'_>], by: Candidate<'_>) -> Grant {
         candidates.iter().flat_map(|candidate| candidate.endpoint.private_ranges.iter().cloned()).collect();
     private_ranges.sort();
     private_ranges.dedup();
-    Grant { rule: by.network.key.clone(), inspection, credential: None, private_ranges, headers: Vec::new(), audit: None }
+    Grant {
+        rule: by.network.key.clone(),
+        inspection,
+        credential: None,
+        private_ranges,
+        headers: Vec::new(),
+        audit: None,
+    }
 }
 
 fn audited(denial: Verdict, candidates: &[Candidate<'_>], by: Candidate<'_>) -> Verdict {
@@ -154,7 +165,9 @@ fn not_allowed(connection: &Connection, request: &HttpRequest, nearest: Candidat
     let reason = format!("{method} {path} on {} is not allowed by network_policies.{key}", authority(connection));
     let preset = endpoint.access.filter(|_| endpoint.covers(path)).and(wider(method));
     let hint = match preset {
-        Some(preset) => format!("use a method it allows, or set `access: {preset}` on the endpoint of network_policies.{key}"),
+        Some(preset) => {
+            format!("use a method it allows, or set `access: {preset}` on the endpoint of network_policies.{key}")
+        }
         None => format!(
             "add {method} {path} to network_policies.{key}: `- allow: {{ method: {method}, path: \"{path}\" }}` in the \
              rules of endpoint {}",

@@ -19,7 +19,8 @@ impl Document {
         let root = yaml::parse(source)?;
         let known = ["version", "filesystem_policy", "landlock", "process", "network_policies"];
         let fields = Fields::of(&root, "the document", &known)?;
-        let version = text(fields.require("version").map_err(|fault| fault.hint("begin with `version: 1`"))?, "version")?;
+        let version =
+            text(fields.require("version").map_err(|fault| fault.hint("begin with `version: 1`"))?, "version")?;
         if version.value != "1" {
             let fault = version.fault(format!("schema version {} is not known", version.value));
             return Err(fault.hint("this module knows version 1"));

@@ -25,7 +25,9 @@ impl LaunchRules {
             rules.read_only = paths(fields.strings("read_only")?)?;
             let writable = fields.strings("read_write")?;
             if let Some(root) = writable.iter().find(|path| path.value.trim_end_matches('/').is_empty()) {
-                return Err(root.fault("the whole file system can't be writable").hint("list the directories to write to"));
+                return Err(root
+                    .fault("the whole file system can't be writable")
+                    .hint("list the directories to write to"));
             }
             rules.read_write = paths(writable)?;
         }
@@ -68,7 +70,9 @@ fn paths(paths: Vec<At<String>>) -> Result<Vec<String>, Fault> {
             return Err(path.fault("a path here has no `..`"));
         }
         if path.value.contains('*') {
-            return Err(path.fault("a path here is no pattern").hint("name the directory: what is below it is included"));
+            return Err(path
+                .fault("a path here is no pattern")
+                .hint("name the directory: what is below it is included"));
         }
         Ok(path.value)
     };

@@ -67,7 +67,17 @@ enum Protocol {
 }
 
 const ENDPOINT_KEYS: &[&str] = &[
-    "host", "port", "ports", "path", "protocol", "tls", "enforcement", "access", "rules", "deny_rules", "allowed_ips",
+    "host",
+    "port",
+    "ports",
+    "path",
+    "protocol",
+    "tls",
+    "enforcement",
+    "access",
+    "rules",
+    "deny_rules",
+    "allowed_ips",
     "credential",
 ];
 
@@ -115,7 +125,9 @@ impl Endpoint {
             ports.push(port(item)?);
         }
         if ports.is_empty() {
-            return Err(Fault::at(fields.place, "the endpoint names no port, so it can never match").hint("add `port: 443`"));
+            return Err(
+                Fault::at(fields.place, "the endpoint names no port, so it can never match").hint("add `port: 443`")
+            );
         }
         let protocol = protocol(&fields)?;
         let skip = fields.choice("tls", &[("skip", ())])?;
@@ -193,7 +205,9 @@ impl Host {
     fn parse(host: &At<String>) -> Result<Self, Fault> {
         let lower = host.value.to_ascii_lowercase();
         if lower.contains("://") || lower.contains('/') {
-            return Err(host.fault("a host is a name, not a URL").hint("write only the name; `path` has a key of its own"));
+            return Err(host
+                .fault("a host is a name, not a URL")
+                .hint("write only the name; `path` has a key of its own"));
         }
         if matches!(lower.as_str(), "inference.local" | "policy.local") {
             let fault = host.fault(format!("`{lower}` is answered by the sandbox itself, so this can never match"));
@@ -239,7 +253,8 @@ fn protocol(fields: &Fields<'_>) -> Result<Option<Protocol>, Fault> {
     match fields.choice("protocol", &words)? {
         Some(At { value: Protocol::Body, place }) => {
             let name = fields.string("protocol")?.map(|name| name.value).unwrap_or_default();
-            let fault = Fault::at(place, format!("protocol `{name}` can't be enforced: this version does not read its bodies"));
+            let fault =
+                Fault::at(place, format!("protocol `{name}` can't be enforced: this version does not read its bodies"));
             Err(fault.hint("use `protocol: rest` with a rule for its method and path"))
         }
         other => Ok(other.map(|at| at.value)),
@@ -255,7 +270,8 @@ fn refuse_request_keys(fields: &Fields<'_>) -> Result<(), Fault> {
         }
     }
     if let Some(At { value: true, place }) = fields.choice("enforcement", &[("enforce", false), ("audit", true)])? {
-        return Err(Fault::at(place, "there is nothing to audit: only the connection is judged here").hint("add `protocol: rest`"));
+        return Err(Fault::at(place, "there is nothing to audit: only the connection is judged here")
+            .hint("add `protocol: rest`"));
     }
     Ok(())
 }
@@ -283,7 +299,9 @@ fn ranges(fields: &Fields<'_>) -> Result<Vec<String>, Fault> {
     let mut ranges = Vec::new();
     for range in fields.strings("allowed_ips")? {
         ranges.push(cidr(&range.value).ok_or_else(|| {
-            range.fault(format!("`{}` is no address or CIDR range", range.value)).hint("write `10.1.0.0/16`, or `10.1.2.3`")
+            range
+                .fault(format!("`{}` is no address or CIDR range", range.value))
+                .hint("write `10.1.0.0/16`, or `10.1.2.3`")
         })?);
     }
     Ok(ranges)

@@ -9,10 +9,46 @@ use crate::yaml::{Node, Value};
 
 /// Methods in use, by RFC 9110 and the IANA registry. `CONNECT` opens tunnels and is never a request to judge.
 const METHODS: &[&str] = &[
-    "*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "ACL", "BASELINE-CONTROL", "BIND",
-    "CHECKIN", "CHECKOUT", "COPY", "LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MKREDIRECTREF",
-    "MKWORKSPACE", "MOVE", "ORDERPATCH", "PROPFIND", "PROPPATCH", "PURGE", "QUERY", "REBIND", "REPORT", "SEARCH", "UNBIND",
-    "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE", "UPDATEREDIRECTREF", "VERSION-CONTROL",
+    "*",
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
 ];
 /// Keys of protocols whose bodies this version does not read.
 const OPERATION_KEYS: &[&str] = &["operation_type", "operation_name", "fields", "tool", "params"];
@@ -49,8 +85,11 @@ impl Matcher {
                 if let Value::Scalar { text, .. } = &key.value
                     && OPERATION_KEYS.contains(&text.as_str())
                 {
-                    let message = format!("`{text}` can't be enforced: this version does not read operations in bodies");
-                    return Err(Fault::at(key.place, message).hint("rules of protocol `rest` know `method`, `path`, `query`"));
+                    let message =
+                        format!("`{text}` can't be enforced: this version does not read operations in bodies");
+                    return Err(
+                        Fault::at(key.place, message).hint("rules of protocol `rest` know `method`, `path`, `query`")
+                    );
                 }
             }
         }

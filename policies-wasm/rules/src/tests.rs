@@ -139,7 +139,10 @@ fn hints() {
     check("DELETE https://api.github.com/repos/a by /usr/bin/curl", "add DELETE /repos/a to network_policies.github");
     check("POST https://files.pypi.test/ by /usr/bin/python3", "set `access: read-write`");
     check("DELETE https://files.pypi.test/ by /usr/bin/python3", "set `access: full`");
-    check("connect api.github.com:443 by /usr/bin/wget", "add `- path: /usr/bin/wget` to the binaries of network_policies.github");
+    check(
+        "connect api.github.com:443 by /usr/bin/wget",
+        "add `- path: /usr/bin/wget` to the binaries of network_policies.github",
+    );
     check("connect api.github.com:8080 by /usr/bin/curl", "add port 8080 to the endpoint api.github.com");
     check("connect other.test:443 by /usr/bin/curl", "add `- { host: other.test, port: 443 }`");
 }

@@ -22,7 +22,10 @@ pub(crate) enum Value {
     /// Empty, `~` or `null`, unquoted.
     Null,
     /// Any other scalar. `plain`: written without quotes, so that `true` and `443` may mean more than their text.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
 }
@@ -47,7 +50,9 @@ pub(crate) fn parse(text: &str) -> Result<Node, Fault> {
         return Err(fault);
     }
     result.map_err(|error| Fault::at(place(error.marker()), error.info()))?;
-    builder.root.ok_or_else(|| Fault::at(Place { line: 1, column: 1 }, "the document is empty").hint("begin with `version: 1`"))
+    builder
+        .root
+        .ok_or_else(|| Fault::at(Place { line: 1, column: 1 }, "the document is empty").hint("begin with `version: 1`"))
 }
 
 fn place(marker: &Marker) -> Place {

@@ -104,8 +104,7 @@ impl Package {
             .flat_map(|message| message.filenames)
             .find(|file| file.extension().is_some_and(|extension| extension == "wasm"))
             .ok_or_else(|| BuildError::NoModule(self.name.clone()))?;
-        std::fs::read(&module)
-            .map_err(|source| BuildError::Io { what: format!("read {}", module.display()), source })
+        std::fs::read(&module).map_err(|source| BuildError::Io { what: format!("read {}", module.display()), source })
     }
 }
 

@@ -36,7 +36,8 @@ pub fn componentize(module: &[u8]) -> Result<Componentized, ComponentError> {
         return Err(ComponentError::NoHook);
     }
 
-    let unfit = |error: &dyn std::fmt::Display| ComponentError::Encode { contract: CONTRACT, detail: error.to_string() };
+    let unfit =
+        |error: &dyn std::fmt::Display| ComponentError::Encode { contract: CONTRACT, detail: error.to_string() };
     let mut resolve = Resolve::default();
     resolve.push_str("policy.wit", CONTRACT_WIT).map_err(|error| unfit(&format!("{error:#}")))?;
     let package = resolve.push_str("world.wit", &world(&exports, &imports)).map_err(|e| unfit(&format!("{e:#}")))?;
@@ -48,11 +49,7 @@ pub fn componentize(module: &[u8]) -> Result<Componentized, ComponentError> {
         .module(&stripped)
         .and_then(|encoder| encoder.encode())
         .map_err(|error| unfit(&format!("{error:#}")))?;
-    Ok(Componentized {
-        component,
-        exports: exports.into_iter().collect(),
-        imports: imports.into_iter().collect(),
-    })
+    Ok(Componentized { component, exports: exports.into_iter().collect(), imports: imports.into_iter().collect() })
 }
 
 /// The world of exactly these interfaces.

@@ -53,7 +53,9 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoCrate(_) => Some("make one with `openshell policy new DIR`, or name the directory of one".into()),
-            Self::NoCdylib(_) => Some("add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]` to its Cargo.toml".into()),
+            Self::NoCdylib(_) => {
+                Some("add `[lib]` with `crate-type = [\"cdylib\", \"rlib\"]` to its Cargo.toml".into())
+            }
             Self::Toolchain(error) => Some(error.hint()),
             Self::Component(error) => error.hint(),
             Self::Manifest { .. } | Self::Compile { .. } | Self::NoModule(_) | Self::Io { .. } => None,
@@ -89,9 +91,11 @@ impl ToolchainError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::NoTarget => "run `rustup target add wasm32-unknown-unknown`; where rustup cannot download, on Debian: \
+            Self::NoTarget => {
+                "run `rustup target add wasm32-unknown-unknown`; where rustup cannot download, on Debian: \
                                `apt-get install rustc-web cargo-web rust-web-src lld`"
-                .into(),
+                    .into()
+            }
             Self::NoLinker => "on Debian: `apt-get install lld`".into(),
             Self::Sysroot(_) => "set OPENSHELL_WASM_SYSROOT to a directory that holds a built one, or use rustup's: \
                                  `rustup target add wasm32-unknown-unknown`"

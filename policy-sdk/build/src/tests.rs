@@ -7,7 +7,8 @@ use crate::{BuildError, BuildOptions, ComponentError, build, componentize};
 fn module(import: Option<(&str, &str)>, exports: &[&str]) -> Vec<u8> {
     let name = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     let mut bytes = b"\0asm\x01\0\0\0".to_vec();
-    let mut section = |id: u8, content: Vec<u8>| bytes.extend([&[id, content.len() as u8], content.as_slice()].concat());
+    let mut section =
+        |id: u8, content: Vec<u8>| bytes.extend([&[id, content.len() as u8], content.as_slice()].concat());
     section(1, vec![1, 0x60, 0, 0]);
     if let Some((from, what)) = import {
         section(2, [vec![1], name(from), name(what), vec![0, 0]].concat());
@@ -58,7 +59,9 @@ fn crates_that_are_no_policies() {
     assert!(check(&[], "has no Cargo.toml").hint().is_some());
     check(&[("Cargo.toml", "[package")], "cargo cannot read");
     check(&[("Cargo.toml", "[workspace]\n")], "a workspace without a package of its own");
-    assert!(check(&[("Cargo.toml", PACKAGE), ("src/lib.rs", "")], "no library of crate-type \"cdylib\"").hint().is_some());
+    assert!(
+        check(&[("Cargo.toml", PACKAGE), ("src/lib.rs", "")], "no library of crate-type \"cdylib\"").hint().is_some()
+    );
     let error = check(&[("Cargo.toml", &policy), ("src/lib.rs", "fn f() -> u8 { \"\" }")], "p does not compile");
     assert!(error.to_string().contains("mismatched types"), "{error}");
     let error = check(&[("Cargo.toml", &policy), ("src/lib.rs", "")], "exports no hook");

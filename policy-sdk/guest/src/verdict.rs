@@ -99,9 +99,7 @@ impl Verdict {
     #[must_use]
     pub fn audited(self) -> Self {
         match self {
-            Self::Deny(denial) => {
-                Self::allow(denial.rule.clone()).grant(|grant| grant.audit = Some(denial))
-            }
+            Self::Deny(denial) => Self::allow(denial.rule.clone()).grant(|grant| grant.audit = Some(denial)),
             other => other,
         }
     }

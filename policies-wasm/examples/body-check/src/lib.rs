@@ -24,7 +24,9 @@ impl Request for BodyCheck {
             return Verdict::abstain();
         }
         match view::body() {
-            None => Verdict::deny("body-check", format!("the body is longer than {CAP} bytes")).hint("send it in parts"),
+            None => {
+                Verdict::deny("body-check", format!("the body is longer than {CAP} bytes")).hint("send it in parts")
+            }
             Some(body) if body.windows(MARKER.len()).any(|window| window == MARKER) => {
                 Verdict::deny("body-check", "the body holds a private key").hint("remove it")
             }

@@ -25,8 +25,11 @@ impl Request for RateLimit {
         if count <= self.per_minute {
             return Verdict::abstain();
         }
-        Verdict::deny("rate-limit", format!("{count} requests to {host} within a minute; {} are allowed", self.per_minute))
-            .hint("wait a minute, or ask for less")
+        Verdict::deny(
+            "rate-limit",
+            format!("{count} requests to {host} within a minute; {} are allowed", self.per_minute),
+        )
+        .hint("wait a minute, or ask for less")
     }
 }
 
