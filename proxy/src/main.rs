@@ -1,3 +1,60 @@
 //! `openshell-supervisor`: runs one sandbox.
+//!
+//! Exit codes: 0 after a shutdown; 2 wrong arguments; 10 the supervisor could not start (the log says why); 11 another
+//! supervisor runs this sandbox. A workload that fails or exits ends the sandbox's work, not its supervisor.
 
-fn main() {}
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use openshell_api::launch::LaunchSpec;
+use openshell_proxy::isolation;
+use openshell_proxy::supervisor::{self, StartError};
+
+/// Runs one sandbox: walls, egress proxy, workload, and the link to its gateway. Started by a gateway.
+#[derive(Parser)]
+#[command(name = "openshell-supervisor", version)]
+struct Arguments {
+    /// Start file, written by the gateway.
+    #[arg(long, value_name = "FILE")]
+    launch: PathBuf,
+}
+
+fn main() -> ExitCode {
+    // A sandbox's init is this executable again. It must not have a second thread, so nothing comes before this.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == isolation::INIT_ARGUMENT) {
+        let fd = arguments.next().and_then(|fd| fd.to_str()?.parse().ok());
+        isolation::init::main(fd.unwrap_or(0));
+    }
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("OPENSHELL_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(error.downcast_ref::<StartError>().map_or(10, StartError::exit_code))
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let path = &arguments.launch;
+    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let spec: LaunchSpec =
+        serde_json::from_slice(&text).with_context(|| format!("{} is not a start file", path.display()))?;
+    // The default provider of whatever does not name its own. An error means that there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(supervisor::run(spec))?;
+    Ok(())
+}

@@ -1,1 +1,210 @@
-//! Lifecycle of a sandbox and its link to the gateway.
+//! Lifecycles of everything else, and the link to the gateway.
+//!
+//! [`run`] is the whole life of a sandbox: what was enforced last is enforced again ([`generations`]), the walls go up
+//! and the proxy starts ([`inside`]), the gateway is dialled ([`link`], [`session`]), and the workload runs
+//! ([`workload`]) once there is something to judge it by.
+
+pub mod artifacts;
+pub mod dialer;
+mod exec;
+pub mod generations;
+pub mod inside;
+pub mod link;
+pub mod logs;
+mod outbox;
+pub mod pushes;
+mod refusals;
+pub mod session;
+pub mod state;
+#[cfg(test)]
+mod tests;
+pub mod workload;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use openshell_api::launch::LaunchSpec;
+use openshell_policy_host::{Counters, Engine, EngineError, EngineOptions, VerifyingKey};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::active::{Active, Live, Secrets};
+use crate::inference::Sessions;
+use crate::record::{Spool, SpoolError, SpoolOptions};
+use artifacts::{ArtifactStore, StoreError};
+use dialer::{AddressError, Dialer};
+use generations::{Generations, Parts};
+use inside::{Inside, Outside};
+use logs::Logs;
+use session::Desk;
+use state::{StateDir, StateError};
+use workload::Workload;
+
+/// A new sandbox's workload waits this long for its first generation; then it starts with everything denied.
+const FIRST_GENERATION: Duration = Duration::from_secs(10);
+
+/// At the end, the gateway has this long to take what is still spooled; the rest stays on disk.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Log lines may take this much disk, in bytes.
+const LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why a supervisor did not start. A sandbox that can't be sealed is none of these: that is told to the gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The gateway's address, CA or token.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The gateway's public key.
+    #[error("the gateway's verifying key is not 32 bytes of hex that make an Ed25519 key")]
+    VerifyingKey,
+    /// The state directory: also when another supervisor holds it.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The store of artifacts.
+    #[error(transparent)]
+    Artifacts(#[from] StoreError),
+    /// The policy engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Signals can't be received.
+    #[error("signals: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The process's exit code: 11 where another supervisor runs this sandbox, else 10.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::State(StateError::InUse { .. }) => 11,
+            _ => 10,
+        }
+    }
+}
+
+/// Runs a sandbox until the gateway shuts it down, or SIGTERM or SIGINT does.
+pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
+    let dialer = Dialer::new(&spec)?;
+    let key = verifying_key(&spec.verifying_key).ok_or(StartError::VerifyingKey)?;
+    let state = Arc::new(StateDir::open(Path::new(&spec.state_dir))?);
+    state.write_status(&spec.sandbox_id)?;
+    let records = Spool::open(&state.path("spool/decisions"), SpoolOptions::default())?;
+    let lines = SpoolOptions { max_bytes: LOG_BYTES, ..SpoolOptions::default() };
+    let logs = Logs(Spool::open(&state.path("spool/logs"), lines)?);
+    let shutdown = CancellationToken::new();
+    let signals = end_on_signals(shutdown.clone())?;
+
+    let live: Live = Arc::new(ArcSwap::from_pointee(Active::nothing()));
+    let generations = Arc::new(Generations::new(Parts {
+        sandbox_id: spec.sandbox_id.clone(),
+        key,
+        engine: Engine::new(EngineOptions::default())?,
+        counters: Arc::new(Counters::new()),
+        log: Arc::new(logs.clone()),
+        artifacts: ArtifactStore::open(state.path("artifacts"), key)?,
+        state: state.clone(),
+        live: live.clone(),
+    }));
+    let known = restore(&generations, &logs).await;
+
+    let secrets = Secrets::default();
+    let (sessions, risen) = Sessions::new();
+    let sessions = Arc::new(sessions);
+    let outside = Outside {
+        live,
+        secrets: secrets.clone(),
+        sessions: sessions.clone(),
+        records: records.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let Inside { workload, connections, degraded, proxies } = inside::seal(&spec, &state, outside).await;
+    let workload = Arc::new(workload);
+    let desk = Arc::new(Desk {
+        generations: generations.clone(),
+        connections,
+        secrets,
+        sessions,
+        risen: tokio::sync::Mutex::new(risen),
+        records: records.clone(),
+        logs: logs.clone(),
+        workload: workload.clone(),
+        degraded,
+        shutdown: shutdown.clone(),
+    });
+    let link = tokio::spawn(link::keep(dialer, desk));
+
+    if !known {
+        first_generation(&generations, &logs, &shutdown).await;
+    }
+    workload.run(spec.command, logs.clone(), shutdown).await;
+
+    logs.say("the sandbox has ended");
+    for proxy in proxies {
+        // Ends with the shutdown; a panic in it ended it before.
+        let _ = proxy.await;
+    }
+    records.flush().await;
+    logs.0.flush().await;
+    let delivered = async { tokio::join!(records.delivered(), logs.0.delivered()) };
+    if tokio::time::timeout(LAST_WORDS, delivered).await.is_err() {
+        tracing::warn!("some records and log lines stay in the spool: the gateway did not take them in time");
+    }
+    link.abort();
+    signals.abort();
+    Ok(())
+}
+
+fn verifying_key(text: &str) -> Option<VerifyingKey> {
+    let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
+    VerifyingKey::from_bytes(&bytes).ok()
+}
+
+/// Enforces what was enforced last. `false`: this sandbox never had a generation.
+async fn restore(generations: &Arc<Generations>, logs: &Logs) -> bool {
+    let restoring = generations.clone();
+    match tokio::task::spawn_blocking(move || restoring.restore()).await {
+        Ok(Ok(None)) => false,
+        Ok(Ok(Some(number))) => {
+            logs.say(format!("enforcing generation {number} again"));
+            true
+        }
+        Ok(Err(refusal)) => {
+            tracing::error!(%refusal, "the last generation can't be enforced again: everything is denied");
+            logs.say(format!("the last generation can't be enforced again, so everything is denied: {refusal}"));
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, "the last generation can't be enforced again: everything is denied");
+            logs.say("the last generation can't be enforced again, so everything is denied");
+            true
+        }
+    }
+}
+
+async fn first_generation(generations: &Generations, logs: &Logs, shutdown: &CancellationToken) {
+    let mut number = generations.numbers();
+    tokio::select! {
+        // An error means that no generation will come any more: then everything stays denied.
+        _ = number.wait_for(|number| *number > 0) => {}
+        () = shutdown.cancelled() => {}
+        () = tokio::time::sleep(FIRST_GENERATION) => {
+            logs.say("no generation has arrived yet: the workload starts with everything denied");
+        }
+    }
+}
+
+fn end_on_signals(shutdown: CancellationToken) -> std::io::Result<tokio::task::JoinHandle<()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    }))
+}

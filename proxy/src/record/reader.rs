@@ -1,0 +1,155 @@
+//! Reading a spool in batches, from the oldest item the gateway has not stored.
+
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::segment::Segment;
+use super::spool::Shared;
+
+/// Longest batch, in bytes, unless a single item is longer.
+const BATCH_BYTES: u64 = 256 * 1024;
+
+/// Consecutive items, ready to be put between the brackets of a JSON array.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Sequence number of the first one.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+    /// JSON documents, separated by commas.
+    pub json: String,
+}
+
+struct Open {
+    segment: u64,
+    file: File,
+    offset: u64,
+}
+
+/// A position in a spool. Several may read the same one; each begins with what is not stored yet.
+pub struct Reader<T> {
+    shared: Arc<Shared>,
+    next: u64,
+    open: Option<Open>,
+    items: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Reader<T> {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let next = *shared.stored.borrow() + 1;
+        Self { shared, next, open: None, items: PhantomData }
+    }
+
+    /// Waits until there is something to read. Never returns once the spool is gone.
+    pub async fn wait(&mut self) {
+        let next = self.next;
+        let mut written = self.shared.written.subscribe();
+        if written.wait_for(|written| *written >= next).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until no more than `window` items that were read are not stored.
+    pub async fn wait_for_room(&self, window: u64) {
+        let next = self.next;
+        let mut stored = self.shared.stored.subscribe();
+        if stored.wait_for(|stored| next.saturating_sub(*stored + 1) <= window).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The next items; `None`: nothing more is on disk yet. Blocks on the disk. Skips, and counts, what an earlier run
+    /// left that no longer parses.
+    pub fn read(&mut self) -> io::Result<Option<Batch>> {
+        loop {
+            let Some(segment) = self.segment() else { return Ok(None) };
+            self.seek(&segment)?;
+            if let Some(batch) = self.batch(&segment)? {
+                return Ok(Some(batch));
+            }
+        }
+    }
+
+    /// The segment that holds the next item, or the first one after it where that was dropped.
+    fn segment(&mut self) -> Option<Segment> {
+        let segments = self.shared.segments();
+        let segment = segments.iter().find(|segment| segment.next() > self.next && segment.count > 0)?;
+        self.next = self.next.max(segment.first);
+        Some(*segment)
+    }
+
+    fn seek(&mut self, segment: &Segment) -> io::Result<()> {
+        if self.open.as_ref().is_some_and(|open| open.segment == segment.first) {
+            return Ok(());
+        }
+        let file = File::open(segment.path(&self.shared.dir))?;
+        let mut open = Open { segment: segment.first, file, offset: 0 };
+        let mut skip = self.next - segment.first;
+        while skip > 0 {
+            let chunk = open.lines(segment)?;
+            for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+                if skip == 0 {
+                    break;
+                }
+                open.offset += line.len() as u64;
+                skip -= 1;
+            }
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn batch(&mut self, segment: &Segment) -> io::Result<Option<Batch>> {
+        let Some(open) = self.open.as_mut() else { return Ok(None) };
+        let chunk = open.lines(segment)?;
+        let mut batch = Batch { first: self.next, count: 0, json: String::with_capacity(chunk.len()) };
+        for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+            let text = std::str::from_utf8(line).ok().map(str::trim_end);
+            let sound = text.filter(|text| !segment.recovered || serde_json::from_str::<T>(text).is_ok());
+            match sound {
+                Some(text) => {
+                    if batch.count > 0 {
+                        batch.json.push(',');
+                    }
+                    batch.json.push_str(text);
+                    batch.count += 1;
+                }
+                None if batch.count > 0 => break,
+                None => {
+                    self.shared.lose(1);
+                    batch.first += 1;
+                }
+            }
+            self.next += 1;
+            open.offset += line.len() as u64;
+        }
+        Ok((batch.count > 0).then_some(batch))
+    }
+}
+
+impl Open {
+    /// Whole lines from the offset on.
+    fn lines(&self, segment: &Segment) -> io::Result<Vec<u8>> {
+        let left = segment.bytes.saturating_sub(self.offset);
+        let mut length = BATCH_BYTES.min(left);
+        loop {
+            let mut chunk = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            self.file.read_exact_at(&mut chunk, self.offset)?;
+            match chunk.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => {
+                    chunk.truncate(end + 1);
+                    return Ok(chunk);
+                }
+                None if length < left => length = (length * 2).min(left),
+                None => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a spool segment ends without a line end"));
+                }
+            }
+        }
+    }
+}

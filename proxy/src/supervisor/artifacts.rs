@@ -1,0 +1,150 @@
+//! Compiled policies on disk, by digest: what a generation names and the gateway sends once.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use openshell_policy_host::{Artifact, ArtifactError, VerifyingKey};
+
+use super::state::{sync_directory, write_durably};
+
+/// Longest artifact that is accepted, in bytes.
+pub const MAX_ARTIFACT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How many past generations keep their artifacts, so that a rollback needs no transfer.
+const KEPT_GENERATIONS: usize = 4;
+
+/// Why an artifact can't be had from the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not `sha256:` and 64 lowercase hex digits: such a name is never used as a path.
+    #[error("{0:?} is not a digest")]
+    NotADigest(String),
+    /// The store's directory can't be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not what it should be.
+    #[error("artifact {digest}: {source}")]
+    Invalid {
+        /// Its digest.
+        digest: String,
+        /// Why the engine refused it.
+        source: ArtifactError,
+    },
+}
+
+/// Artifacts under `state_dir/artifacts`. What it hands out has been checked against digest and signature again: a
+/// file that was tampered with is removed and counts as absent.
+pub struct ArtifactStore {
+    dir: PathBuf,
+    key: VerifyingKey,
+    recent: std::sync::Mutex<VecDeque<HashSet<String>>>,
+}
+
+impl ArtifactStore {
+    /// Opens the store, made if absent; removes unfinished files of an earlier run.
+    pub fn open(dir: PathBuf, key: VerifyingKey) -> Result<Self, StoreError> {
+        let store = Self { dir, key, recent: std::sync::Mutex::default() };
+        store.prepare().map_err(|source| StoreError::Io { path: store.dir.clone(), source })?;
+        Ok(store)
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.extension().is_some() {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of `digests` that are not here.
+    pub fn missing(&self, digests: &HashSet<String>) -> Result<Vec<String>, StoreError> {
+        let mut missing = Vec::new();
+        for digest in digests {
+            if !self.path(digest)?.exists() {
+                missing.push(digest.clone());
+            }
+        }
+        missing.sort();
+        Ok(missing)
+    }
+
+    /// Takes what the gateway sent. Refuses bytes that do not have this digest or that its key did not sign.
+    pub fn insert(&self, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(digest)?;
+        self.check(digest, bytes)?;
+        let temporary = path.with_extension("new");
+        write_durably(&temporary, bytes)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| sync_directory(&self.dir))
+            .map_err(|source| StoreError::Io { path, source })
+    }
+
+    /// A checked artifact; `None`: it is not here (any more).
+    pub fn get(&self, digest: &str) -> Result<Option<Artifact>, StoreError> {
+        let path = self.path(digest)?;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoreError::Io { path, source }),
+        };
+        match self.check(digest, &bytes) {
+            Ok(artifact) => Ok(Some(artifact)),
+            Err(error) => {
+                tracing::warn!(%error, "a stored artifact is damaged; it is thrown away");
+                fs::remove_file(&path).map_err(|source| StoreError::Io { path, source })?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A generation with these artifacts is enforced now: forgets what neither the last few nor `staged` ones name.
+    pub fn keep(&self, enforced: HashSet<String>, staged: &HashSet<String>) {
+        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        recent.push_back(enforced);
+        while recent.len() > KEPT_GENERATIONS {
+            recent.pop_front();
+        }
+        let keep = recent.iter().flatten().chain(staged).filter_map(|digest| hex_part(digest)).collect::<HashSet<_>>();
+        if let Err(error) = self.sweep(&keep) {
+            tracing::warn!(%error, "old artifacts can't be removed");
+        }
+    }
+
+    fn sweep(&self, keep: &HashSet<&str>) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let finished = entry.path().extension().is_none();
+            if finished && name.to_str().is_none_or(|name| !keep.contains(name)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, digest: &str, bytes: &[u8]) -> Result<Artifact, StoreError> {
+        Artifact::open(bytes, digest, &self.key)
+            .map_err(|source| StoreError::Invalid { digest: digest.to_owned(), source })
+    }
+
+    fn path(&self, digest: &str) -> Result<PathBuf, StoreError> {
+        let hex = hex_part(digest).ok_or_else(|| StoreError::NotADigest(digest.to_owned()))?;
+        Ok(self.dir.join(hex))
+    }
+}
+
+fn hex_part(digest: &str) -> Option<&str> {
+    let hex = digest.strip_prefix("sha256:")?;
+    let well_formed = hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    well_formed.then_some(hex)
+}

@@ -1,0 +1,119 @@
+//! The way to the gateway: one address, one trusted CA, one token.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, HeaderValue};
+use openshell_api::launch::LaunchSpec;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// Longest time for a connection to be up, from the first packet to the WebSocket's handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest message from the gateway, in bytes.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// A link's stream.
+pub(super) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+/// Why the gateway can't be dialled as the start file says.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// Not an `https://` URL with a host and nothing behind it.
+    #[error("the gateway's URL {0:?} is not https://<host>[:<port>]")]
+    Url(String),
+    /// Its host is neither a name nor an address.
+    #[error("the gateway's host: {0}")]
+    Host(#[from] InvalidDnsNameError),
+    /// The CA is not a PEM certificate.
+    #[error("the gateway's CA is not a PEM certificate: {0}")]
+    Ca(String),
+    /// TLS can't be set up.
+    #[error("TLS towards the gateway: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The token holds what no header can.
+    #[error("the gateway's token has forbidden characters")]
+    Token,
+}
+
+/// Why a dial failed; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("connecting: {0}")]
+    Connect(#[from] io::Error),
+    #[error("the gateway did not accept the link: {0}")]
+    Handshake(#[from] Box<tungstenite::Error>),
+    #[error("no link within {} s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+/// Dials the gateway. Trusts its CA alone, not the system's roots.
+pub struct Dialer {
+    address: String,
+    server: ServerName<'static>,
+    tls: TlsConnector,
+    authorization: HeaderValue,
+}
+
+impl Dialer {
+    /// Reads where the gateway is and whom to trust. Refuses any URL but `https`.
+    pub fn new(spec: &LaunchSpec) -> Result<Self, AddressError> {
+        let wrong = || AddressError::Url(spec.gateway_url.clone());
+        let uri = spec.gateway_url.parse::<http::Uri>().map_err(|_| wrong())?;
+        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) || uri.path().trim_end_matches('/') != "" {
+            return Err(wrong());
+        }
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(spec.gateway_ca.as_bytes()) {
+            roots.add(certificate.map_err(|error| AddressError::Ca(error.to_string()))?)?;
+        }
+        if roots.is_empty() {
+            return Err(AddressError::Ca("it holds none".to_owned()));
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {}", spec.token)).map_err(|_| AddressError::Token)?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(443)),
+            server: ServerName::try_from(host)?,
+            tls: TlsConnector::from(Arc::new(config)),
+            authorization,
+        })
+    }
+
+    /// Dials once.
+    pub(super) async fn dial(&self) -> Result<Socket, DialError> {
+        tokio::time::timeout(CONNECT_TIMEOUT, self.handshake()).await.map_err(|_| DialError::Timeout)?
+    }
+
+    async fn handshake(&self) -> Result<Socket, DialError> {
+        let tcp = TcpStream::connect(&self.address).await?;
+        tcp.set_nodelay(true)?;
+        let tls = self.tls.connect(self.server.clone(), tcp).await?;
+        let url = format!("wss://{}/v1/supervisor", self.address);
+        let mut request = url.into_client_request().map_err(Box::new)?;
+        request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
+        let mut config = WebSocketConfig::default();
+        config.max_message_size = Some(MAX_MESSAGE);
+        config.max_frame_size = Some(MAX_MESSAGE);
+        let connecting = tokio_tungstenite::client_async_with_config(request, tls, Some(config));
+        let (socket, _response) = Box::pin(connecting).await.map_err(Box::new)?;
+        Ok(socket)
+    }
+}

@@ -1,0 +1,93 @@
+//! What waits to be sent on one link: bounded, and with a way past for what is urgent.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+use openshell_api::link::FromSupervisor;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::dialer::Socket;
+
+/// A gateway that takes nothing for so long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The link has ended; what was to be sent is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the link to the gateway has ended")]
+pub(super) struct LinkEnded;
+
+/// Sends on one link. Waits while the link is busy. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    urgent: mpsc::Sender<Message>,
+    bulk: mpsc::Sender<Message>,
+}
+
+/// The other side of an [`Outbox`].
+pub(super) struct Queue {
+    urgent: mpsc::Receiver<Message>,
+    bulk: mpsc::Receiver<Message>,
+}
+
+pub(super) fn outbox() -> (Outbox, Queue) {
+    let (urgent, urgent_queue) = mpsc::channel(256);
+    let (bulk, bulk_queue) = mpsc::channel(8);
+    (Outbox { urgent, bulk }, Queue { urgent: urgent_queue, bulk: bulk_queue })
+}
+
+impl Outbox {
+    /// Sends a message past everything that is bulk.
+    pub async fn send(&self, message: &FromSupervisor) -> Result<(), LinkEnded> {
+        self.urgent.send(text(message)?).await.map_err(|_| LinkEnded)
+    }
+
+    /// Sends a message after the bulk queued before it, such as the end of an exec after its output.
+    pub async fn send_in_order(&self, message: &FromSupervisor) -> Result<(), LinkEnded> {
+        self.bulk.send(text(message)?).await.map_err(|_| LinkEnded)
+    }
+
+    /// Sends JSON text that is a [`FromSupervisor`] already.
+    pub async fn send_text(&self, text: String) -> Result<(), LinkEnded> {
+        self.bulk.send(Message::text(text)).await.map_err(|_| LinkEnded)
+    }
+
+    /// Sends bytes.
+    pub async fn send_bytes(&self, bytes: Bytes) -> Result<(), LinkEnded> {
+        self.bulk.send(Message::Binary(bytes)).await.map_err(|_| LinkEnded)
+    }
+
+    /// Asks the gateway for a sign of life.
+    pub async fn ping(&self) -> Result<(), LinkEnded> {
+        self.urgent.send(Message::Ping(Bytes::new())).await.map_err(|_| LinkEnded)
+    }
+}
+
+fn text(message: &FromSupervisor) -> Result<Message, LinkEnded> {
+    serde_json::to_string(message).map(Message::text).map_err(|error| {
+        tracing::error!(%error, "a message to the gateway can't be serialized");
+        LinkEnded
+    })
+}
+
+/// Sends until every [`Outbox`] is gone or the link fails.
+pub(super) async fn write(mut sink: SplitSink<Socket, Message>, mut queue: Queue) -> Result<(), tungstenite::Error> {
+    loop {
+        let next = tokio::select! {
+            biased;
+            Some(message) = queue.urgent.recv() => message,
+            Some(message) = queue.bulk.recv() => message,
+            else => return sink.close().await,
+        };
+        let sent = tokio::time::timeout(SEND_TIMEOUT, sink.send(next)).await;
+        sent.map_err(|_| tungstenite::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
+    }
+}
+
+/// Splits a link's stream.
+pub(super) fn split(socket: Socket) -> (SplitSink<Socket, Message>, futures_util::stream::SplitStream<Socket>) {
+    socket.split()
+}

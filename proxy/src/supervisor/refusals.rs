@@ -1,0 +1,57 @@
+//! Attempts to leave that never reached the proxy, as decision records.
+
+use jiff::Timestamp;
+use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Verdict};
+
+use crate::active::Live;
+use crate::intercept::{Reason, Refusal, Refusals};
+use crate::record::{Record, Spool};
+
+/// Records refusals of the interception.
+pub(super) struct Recorded {
+    pub sandbox: String,
+    pub live: Live,
+    pub records: Spool<DecisionRecord>,
+}
+
+impl Refusals for Recorded {
+    fn refused(&self, refusal: Refusal) {
+        let Refusal { caller, destination, reason } = refusal;
+        let (error, reason, hint) = match reason {
+            Reason::Datagram => ("datagram_denied", "datagrams have no way out of the sandbox", Some("use TCP")),
+            Reason::UnknownCaller => ("caller_unknown", "the kernel does not say which program connects", None),
+            Reason::Failed => ("capture_failed", "the connection could not be led to the proxy", None),
+        };
+        let process = caller.map_or_else(ProcessRecord::default, |caller| ProcessRecord {
+            executable: caller.process.executable.clone(),
+            digest: caller.process.digest.clone(),
+            script: caller.process.script.clone(),
+            pid: caller.pid,
+        });
+        self.records.record(DecisionRecord {
+            id: ulid::Ulid::generate().to_string(),
+            at: Timestamp::now(),
+            sandbox: self.sandbox.clone(),
+            generation: self.live.load().generation,
+            stage: Stage::Connect,
+            process,
+            host: destination.host,
+            port: destination.port,
+            method: None,
+            path: None,
+            status: None,
+            verdict: Verdict::Deny,
+            error: Some(error.to_owned()),
+            policy: None,
+            digest: None,
+            rule: None,
+            reason: Some(reason.to_owned()),
+            hint: hint.map(str::to_owned),
+            decision_ns: 0,
+            memoized: false,
+            credential: None,
+            audit: None,
+            route: None,
+        });
+    }
+}

@@ -1,0 +1,284 @@
+//! One link's conversation, from hello to its end: `gateway/api/src/link.rs` says what is said.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use openshell_api::decision::DecisionRecord;
+use openshell_api::link::{ExecStream, FromSupervisor, ToSupervisor};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::sync::CancellationToken;
+
+use super::dialer::Socket;
+use super::exec::Exec;
+use super::generations::Generations;
+use super::logs::Logs;
+use super::outbox::{self, LinkEnded, Outbox};
+use super::pushes::{Pushes, Reevaluate};
+use super::workload::{Phase, Workload};
+use crate::active::Secrets;
+use crate::inference::{Rise, Sessions};
+use crate::record::{Reader, Spool};
+
+/// Time between two pings.
+const PING: Duration = Duration::from_secs(15);
+
+/// A gateway that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// Items that may be sent and not yet stored.
+const WINDOW: u64 = 8192;
+
+/// Commands that may run at once for the gateway.
+const MAX_EXECS: usize = 256;
+
+/// What a link works on. It outlives every link.
+pub struct Desk {
+    /// Brings generations into force.
+    pub generations: Arc<Generations>,
+    /// Live connections.
+    pub connections: Arc<dyn Reevaluate>,
+    /// Values of credentials.
+    pub secrets: Secrets,
+    /// What conversations have contained.
+    pub sessions: Arc<Sessions>,
+    /// Each rise of it; one link at a time reads them.
+    pub risen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Rise>>,
+    /// Decisions on their way to the gateway.
+    pub records: Spool<DecisionRecord>,
+    /// Log lines on their way to the gateway.
+    pub logs: Logs,
+    /// What runs in the sandbox.
+    pub workload: Arc<Workload>,
+    /// Protections that could not be put up.
+    pub degraded: Vec<String>,
+    /// Cancelled when the sandbox is to end.
+    pub shutdown: CancellationToken,
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionEnd {
+    #[error("the gateway closed it")]
+    Closed,
+    #[error("the gateway was silent for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error(transparent)]
+    Socket(#[from] tungstenite::Error),
+    #[error("the gateway sent what this supervisor does not understand: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("nothing more can be sent")]
+    Sending(#[from] LinkEnded),
+}
+
+/// Converses until the link ends. What was in flight on it, pushes and commands, ends with it.
+pub(super) async fn run(socket: Socket, desk: Arc<Desk>) -> SessionEnd {
+    let (sink, stream) = outbox::split(socket);
+    let (outbox, queue) = outbox::outbox();
+    let writer = tokio::spawn(outbox::write(sink, queue));
+    let pushes = Pushes::new(desk.generations.clone(), desk.connections.clone());
+    let session = Session { desk, outbox, pushes, execs: HashMap::new() };
+    let end = session.converse(stream).await;
+    // Whatever the writer says about it, the link has ended.
+    writer.abort();
+    end
+}
+
+struct Session {
+    desk: Arc<Desk>,
+    outbox: Outbox,
+    pushes: Pushes,
+    execs: HashMap<u64, Exec>,
+}
+
+impl Session {
+    async fn converse(
+        mut self,
+        mut stream: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+    ) -> SessionEnd {
+        match self.listen(&mut stream).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn listen(
+        &mut self,
+        stream: &mut (impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
+    ) -> Result<std::convert::Infallible, SessionEnd> {
+        let mut phases = self.desk.workload.phase();
+        let phase = phases.borrow_and_update().clone();
+        self.outbox.send(&self.hello(&phase)).await?;
+        self.report(phase).await?;
+        // Rises that an earlier link may have failed to tell, and those made while there was none.
+        for (session, sensitivity) in self.desk.sessions.all() {
+            self.outbox.send(&FromSupervisor::Session { session, sensitivity }).await?;
+        }
+        let desk = self.desk.clone();
+        let mut risen = desk.risen.lock().await;
+        let mut delivery = JoinSet::new();
+        delivery.spawn(deliver("records", self.desk.records.reader(), "records", self.outbox.clone()));
+        delivery.spawn(deliver("logs", self.desk.logs.0.reader(), "lines", self.outbox.clone()));
+        let mut pings = tokio::time::interval(PING);
+        pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let silence = tokio::time::sleep(SILENCE);
+        tokio::pin!(silence);
+        loop {
+            tokio::select! {
+                message = stream.next() => {
+                    silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+                    self.take(message.ok_or(SessionEnd::Closed)??).await?;
+                }
+                answers = self.pushes.next() => self.answer(answers).await?,
+                Ok(()) = phases.changed() => {
+                    let phase = phases.borrow_and_update().clone();
+                    self.report(phase).await?;
+                }
+                Some(Rise { session, sensitivity }) = risen.recv() => {
+                    self.outbox.send(&FromSupervisor::Session { session, sensitivity }).await?;
+                }
+                Some(_ended) = delivery.join_next() => return Err(LinkEnded.into()),
+                _ = pings.tick() => self.outbox.ping().await?,
+                () = &mut silence => return Err(SessionEnd::Silent),
+            }
+        }
+    }
+
+    fn hello(&self, phase: &Phase) -> FromSupervisor {
+        FromSupervisor::Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: self.desk.generations.current(),
+            degraded: self.desk.degraded.clone(),
+            exit_code: match phase {
+                Phase::Exited { code } => Some(*code),
+                _ => None,
+            },
+        }
+    }
+
+    async fn report(&self, phase: Phase) -> Result<(), LinkEnded> {
+        let message = match phase {
+            Phase::Starting => return Ok(()),
+            Phase::Running => FromSupervisor::Running,
+            Phase::Exited { code } => FromSupervisor::Exited { code },
+            Phase::Failed { reason } => FromSupervisor::Failed { reason },
+        };
+        self.outbox.send(&message).await
+    }
+
+    async fn answer(&self, answers: impl IntoIterator<Item = FromSupervisor>) -> Result<(), LinkEnded> {
+        for answer in answers {
+            match &answer {
+                FromSupervisor::Refused { reason, .. } => self.desk.logs.say(format!("refused a generation: {reason}")),
+                FromSupervisor::Enforcing { generation, .. } => {
+                    self.desk.logs.say(format!("enforcing generation {generation}"));
+                }
+                _ => {}
+            }
+            self.outbox.send(&answer).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, message: Message) -> Result<(), SessionEnd> {
+        match message {
+            Message::Text(text) => self.told(serde_json::from_str(&text)?).await,
+            Message::Binary(bytes) => self.given(bytes).await,
+            Message::Close(_) => Err(SessionEnd::Closed),
+            // Pings are answered by the WebSocket itself.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
+        }
+    }
+
+    async fn told(&mut self, message: ToSupervisor) -> Result<(), SessionEnd> {
+        match message {
+            ToSupervisor::Stage { push, generation } => {
+                let answer = self.pushes.stage(push, generation);
+                self.answer(answer).await?;
+            }
+            ToSupervisor::Artifact { digest, channel, size } => {
+                let answers = self.pushes.announce(digest, channel, size);
+                self.answer(answers).await?;
+            }
+            ToSupervisor::Activate { push } => {
+                let answer = self.pushes.activate(push);
+                self.answer(answer).await?;
+            }
+            ToSupervisor::Abort { push } => self.pushes.abort(&push),
+            ToSupervisor::Secrets { values } => self.desk.secrets.0.store(Arc::new(values)),
+            ToSupervisor::Sessions { sensitivity } => self.desk.sessions.merge(sensitivity),
+            ToSupervisor::Exec { channel, request } => {
+                self.execs.retain(|_, exec| !exec.ended());
+                if self.execs.len() >= MAX_EXECS || self.execs.contains_key(&channel) {
+                    let reason = "too many commands run in this sandbox".to_owned();
+                    self.outbox.send(&FromSupervisor::ExecFailed { channel, reason }).await?;
+                    return Ok(());
+                }
+                let exec = Exec::start(channel, request, self.desk.workload.clone(), self.outbox.clone());
+                self.execs.insert(channel, exec);
+            }
+            ToSupervisor::ExecResize { channel, size } => self.exec(channel, |exec| exec.resize(size)),
+            ToSupervisor::ExecSignal { channel, signal } => self.exec(channel, |exec| exec.signal(signal)),
+            ToSupervisor::ExecCredit { channel, bytes } => self.exec(channel, |exec| exec.credit(bytes)),
+            ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
+            ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
+            ToSupervisor::Shutdown => self.desk.shutdown.cancel(),
+        }
+        Ok(())
+    }
+
+    async fn given(&mut self, mut bytes: Bytes) -> Result<(), SessionEnd> {
+        let Ok(channel) = bytes.try_get_u64() else {
+            tracing::warn!(length = bytes.len(), "a binary frame without a channel is ignored");
+            return Ok(());
+        };
+        if let Some(answers) = self.pushes.bytes(channel, &bytes) {
+            self.answer(answers).await?;
+        } else if bytes.first() == Some(&(ExecStream::Stdin as u8)) {
+            self.exec(channel, |exec| exec.input(bytes.slice(1..)));
+        }
+        Ok(())
+    }
+
+    /// Acts on a command. One that has ended meanwhile is no error.
+    fn exec(&self, channel: u64, act: impl FnOnce(&Exec)) {
+        if let Some(exec) = self.execs.get(&channel) {
+            act(exec);
+        }
+    }
+}
+
+/// Sends what a spool holds as messages `{"type": kind, "first": …, field: […]}` until the link ends.
+async fn deliver<T: DeserializeOwned + 'static>(
+    kind: &str,
+    mut reader: Reader<T>,
+    field: &str,
+    outbox: Outbox,
+) -> Result<(), LinkEnded> {
+    loop {
+        reader.wait().await;
+        reader.wait_for_room(WINDOW).await;
+        let read = tokio::task::spawn_blocking(move || {
+            let batch = reader.read();
+            (reader, batch)
+        });
+        let batch;
+        (reader, batch) = read.await.map_err(|_| LinkEnded)?;
+        match batch {
+            Ok(Some(batch)) => {
+                let (first, json) = (batch.first, batch.json);
+                outbox.send_text(format!(r#"{{"type":"{kind}","first":{first},"{field}":[{json}]}}"#)).await?;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(kind, %error, "the spool can't be read");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
