@@ -1,0 +1,146 @@
+//! The workload, its words, and the supervisor's end.
+
+use nix::sys::signal::Signal;
+use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_api::sandbox::LogLine;
+
+use super::gateway::{Heard, Link};
+use super::world::{World, can_seal};
+
+/// Log lines as they come, until `last` is among them: sequence number, stream, text.
+async fn lines_until(link: &mut Link, last: &str) -> Vec<(u64, String, String)> {
+    let mut all = Vec::new();
+    while !all.iter().any(|(_, _, text): &(u64, String, String)| text == last) {
+        let (first, lines) = link
+            .until(|message| match message {
+                FromSupervisor::Logs { first, lines } => Some((first, lines)),
+                _ => None,
+            })
+            .await;
+        let numbered = |(number, LogLine { stream, line, .. })| (number, stream, line);
+        all.extend((first..).zip(lines).map(numbered));
+    }
+    all
+}
+
+async fn phase(link: &mut Link) -> String {
+    link.until(|message| match message {
+        FromSupervisor::Running => Some("running".to_owned()),
+        FromSupervisor::Exited { code } => Some(format!("exited {code}")),
+        FromSupervisor::Failed { reason } => Some(reason),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_workload_speaks_exits_and_leaves_the_sandbox() {
+    if !can_seal() {
+        return;
+    }
+    let script = "echo $GREETING; echo aside >&2; head -c 3 \"$SSL_CERT_FILE\"; exit 7";
+    let world = World::running(&["sh", "-c", script]).await;
+    let (_supervisor, mut link) = world.begin().await;
+    assert_eq!(phase(&mut link).await, "running", "{}", world.log());
+    assert_eq!(phase(&mut link).await, "exited 7");
+    drop(link);
+
+    let mut link = world.gateway.accept().await;
+    match link.hear().await {
+        Some(Heard::Said(FromSupervisor::Hello { exit_code, generation, .. })) => {
+            assert_eq!((exit_code, generation), (Some(7), 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    let lines = lines_until(&mut link, "the workload exited with code 7").await;
+    let of = |stream: &str| -> Vec<&str> {
+        lines.iter().filter(|(_, from, _)| from == stream).map(|(_, _, text)| text.as_str()).collect()
+    };
+    assert_eq!(of("stderr"), ["aside"]);
+    assert_eq!(of("stdout")[0], "hello");
+}
+
+#[tokio::test]
+async fn what_is_not_stored_is_sent_again() {
+    if !can_seal() {
+        return;
+    }
+    let world = World::running(&["sh", "-c", "for n in 1 2 3; do echo line $n; done"]).await;
+    let (supervisor, mut link) = world.begin().await;
+    let lines = lines_until(&mut link, "line 3").await;
+    let number = |text: &str, lines: &[(u64, String, String)]| {
+        lines.iter().find(|(_, _, line)| line == text).map(|(number, _, _)| *number)
+    };
+    let second = number("line 2", &lines).expect("it was written");
+    link.say(&ToSupervisor::LogsStored { through: second }).await;
+    assert_eq!(link.stage("after", world.empty(2, "two")).await, "staged");
+    drop(link);
+
+    let mut link = world.gateway.accept().await;
+    let lines = lines_until(&mut link, "line 3").await;
+    assert_eq!(number("line 2", &lines), None, "it was stored");
+    assert_eq!(number("line 3", &lines), Some(second + 1));
+
+    supervisor.signal(Signal::SIGKILL);
+    supervisor.end().await;
+    drop(link);
+    let _again = world.start();
+    let mut link = world.gateway.accept().await;
+    let lines = lines_until(&mut link, "line 3").await;
+    assert_eq!(number("line 3", &lines), Some(second + 1), "a restart forgets nothing");
+}
+
+#[tokio::test]
+async fn a_workload_that_can_not_start_is_a_failure_told() {
+    if !can_seal() {
+        return;
+    }
+    let world = World::running(&["/no/such/program"]).await;
+    let (_supervisor, mut link) = world.begin().await;
+    let reason = phase(&mut link).await;
+    assert!(reason.starts_with("can't run /no/such/program"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_workload_and_then_the_supervisor() {
+    if !can_seal() {
+        return;
+    }
+    let script = "trap 'echo goodbye; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    let world = World::running(&["sh", "-c", script]).await;
+    let (supervisor, mut link) = world.begin().await;
+    lines_until(&mut link, "ready").await;
+    link.say(&ToSupervisor::Shutdown).await;
+    assert_eq!(phase(&mut link).await, "exited 3");
+    let lines = lines_until(&mut link, "the sandbox has ended").await;
+    let through = lines.last().expect("some lines").0;
+    link.say(&ToSupervisor::LogsStored { through }).await;
+    assert_eq!(supervisor.end().await.code(), Some(0), "{}", world.log());
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_gracefully_with_the_gateway_away() {
+    let world = World::new().await;
+    let (supervisor, link) = world.begin().await;
+    let World { gateway, dir, .. } = world;
+    drop((link, gateway));
+    supervisor.signal(Signal::SIGTERM);
+    assert_eq!(supervisor.end().await.code(), Some(0), "{}", dir.path().display());
+}
+
+#[tokio::test]
+async fn start_failures_have_their_exit_codes() {
+    let world = World::new().await;
+    let (_supervisor, _link) = world.begin().await;
+    assert_eq!(world.start().end().await.code(), Some(11), "the state directory is in use");
+    let broken = |change: fn(&mut openshell_api::launch::LaunchSpec)| {
+        let mut spec = world.spec();
+        spec.state_dir = world.path("elsewhere").to_string_lossy().into_owned();
+        change(&mut spec);
+        world.start_as(&spec).end()
+    };
+    assert_eq!(broken(|spec| spec.verifying_key = "00".to_owned()).await.code(), Some(10));
+    assert_eq!(broken(|spec| spec.gateway_ca = String::new()).await.code(), Some(10));
+    assert_eq!(broken(|spec| spec.gateway_url = "http://127.0.0.1:1".to_owned()).await.code(), Some(10));
+    assert_eq!(broken(|spec| spec.state_dir = "/proc/nothing".to_owned()).await.code(), Some(10));
+}
