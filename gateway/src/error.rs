@@ -101,29 +101,17 @@ impl From<tokio::task::JoinError> for ApiError {
 
 impl From<CheckError> for ApiError {
     fn from(error: CheckError) -> Self {
-        let (status, code, hint) = match &error {
-            CheckError::TooLarge { .. } => (413, "too_large", "strip debug information: `openshell policy build` does"),
-            CheckError::NotWasm => {
-                (422, "not_wasm", "send a WebAssembly component, such as `openshell policy build` makes")
-            }
-            CheckError::CoreModule => (
-                422,
-                "core_module",
-                "make it a component: `openshell policy build` does, and so does `wasm-tools component new`",
-            ),
-            CheckError::Invalid { .. } => (422, "invalid_wasm", "build it again with `openshell policy build`"),
-            CheckError::Forbidden { .. } => (
-                422,
-                "forbidden_import",
-                "policies may import only view, log, clock and counters of openshell:policy; build without WASI",
-            ),
-            CheckError::Contract { .. } => {
-                (422, "unknown_contract", "build it against openshell:policy@0.1.0, or upgrade this gateway")
-            }
-            CheckError::NoConfigure => (422, "no_configure", "export `configure`; the SDK does it for you"),
-            CheckError::NoHook => (422, "no_hook", "export at least one of launch, connect, request, response, route"),
+        let (status, code) = match &error {
+            CheckError::TooLarge { .. } => (413, "too_large"),
+            CheckError::NotWasm => (422, "not_wasm"),
+            CheckError::CoreModule => (422, "core_module"),
+            CheckError::Invalid { .. } => (422, "invalid_wasm"),
+            CheckError::Forbidden { .. } => (422, "forbidden_import"),
+            CheckError::Contract { .. } => (422, "unknown_contract"),
+            CheckError::NoConfigure => (422, "no_configure"),
+            CheckError::NoHook => (422, "no_hook"),
         };
-        let hint = error.hint().unwrap_or(hint);
+        let hint = error.hint().unwrap_or("build it again with `openshell policy build`");
         refuse(status, code, error.to_string()).hint(hint)
     }
 }

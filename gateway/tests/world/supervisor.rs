@@ -17,6 +17,29 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
+type Socket = tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>;
+
+/// Opens a WebSocket to a gateway.
+pub async fn websocket(url: &str, ca: &[u8], token: &str) -> Option<Socket> {
+    let authority = url.strip_prefix("wss://").unwrap().split('/').next().unwrap();
+    let tcp = TcpStream::connect(authority).await.ok()?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(authority.split(':').next().unwrap().to_owned()).unwrap();
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    Some(tokio_tungstenite::client_async(request, tls).await.ok()?.0)
+}
+
 /// How it behaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mood {
@@ -102,24 +125,9 @@ impl Supervisor {
         });
     }
 
-    async fn dial(&self) -> Option<tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>> {
-        let authority = self.spec.gateway_url.strip_prefix("https://").unwrap();
-        let tcp = TcpStream::connect(authority).await.ok()?;
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(self.spec.gateway_ca.as_bytes()) {
-            roots.add(certificate.unwrap()).unwrap();
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from(authority.split(':').next().unwrap().to_owned()).unwrap();
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
-        let mut request = format!("wss://{authority}/v1/supervisor").into_client_request().unwrap();
-        request.headers_mut().insert("authorization", format!("Bearer {}", self.spec.token).parse().unwrap());
-        Some(tokio_tungstenite::client_async(request, tls).await.ok()?.0)
+    async fn dial(&self) -> Option<Socket> {
+        let url = format!("{}/v1/supervisor", self.spec.gateway_url.replace("https:", "wss:"));
+        websocket(&url, self.spec.gateway_ca.as_bytes(), &self.spec.token).await
     }
 
     async fn serve(self, mut said: mpsc::UnboundedReceiver<FromSupervisor>) {

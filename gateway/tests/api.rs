@@ -1,0 +1,235 @@
+//! The API's manners: who may call, what a bad call is told, what a module must be.
+
+mod world;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use openshell_api::link::FromSupervisor;
+use reqwest::Method;
+use serde_json::json;
+use world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_is_a_problem() {
+    let world = World::new().await;
+    world.sandbox("taken").await;
+    let check = async |method: Method, path: &str, body: &str, status: u16, code: &str| {
+        let request = world.request(method, path).header("content-type", "application/json").body(body.to_owned());
+        world.send(request).await.problem(status, code);
+    };
+    check(Method::GET, "/v1/nothing", "", 404, "no_such_path").await;
+    check(Method::PATCH, "/v1/sandboxes", "", 405, "method_not_allowed").await;
+    check(Method::POST, "/v1/sandboxes", "{", 400, "bad_request").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"nmae":"x"}"#, 422, "bad_request").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"name":"Not A Name"}"#, 422, "bad_request").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"name":"taken"}"#, 409, "sandbox_exists").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"runtime":"docker"}"#, 422, "runtime_unavailable").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"workdir":"here"}"#, 422, "bad_workdir").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"env":{"A=B":"x"}}"#, 422, "bad_env").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"add_hosts":{"a.test":"nowhere"}}"#, 422, "bad_host").await;
+    check(Method::POST, "/v1/sandboxes", r#"{"providers":["none"]}"#, 422, "provider_not_found").await;
+    check(Method::POST, "/v1/sandboxes", &format!("\"{}\"", "x".repeat(3 << 20)), 413, "too_large").await;
+    check(Method::GET, "/v1/sandboxes/none", "", 404, "sandbox_not_found").await;
+    check(Method::DELETE, "/v1/sandboxes/none", "", 404, "sandbox_not_found").await;
+    check(Method::GET, "/v1/sandboxes/none/logs", "", 404, "sandbox_not_found").await;
+    check(Method::GET, "/v1/sandboxes/taken/exec", "", 400, "not_a_websocket").await;
+    check(Method::GET, "/v1/decisions?since=yesterday", "", 400, "bad_query").await;
+    check(Method::GET, "/v1/decisions?nonsense=1", "", 400, "bad_query").await;
+    check(Method::GET, "/v1/modules/sha256:0", "", 404, "module_not_found").await;
+    check(Method::DELETE, "/v1/providers/none", "", 404, "provider_not_found").await;
+    check(Method::DELETE, "/v1/inference/backends/none", "", 404, "backend_not_found").await;
+    let plain = world.request(Method::POST, "/v1/sandboxes").body("{}");
+    world.send(plain).await.problem(415, "not_json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_open_what_they_are_for() {
+    let world = World::new().await;
+    world.sandbox("a").await;
+    let supervisor = world.runtime.seat("a").spec.token;
+    let check = async |path: &str, token: &str, expected: (u16, &str)| {
+        let request = world.http.get(format!("{}{path}", world.running.endpoint.url)).bearer_auth(token);
+        world.send(request).await.problem(expected.0, expected.1);
+    };
+    for path in ["/v1/status", "/v1/sandboxes", "/v1/sandboxes/a/exec", "/v1/decisions", "/v1/providers"] {
+        check(path, "wrong", (401, "unauthorized")).await;
+        check(path, &supervisor, (403, "forbidden")).await;
+    }
+    check("/v1/supervisor", &world.token, (403, "forbidden")).await;
+    check("/v1/supervisor", "wrong", (401, "unauthorized")).await;
+    check("/v1/supervisor", &supervisor, (400, "not_a_websocket")).await;
+
+    world.delete("/v1/sandboxes/a").await.ok();
+    check("/v1/supervisor", &supervisor, (401, "unauthorized")).await;
+    for path in ["/healthz", "/readyz", "/openapi.json"] {
+        assert!(
+            world.http.get(format!("{}{path}", world.running.endpoint.url)).send().await.unwrap().status().is_success()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_are_checked_and_kept_by_digest() {
+    let world = World::new().await;
+    let upload = async |query: &str, bytes: Vec<u8>| {
+        world.send(world.request(Method::POST, &format!("/v1/modules?{query}")).body(bytes)).await
+    };
+    upload("name=x&version=1", b"no wasm".to_vec()).await.problem(422, "not_wasm");
+    upload("name=x&version=1", b"\0asm\x01\0\0\0".to_vec()).await.problem(422, "core_module");
+    upload("name=x&version=1", b"\0asm\x0d\0\x01\0".to_vec()).await.problem(422, "no_configure");
+    upload("name=X&version=1", vec![]).await.problem(422, "bad_name");
+    upload("name=x&version=%20", vec![]).await.problem(422, "bad_version");
+    upload("name=x", vec![]).await.problem(400, "bad_query");
+
+    let rules = openshell_bundle::builtin("rules").unwrap().component.to_vec();
+    let router = openshell_bundle::builtin("privacy-router").unwrap().component.to_vec();
+    let stored = upload("name=mine&version=1", rules.clone()).await.ok();
+    assert_eq!(upload("name=mine&version=1", rules).await.ok()["digest"], stored["digest"]);
+    upload("name=mine&version=1", router.clone()).await.problem(409, "version_exists");
+    let replaced = upload("name=mine&version=1&replace=true", router).await.ok();
+    assert_eq!(world.get("/v1/modules/mine@1").await.ok()["digest"], replaced["digest"]);
+    let digest = stored["digest"].as_str().unwrap();
+    assert_eq!(world.get(&format!("/v1/modules/{digest}")).await.ok()["hooks"], stored["hooks"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_200_mb_upload_is_refused_before_it_is_read() {
+    let world = World::new().await;
+    let chunk = Bytes::from(vec![0; 1 << 20]);
+    let chunks = futures_util::stream::iter((0..200).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
+    let request = world.request(Method::POST, "/v1/modules?name=big&version=1").header("content-length", 200 << 20);
+    world.send(request.body(reqwest::Body::wrap_stream(chunks))).await.problem(413, "too_large");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_reach_sandboxes_with_their_secrets_and_nobody_else() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    let provider = json!({ "name": "key", "type": "openai", "secret": "sk-very-secret" });
+    let answer = world.post("/v1/providers", provider.clone()).await.ok();
+    assert_eq!(answer["rule"]["hosts"], json!(["api.openai.com"]));
+    world.post("/v1/providers", provider).await.problem(409, "provider_exists");
+    world
+        .post("/v1/providers", json!({ "name": "b", "type": "odd", "secret": "x" }))
+        .await
+        .problem(422, "unknown_provider_type");
+
+    let backend = json!({ "name": "cheap", "kind": "openai", "base_url": "https://api.openai.com/v1",
+        "locality": "public", "clearance": "public", "provider": "key" });
+    world.post("/v1/inference/backends", backend.clone()).await.ok();
+    world.post("/v1/inference/backends", backend.clone()).await.problem(409, "backend_exists");
+    assert_eq!((a.generation(), a.content().catalogue.backends.len()), (2, 1));
+    assert_eq!(a.content().router.unwrap().name.as_str(), "privacy-router");
+    assert_eq!(a.state.lock().unwrap().secrets["key"], "sk-very-secret");
+    assert!(a.content().credentials.is_empty(), "a backend's key is no credential that a grant may name");
+
+    world.delete("/v1/providers/key").await.problem(409, "provider_in_use");
+    for path in ["/v1/providers", "/v1/inference/backends", "/v1/sandboxes/a/policies", "/v1/sandboxes/a/generations"] {
+        assert!(!world.get(path).await.ok().to_string().contains("sk-very-secret"), "{path}");
+    }
+    let b = world.post("/v1/sandboxes", json!({ "name": "b", "providers": ["key"] })).await.ok();
+    let b = world.runtime.seat(b["name"].as_str().unwrap()).supervisor;
+    assert!(b.content().router.is_some() && b.content().credentials.contains_key("key"));
+
+    world.delete("/v1/inference/backends/cheap").await.ok();
+    assert_eq!((a.generation(), a.content().catalogue.backends.len()), (3, 0));
+    assert!(a.state.lock().unwrap().secrets.is_empty(), "what it no longer needs it no longer has");
+    world.delete("/v1/providers/key").await.problem(409, "provider_in_use");
+    world.delete("/v1/sandboxes/b").await.ok();
+    world.delete("/v1/providers/key").await.ok();
+    let state = world.dir.path().join("state");
+    for entry in std::fs::read_dir(state).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        assert!(!bytes.windows(14).any(|window| window == b"sk-very-secret"), "{}", entry.path().display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_are_kept_once_and_acknowledged() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    let record = serde_json::from_value(json!({
+        "id": "01", "at": "2026-01-01T00:00:00Z", "sandbox": "someone-else", "generation": 1, "stage": "connect",
+        "process": { "executable": "/bin/x", "digest": "", "pid": 1 }, "host": "h.test", "port": 443,
+        "verdict": "deny", "decision_ns": 1, "memoized": false
+    }))
+    .unwrap();
+    let line = |text: &str| {
+        serde_json::from_value(json!({ "at": "2026-01-01T00:00:00Z", "stream": "stdout", "line": text })).unwrap()
+    };
+    for _ in 0..2 {
+        a.say(FromSupervisor::Records { first: 5, records: vec![Clone::clone(&record)] });
+        a.say(FromSupervisor::Logs { first: 1, lines: vec![line("one"), line("two")] });
+    }
+    let follow = world.request(Method::GET, "/v1/sandboxes/a/logs?follow=true").send().await.unwrap();
+    let logs = world.until("/v1/sandboxes/a/logs", |logs| logs.as_array().is_some_and(|logs| logs.len() == 2)).await;
+    assert_eq!((&logs[0]["line"], &logs[1]["line"]), (&json!("one"), &json!("two")));
+    world.until("/v1/decisions?sandbox=a", |found| found.as_array().is_some_and(|found| found.len() == 1)).await;
+    assert_eq!(world.get("/v1/decisions?sandbox=someone-else").await.ok(), json!([]));
+    assert_eq!(world.get("/v1/decisions?since=2026-02-01T00:00:00Z").await.ok(), json!([]));
+
+    a.say(FromSupervisor::Logs { first: 3, lines: vec![line("three")] });
+    let mut stream = follow.bytes_stream();
+    let mut text = String::new();
+    while !text.contains("three") {
+        text.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert_eq!(text.lines().count(), 3);
+    let acknowledged = async {
+        loop {
+            {
+                let state = a.state.lock().unwrap();
+                if state.records_stored == [5, 5] && state.logs_stored == [2, 2, 3] {
+                    return;
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), acknowledged).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_run_over_the_sandboxes_link() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    let (frames, end) = exec(&world, json!({ "command": ["echo", "hi"] }), &[]).await;
+    assert_eq!(frames, [(1, b"echo hi".to_vec()), (2, b"oops".to_vec())]);
+    assert_eq!(end, json!({ "type": "exited", "code": 7 }));
+    assert_eq!(a.state.lock().unwrap().exec_credit, 11, "what was taken is granted again");
+
+    let (frames, end) = exec(&world, json!({ "command": ["cat"] }), &[b"in", b""]).await;
+    assert_eq!(frames, [(1, b"in".to_vec())]);
+    assert_eq!(end, json!({ "type": "exited", "code": 0 }));
+
+    let (_, end) = exec(&world, json!({ "command": [] }), &[]).await;
+    assert_eq!(end["type"], "failed");
+    let (_, end) = exec(&world, json!({ "cmd": 1 }), &[]).await;
+    assert_eq!(end["type"], "failed");
+}
+
+async fn exec(world: &World, request: serde_json::Value, input: &[&[u8]]) -> (Vec<(u8, Vec<u8>)>, serde_json::Value) {
+    use tokio_tungstenite::tungstenite::Message;
+    let url = format!("{}/v1/sandboxes/a/exec", world.running.endpoint.url.replace("https:", "wss:"));
+    let ca = std::fs::read(&world.running.endpoint.ca).unwrap();
+    let mut socket = world::supervisor::websocket(&url, &ca, &world.token).await.unwrap();
+    socket.send(Message::text(request.to_string())).await.unwrap();
+    for data in input {
+        socket.send(Message::Binary(Bytes::copy_from_slice(data))).await.unwrap();
+    }
+    let mut frames = Vec::new();
+    loop {
+        match socket.next().await.unwrap().unwrap() {
+            Message::Binary(frame) => frames.push((frame[0], frame[1..].to_vec())),
+            Message::Text(text) => return (frames, serde_json::from_str(text.as_str()).unwrap()),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_checked_in_document_is_current() {
+    let current = openshell_gateway::http::document().to_pretty_json().unwrap();
+    let checked_in = include_str!("../openapi.json");
+    assert_eq!(checked_in.trim_end(), current, "write it anew: openshell-gateway openapi > gateway/openapi.json");
+}
