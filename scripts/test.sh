@@ -4,9 +4,6 @@
 choose_cargo || die "no Rust 1.95 or newer" "run: make setup"
 apt_install curl git python3 python3-requests openssl
 
-say "testing policies natively"
-(cd policies-wasm/examples && CARGO_TARGET_DIR="$target/examples-native" "$cargo" test --quiet --workspace)
-
 export OPENSHELL_BIN_DIR=$dist
 say "testing the workspace"
 if "$cargo" nextest --version >/dev/null 2>&1; then

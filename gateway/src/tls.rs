@@ -110,7 +110,7 @@ fn server_params(listen: IpAddr) -> Result<CertificateParams, rcgen::Error> {
 
 /// From yesterday (clocks differ) for so many days.
 fn valid_for(params: &mut CertificateParams, days: i64) {
-    let today = jiff::Zoned::now().date();
+    let today = jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
     let date = |days: i64| {
         let date = today.saturating_add(jiff::Span::new().days(days));
         rcgen::date_time_ymd(i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())

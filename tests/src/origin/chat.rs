@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn streamed(model: &str, answer: &str, usage: Value) -> Response<Body> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Ok(Frame::data(Bytes::from(format!("data: {event}\n\n"))))
     });
-    let mut response = Response::new(StreamBody::new(frames).boxed());
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream"));
     response
 }

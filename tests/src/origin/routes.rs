@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +97,7 @@ fn events() -> Response<Body> {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Ok(Frame::data(Bytes::from(format!("data: {n}\n\n"))))
     });
-    let mut response = Response::new(StreamBody::new(frames).boxed());
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));
     response
 }
@@ -106,7 +106,7 @@ fn trailers() -> Response<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checksum", http::HeaderValue::from_static("abc"));
     let frames = stream::iter([Ok(Frame::data(Bytes::from_static(b"body"))), Ok(Frame::trailers(trailers))]);
-    let mut response = Response::new(StreamBody::new(frames).boxed());
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("trailer", http::HeaderValue::from_static("x-checksum"));
     response
 }
