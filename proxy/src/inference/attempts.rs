@@ -37,8 +37,6 @@ pub struct Served<'a> {
     pub backend: &'a Backend,
     pub head: Parts,
     pub relay: Relay,
-    /// Time until its first byte.
-    pub waited: Duration,
 }
 
 /// Why a candidate did not serve. Holds nothing of the request and no key.
@@ -114,7 +112,7 @@ impl<'a> Attempts<'a> {
         let waited = start.elapsed();
         self.latencies.seen(backend.name.as_str(), u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
         let busy = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
-        let served = Box::new(Served { backend, head, relay, waited });
+        let served = Box::new(Served { backend, head, relay });
         Ok(if busy { Answer::Busy(served) } else { Answer::Served(served) })
     }
 

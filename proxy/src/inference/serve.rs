@@ -251,7 +251,7 @@ impl InferenceService {
         by: PolicyRef,
         draft: &DecisionRecord,
     ) -> Response<Body> {
-        let Served { backend, head, relay, waited: _ } = served;
+        let Served { backend, head, relay } = served;
         let mut headers = head::for_caller(&head.headers);
         let route = format!("{}; {}", router::name(sensitivity), decision.reason);
         for (name, text) in [("x-openshell-served-by", backend.name.as_str()), ("x-openshell-route", route.as_str())] {
