@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Measures with release builds and writes BENCHMARKS.md. Figures of one run on one machine: compare within it.
 . "$(dirname "$0")/lib.sh"
-choose_cargo || die "no Rust 1.95 or newer" "run: make setup"
 apt_install python3 python3-requests curl
-"$cargo" build --release -p openshell-bench
 export OPENSHELL_BIN_DIR=$dist
 report=$(mktemp)
 {
@@ -12,7 +10,7 @@ report=$(mktemp)
   echo "Written by \`make bench\` in one run: $(nproc) cores, $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1), Linux $(uname -r), $(date -u +%F)."
   echo "Median, and p99 in parentheses. The machine is shared: read the ratios."
   echo
-  "$target/release/openshell-bench" decisions
-  "$target/release/openshell-bench" swaps --count "${SWAPS:-1000}"
+  "$dist/openshell-bench" decisions
+  "$dist/openshell-bench" swaps --count "${SWAPS:-1000}"
 } | tee "$report"
 mv "$report" BENCHMARKS.md

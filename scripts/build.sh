@@ -1,24 +1,22 @@
 #!/usr/bin/env bash
-# build.sh debug|release — the three binaries in target/dist.
+# build.sh debug|release — the binaries, in target/dist.
 #
-# The supervisor is built apart: statically, and without the engine's compiler, which features of the gateway and the
-# command line would otherwise switch on for the whole workspace.
+# The supervisor is built a second time by itself, without the engine's compiler: features that the gateway and the
+# command line ask for would otherwise be switched on for the whole workspace.
 . "$(dirname "$0")/lib.sh"
-choose_cargo || die "no Rust 1.95 or newer" "run: make setup"
+prepare_cargo
 
 profile=${1:-debug}
 flags=()
 [ "$profile" = release ] && flags=(--release)
-[ -d "$target" ] || say "first build: compiling the dependencies takes several minutes on two cores"
+[ -d "$target/$host/$profile" ] || say "first build: compiling the dependencies takes many minutes on two cores"
 
-host=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
-"$cargo" build "${flags[@]}" -p openshell -p openshell-gateway --bins
-RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" \
-  "$cargo" build "${flags[@]}" -p openshell-proxy --bin openshell-supervisor --target "$host"
+"$cargo" build "${flags[@]}" --workspace --bins
+"$cargo" build "${flags[@]}" -p openshell-proxy --bin openshell-supervisor
 
 mkdir -p "$dist"
-# A running binary can't be written over: put the new ones beside, then rename.
-for built in "$target/$profile/openshell" "$target/$profile/openshell-gateway" "$target/$host/$profile/openshell-supervisor"; do
-  name=$(basename "$built")
+for name in openshell openshell-gateway openshell-supervisor openshell-origin openshell-bench; do
+  built=$target/$host/$profile/$name
+  # A running binary can't be written over: put the new one beside it, then rename.
   cmp -s "$built" "$dist/$name" || { cp "$built" "$dist/.$name.new" && mv -f "$dist/.$name.new" "$dist/$name"; }
 done

@@ -44,3 +44,10 @@ choose_cargo() {
   done
   return 1
 }
+
+# One configuration for everything that is built: static binaries, in a folder of the host's own triple.
+prepare_cargo() {
+  choose_cargo || die "no Rust 1.95 or newer" "run: make setup"
+  host=$("${RUSTC:-rustc}" -vV | sed -n 's/^host: //p')
+  export CARGO_BUILD_TARGET=$host RUSTFLAGS="-C target-feature=+crt-static"
+}

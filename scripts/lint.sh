@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Formatting, lints, documentation, licences and advisories.
 . "$(dirname "$0")/lib.sh"
-choose_cargo || die "no Rust 1.95 or newer" "run: make setup"
+prepare_cargo
 "$cargo" fmt --all --check
 "$cargo" clippy --workspace --all-targets -- -D warnings
 RUSTDOCFLAGS="-D warnings" "$cargo" doc --workspace --no-deps --quiet

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Everything that must hold: unit and property tests, the hostile modules, and whole worlds through the CLI.
 . "$(dirname "$0")/lib.sh"
-choose_cargo || die "no Rust 1.95 or newer" "run: make setup"
+prepare_cargo
 apt_install curl git python3 python3-requests openssl
 
 export OPENSHELL_BIN_DIR=$dist
 say "testing the workspace"
 if "$cargo" nextest --version >/dev/null 2>&1; then
-  "$cargo" test --doc --quiet --workspace
+  "$cargo" test --doc --quiet --workspace 2>&1 | grep -v '^$' | tail -n 30
   "$cargo" nextest run --workspace "$@"
 else
   "$cargo" test --workspace "$@"

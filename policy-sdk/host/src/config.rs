@@ -25,9 +25,9 @@ pub(crate) fn shared() -> Result<Config, wasmtime::Error> {
         .max_wasm_stack(256 << 10);
     // What policies have no use for is off, whether or not this build of wasmtime has it: the two faces are built with
     // different features of it, and an artifact loads only where both agree.
-    config.gc_support(false).wasm_gc(false).wasm_function_references(false);
+    config.gc_support(false);
     config.wasm_memory64(false).wasm_multi_memory(false).wasm_relaxed_simd(false);
     #[cfg(feature = "compile")]
-    config.wasm_threads(false).wasm_exceptions(false);
+    config.wasm_threads(false).wasm_exceptions(false).wasm_gc(false).wasm_function_references(false);
     Ok(config)
 }

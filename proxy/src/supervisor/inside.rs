@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::pushes::Reevaluate;
 use super::refusals::Recorded;
 use super::state::StateDir;
-use super::workload::{self, CA_BUNDLE, Workload};
+use super::workload::{self, CA_BUNDLE, SYSTEM_BUNDLES, Workload};
 use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
 use crate::inference::{InferenceOptions, InferenceService, Sessions};
@@ -84,7 +84,11 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
     let mut config = SealConfig::new(&spec.workspace);
     config.hidden.push(PathBuf::from(&spec.state_dir));
     config.hostname.clone_from(&sandbox);
-    config.overlays.push(Overlay { path: CA_BUNDLE.into(), content: ca.bundle(upstream_ca).into_bytes() });
+    let bundle = ca.bundle(upstream_ca).into_bytes();
+    let existing = SYSTEM_BUNDLES.into_iter().filter(|path| Path::new(path).is_file());
+    for path in existing.chain([CA_BUNDLE]) {
+        config.overlays.push(Overlay { path: path.into(), content: bundle.clone() });
+    }
     let mut environment = config.base_environment();
     environment.extend(spec.env.clone());
     workload::trust(&mut environment);

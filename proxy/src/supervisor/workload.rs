@@ -15,6 +15,16 @@ use crate::isolation::{Child, SpawnError, SpawnRequest, Spawner, Stdio};
 /// Where the sandbox finds the certificates it trusts: the system's and the proxy's own.
 pub const CA_BUNDLE: &str = "/run/openshell/ca.pem";
 
+/// Bundles that programs read whatever their environment says: GnuTLS, so wget and apt, and Go on some systems. Where
+/// one exists, the sandbox sees it with the proxy's certificate added. Debian, Fedora, Alpine, openSUSE.
+pub const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+
 /// Variables by which programs are told of a CA bundle: OpenSSL and Go, Python's requests, curl, Git, Node.js, pip,
 /// Cargo, Deno, the AWS SDKs, uv, Bun and gRPC.
 const CA_VARIABLES: [&str; 11] = [
