@@ -22,7 +22,8 @@ release: setup
 demo: build
 	@scripts/demo.sh
 
-test: build
+test: setup
+	@scripts/build.sh debug tests
 	@scripts/test.sh
 
 bench: release

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build.sh debug|release — the binaries, in target/dist.
+# build.sh debug|release [tests] — the binaries, in target/dist; with `tests`, together with all tests, in one go.
 #
 # The supervisor is built a second time by itself, without the engine's compiler: features that the gateway and the
 # command line ask for would otherwise be switched on for the whole workspace.
@@ -9,14 +9,19 @@ prepare_cargo
 profile=${1:-debug}
 flags=()
 [ "$profile" = release ] && flags=(--release)
-[ -d "$target/$host/$profile" ] || say "first build: compiling the dependencies takes many minutes on two cores"
+[ -d "$target/$host/$profile" ] || say "first build: compiling the dependencies, and the Wasm standard library where it is missing, takes many minutes on two cores"
 
-"$cargo" build "${flags[@]}" --workspace --bins
+if [ "${2:-}" = tests ]; then
+  "$cargo" test "${flags[@]}" --workspace --no-run
+else
+  "$cargo" build "${flags[@]}" --workspace --bins
+fi
 "$cargo" build "${flags[@]}" -p openshell-proxy --bin openshell-supervisor
 
 mkdir -p "$dist"
 for name in openshell openshell-gateway openshell-supervisor openshell-origin openshell-bench; do
   built=$target/$host/$profile/$name
+  [ -x "$built" ] || continue
   # A running binary can't be written over: put the new one beside it, then rename.
   cmp -s "$built" "$dist/$name" || { cp "$built" "$dist/.$name.new" && mv -f "$dist/.$name.new" "$dist/$name"; }
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Readies this machine to compile policies to WebAssembly: the target through rustup, or where rustup can't download it,
-# Debian's compiler with its library sources, from which the standard library is built once and kept.
+# Debian's compiler with its library sources, from which the first build of a policy makes the standard library, once.
 # Safe to run again: what is there stays as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,6 +43,3 @@ if ! ready; then
     as_root apt-get update -qq
     as_root apt-get install -y -qq --no-install-recommends rustc-web cargo-web rust-web-src lld >/dev/null
 fi
-
-say "checking the toolchain (its first use may build the standard library: about a minute, once)"
-exec cargo run --quiet -p openshell-policy-build -- toolchain

@@ -5,6 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use std::sync::Mutex;
+
 use nix::fcntl::{Flock, FlockArg};
 use openshell_api::status::Endpoint;
 
@@ -35,13 +37,18 @@ pub enum StateDirError {
     },
 }
 
-/// A locked state directory. The lock ends with this value or with the process, however that dies.
+/// A locked state directory. The lock ends with [`StateDir::release`] or with the process, however that dies.
 pub struct StateDir {
     root: PathBuf,
-    _lock: Flock<File>,
+    lock: Mutex<Option<Flock<File>>>,
 }
 
 impl StateDir {
+    /// Lets another gateway have it. Nothing may be written afterwards.
+    pub fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+    }
+
     /// Creates the directory (mode 0700) if need be and locks it. Refuses while another gateway holds it.
     pub fn open(root: &Path) -> Result<Self, StateDirError> {
         create_private_dir(root)?;
@@ -68,7 +75,7 @@ impl StateDir {
             writeln!(file, "{}", std::process::id())
         };
         write(&mut lock).map_err(|source| io_error(&path, source))?;
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root, lock: Mutex::new(Some(lock)) })
     }
 
     /// A path inside.

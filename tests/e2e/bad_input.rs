@@ -30,7 +30,7 @@ async fn refusals_are_clear_and_change_nothing() -> Result<()> {
 
     let rows: Vec<(Vec<String>, &str)> = vec![
         (push(&not_wasm), "not"),
-        (push(&core), "core module"),
+        (push(&core), "core webassembly module"),
         (push(&empty), "configure"),
         (push(&huge), "MiB"),
         (push("/nowhere/at/all"), "/nowhere/at/all"),

@@ -37,9 +37,7 @@ pub async fn run(cx: &Context, command: GatewayCommand) -> Result<u8, Error> {
 
 async fn start(cx: &Context, args: &StartArgs) -> Result<u8, Error> {
     let state_dir = local(&cx.place)?;
-    if daemon::is_running(state_dir) {
-        let client = cx.client()?;
-        let status = client.status().await?;
+    if let Some((client, status)) = answering(cx, state_dir).await? {
         cx.out.note("the gateway is running already");
         if args.upstream_ca.is_some() || args.listen.is_some() {
             cx.out.note("note: --upstream-ca and --listen take effect when it starts: stop it first");
@@ -50,6 +48,23 @@ async fn start(cx: &Context, args: &StartArgs) -> Result<u8, Error> {
     let (client, status) = daemon::start(state_dir, args).await?;
     drop(progress);
     show(cx, &client, status)
+}
+
+/// The gateway that runs already. One that is just ending may still be there without answering.
+async fn answering(cx: &Context, state_dir: &Path) -> Result<Option<(Client, Status)>, Error> {
+    let mut last = None;
+    for _ in 0..40 {
+        if !daemon::is_running(state_dir) {
+            return Ok(None);
+        }
+        let client = cx.client()?;
+        match client.status().await {
+            Ok(status) => return Ok(Some((client, status))),
+            Err(error) => last = Some(error),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    last.map_or(Ok(None), Err)
 }
 
 async fn stop(cx: &Context) -> Result<u8, Error> {

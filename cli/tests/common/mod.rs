@@ -54,7 +54,9 @@ impl Ran {
     /// Everything in one text.
     pub fn whole(&self) -> String {
         let mut text = format!("exit code: {}\n", self.code);
-        for (name, part) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+        // Progress is shown of what takes over a second: whether it does is up to the machine.
+        let told: Vec<&str> = self.stderr.lines().filter(|line| !line.ends_with(" …")).collect();
+        for (name, part) in [("stdout", &self.stdout), ("stderr", &told.join("\n"))] {
             if !part.is_empty() {
                 text.push_str(&format!("--- {name}\n{}\n", part.trim_end()));
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::runtime::{Places, Runtime, RuntimeError};
-use openshell_gateway::{Options, Running};
+use openshell_gateway::{Options, Running, StartError};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use supervisor::Supervisor;
@@ -135,16 +135,26 @@ impl World {
     }
 
     async fn open(dir: tempfile::TempDir, runtime: Arc<InProcess>) -> Self {
-        let running = Running::start(Options {
+        let options = || Options {
             state_dir: dir.path().join("state"),
             listen: "127.0.0.1:0".parse().unwrap(),
             upstream_ca: None,
             supervisor: "/nowhere/openshell-supervisor".into(),
             runtime: Some(runtime.clone()),
             start_timeout: Duration::from_secs(5),
-        })
-        .await
-        .unwrap();
+        };
+        // In one process, the lock of the gateway before is gone once its last link has noticed the end.
+        let mut started = Running::start(options()).await;
+        for _ in 0..200 {
+            match started {
+                Err(StartError::StateDir(_)) => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    started = Running::start(options()).await;
+                }
+                _ => break,
+            }
+        }
+        let running = started.unwrap();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ca = std::fs::read(&running.endpoint.ca).unwrap();
         let http = reqwest::Client::builder()
@@ -230,6 +240,6 @@ impl World {
 /// Settings of `rules` that allow one host.
 pub fn allow(host: &str) -> Value {
     json!({ "yaml": format!(
-        "version: 1\nnetwork_policies:\n  one:\n    endpoints:\n      - {{host: {host}, port: 443, protocol: rest, access: read-only}}\n"
+        "version: 1\nnetwork_policies:\n  one:\n    endpoints:\n      - {{host: {host}, port: 443, protocol: rest, access: read-only}}\n    binaries: [{{path: /usr/bin/curl}}]\n"
     ) })
 }

@@ -165,7 +165,11 @@ fn launch(config: SealConfig) -> Result<(Control, Child), SealError> {
         allow_degraded: config.allow_degraded.into_iter().collect(),
     };
     let document = wire::document(&setup).map_err(SealError::Start)?;
-    wire::send(ours.as_fd(), &(), &[document.as_fd()]).map_err(SealError::Start)?;
+    wire::send(ours.as_fd(), &(), &[document.as_fd()]).map_err(|error| match error.raw_os_error() {
+        // It is gone already, and the handshake has nothing to receive.
+        Some(libc::EPIPE | libc::ECONNRESET) => SealError::Ended,
+        _ => SealError::Start(error),
+    })?;
     Ok((Control::new(ours), guard))
 }
 

@@ -32,6 +32,8 @@ pub struct Link {
     socket: WebSocketStream<TlsStream<TcpStream>>,
     pub path: String,
     pub authorization: String,
+    /// It was said that the workload runs; it may be said before an activation is acknowledged.
+    pub running: bool,
 }
 
 /// What came on a link.
@@ -78,7 +80,7 @@ impl Gateway {
                 Ok(response)
             };
             let Ok(socket) = tokio_tungstenite::accept_hdr_async(tls, read).await else { continue };
-            return Link { socket, path, authorization };
+            return Link { socket, path, authorization, running: false };
         }
     }
 
@@ -115,7 +117,9 @@ impl Link {
             let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something is heard");
             match message {
                 Some(Ok(Message::Text(text))) => {
-                    return Some(Heard::Said(serde_json::from_str(&text).expect("a supervisor says what it should")));
+                    let said = serde_json::from_str(&text).expect("a supervisor says what it should");
+                    self.running |= matches!(said, FromSupervisor::Running);
+                    return Some(Heard::Said(said));
                 }
                 Some(Ok(Message::Binary(mut bytes))) => {
                     let (channel, stream) = (bytes.get_u64(), bytes.get_u8());

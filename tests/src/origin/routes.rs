@@ -45,7 +45,12 @@ pub(super) async fn answer(
         (Method::POST, "/v1/chat/completions") => chat::completions(&config.name, &body),
         (Method::GET, "/sse") => events(),
         (Method::GET, "/trailers") => trailers(),
-        (Method::GET | Method::HEAD, _) => file(config.directory.as_deref(), path),
+        (Method::GET, _) => file(config.directory.as_deref(), path),
+        (Method::HEAD, _) => {
+            // HTTP/2 servers send whatever body they are given, and HEAD has none (RFC 9110 § 9.3.2).
+            let (head, _) = file(config.directory.as_deref(), path).into_parts();
+            Response::from_parts(head, BodyExt::boxed(Full::default()))
+        }
         (method, path) => {
             let echo = serde_json::json!({"method": method.as_str(), "path": path, "bytes": body.len()});
             json(StatusCode::CREATED, &echo)

@@ -107,7 +107,9 @@ async fn test(cx: &Context, args: &TestArgs) -> Result<u8, Error> {
     let toolchain = found.map_err(openshell_policy_build::BuildError::from)?;
     drop(progress);
     let mut cargo = tokio::process::Command::new(&toolchain.cargo);
-    cargo.env("RUSTC", &toolchain.rustc).arg("test").arg("--manifest-path").arg(&manifest);
+    // Doc tests are compiled by rustdoc: it must be the compiler's own.
+    let rustdoc = toolchain.rustc.with_file_name("rustdoc");
+    cargo.env("RUSTC", &toolchain.rustc).env("RUSTDOC", rustdoc).arg("test").arg("--manifest-path").arg(&manifest);
     if !args.arguments.is_empty() {
         cargo.arg("--").args(&args.arguments);
     }
