@@ -32,7 +32,7 @@ async fn refusals_are_clear_and_change_nothing() -> Result<()> {
         (push(&not_wasm), "not"),
         (push(&core), "core webassembly module"),
         (push(&empty), "configure"),
-        (push(&huge), "MiB"),
+        (push(&huge), "mib"),
         (push("/nowhere/at/all"), "/nowhere/at/all"),
         (words("policy push /nowhere --sandbox gone"), "error"),
         (words("sandbox create --name demo"), "demo"),
