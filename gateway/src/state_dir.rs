@@ -37,6 +37,9 @@ pub enum StateDirError {
     },
 }
 
+/// How long a lock that another process holds is waited for.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A locked state directory. The lock ends with [`StateDir::release`] or with the process, however that dies.
 pub struct StateDir {
     root: PathBuf,
@@ -62,14 +65,7 @@ impl StateDir {
             .mode(0o600)
             .open(&path)
             .map_err(|source| io_error(&path, source))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((mut file, _)) => {
-                let mut pid = String::new();
-                let _ = file.read_to_string(&mut pid);
-                return Err(StateDirError::Busy { path: root, pid: pid.trim().to_owned() });
-            }
-        };
+        let mut lock = take(file).map_err(|pid| StateDirError::Busy { path: root.clone(), pid })?;
         let write = |file: &mut File| {
             file.set_len(0)?;
             writeln!(file, "{}", std::process::id())
@@ -156,4 +152,22 @@ pub fn random<const N: usize>() -> Result<[u8; N], StateDirError> {
 
 fn io_error(path: &Path, source: io::Error) -> StateDirError {
     StateDirError::Io { path: path.to_owned(), source }
+}
+
+/// Locks the file, or says which process holds it. A gateway that was killed holds it until the kernel has taken it
+/// apart: that is waited for.
+fn take(mut file: File) -> Result<Flock<File>, String> {
+    let began = std::time::Instant::now();
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((file, _)) => file,
+        };
+        if began.elapsed() > LOCK_PATIENCE {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            return Err(pid.trim().to_owned());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
