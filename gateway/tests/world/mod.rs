@@ -10,7 +10,7 @@ use std::time::Duration;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::runtime::{Places, Runtime, RuntimeError};
-use openshell_gateway::{Options, Running, StartError};
+use openshell_gateway::{Options, Running};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use supervisor::Supervisor;
@@ -135,26 +135,16 @@ impl World {
     }
 
     async fn open(dir: tempfile::TempDir, runtime: Arc<InProcess>) -> Self {
-        let options = || Options {
+        let running = Running::start(Options {
             state_dir: dir.path().join("state"),
             listen: "127.0.0.1:0".parse().unwrap(),
             upstream_ca: None,
             supervisor: "/nowhere/openshell-supervisor".into(),
             runtime: Some(runtime.clone()),
             start_timeout: Duration::from_secs(5),
-        };
-        // In one process, the lock of the gateway before is gone once its last link has noticed the end.
-        let mut started = Running::start(options()).await;
-        for _ in 0..200 {
-            match started {
-                Err(StartError::StateDir(_)) => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    started = Running::start(options()).await;
-                }
-                _ => break,
-            }
-        }
-        let running = started.unwrap();
+        })
+        .await
+        .unwrap();
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ca = std::fs::read(&running.endpoint.ca).unwrap();
         let http = reqwest::Client::builder()

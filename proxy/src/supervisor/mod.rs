@@ -40,7 +40,6 @@ use inside::{Inside, Outside};
 use logs::Logs;
 use session::Desk;
 use state::{StateDir, StateError};
-use workload::Workload;
 
 /// A new sandbox's workload waits this long for its first generation; then it starts with everything denied.
 const FIRST_GENERATION: Duration = Duration::from_secs(10);
