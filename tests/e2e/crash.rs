@@ -30,7 +30,10 @@ async fn a_killed_gateway_loses_nothing_and_sandboxes_keep_enforcing() -> Result
     let yaml = READ_ONLY.replace("PORT", &stage.origin.address.port().to_string());
     let path = stage.world.write("worker.yaml", &yaml)?;
     stage.run(&["policy", "set", "worker", "--policy", &path.to_string_lossy()]).await?.ok()?;
-    stage.run(&["sandbox", "exec", "worker", "--", "sh", "-c", &format!("({script}) </dev/null >/dev/null 2>&1 &")]).await?.ok()?;
+    stage
+        .run(&["sandbox", "exec", "worker", "--", "sh", "-c", &format!("({script}) </dev/null >/dev/null 2>&1 &")])
+        .await?
+        .ok()?;
 
     for _ in 0..3 {
         kill_gateway(&stage).await?;

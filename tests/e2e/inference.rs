@@ -35,8 +35,24 @@ async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
         let url = format!("http://127.0.0.1:{}/v1", origin.address.port());
         stage
             .run(&[
-                "inference", "backend", "add", name, "--kind", "openai", "--url", &url, "--locality", locality,
-                "--clearance", clearance, "--provider", &provider, "--input-price", price, "--output-price", price,
+                "inference",
+                "backend",
+                "add",
+                name,
+                "--kind",
+                "openai",
+                "--url",
+                &url,
+                "--locality",
+                locality,
+                "--clearance",
+                clearance,
+                "--provider",
+                &provider,
+                "--input-price",
+                price,
+                "--output-price",
+                price,
             ])
             .await?
             .ok()?;

@@ -15,7 +15,10 @@ async fn http1_http2_streams_and_trailers_pass() -> Result<()> {
             ("curl -sS -N $API/sse", "data: 4"),
             ("curl -sS --http2 -i $API/trailers", "x-checksum: abc"),
             ("head -c 3000000 /dev/zero | curl -sS --data-binary @- $API/upload", r#""bytes":3000000"#),
-            ("head -c 300000 /dev/zero | curl -sS -H 'Transfer-Encoding: chunked' --http1.1 -T - $API/chunked", r#""bytes":300000"#),
+            (
+                "head -c 300000 /dev/zero | curl -sS -H 'Transfer-Encoding: chunked' --http1.1 -T - $API/chunked",
+                r#""bytes":300000"#,
+            ),
         ])
         .await
 }

@@ -30,7 +30,10 @@ async fn a_mistake_in_the_rules_changes_nothing() -> Result<()> {
     stage.rules(READ_ONLY).await?.ok()?;
     for (yaml, expected) in [
         ("version: 1\nnetwork_polices: {}\n", "line 2, column 1"),
-        ("version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: x.test, port: 443, acess: full}]\n", "line 4, column"),
+        (
+            "version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: x.test, port: 443, acess: full}]\n",
+            "line 4, column",
+        ),
         ("version: 1\nnetwork_policies: [\n", "error"),
     ] {
         let refused = stage.rules(yaml).await?;

@@ -59,15 +59,21 @@ fn dependencies_point_one_way() {
         let extra: Vec<_> = found.iter().filter(|dependency| !may.contains(&dependency.as_str())).collect();
         assert!(extra.is_empty(), "{name} must not depend on {extra:?}");
     }
-    let unlisted: Vec<_> =
-        edges.keys().filter(|name| !["openshell-tests", "openshell-bench"].contains(&name.as_str()) && !allowed.iter().any(|(known, _)| known == name)).collect();
+    let unlisted: Vec<_> = edges
+        .keys()
+        .filter(|name| {
+            !["openshell-tests", "openshell-bench"].contains(&name.as_str())
+                && !allowed.iter().any(|(known, _)| known == name)
+        })
+        .collect();
     assert!(unlisted.is_empty(), "say here what {unlisted:?} may depend on");
 }
 
 #[test]
 fn the_supervisor_links_no_compiler() {
     let tree = cargo(&["tree", "-p", "openshell-proxy", "-e", "normal", "--prefix", "none", "--offline"]);
-    let compilers = ["cranelift-codegen", "regalloc2", "wasmtime-internal-cranelift", "wasmtime-wizer", "wat ", "winch-codegen"];
+    let compilers =
+        ["cranelift-codegen", "regalloc2", "wasmtime-internal-cranelift", "wasmtime-wizer", "wat ", "winch-codegen"];
     let found: Vec<_> = tree.lines().filter(|line| compilers.iter().any(|name| line.starts_with(name))).collect();
     assert!(found.is_empty(), "the supervisor's dependency tree holds a compiler: {found:?}");
     assert!(tree.lines().any(|line| line.starts_with("wasmtime ")), "the supervisor runs wasmtime");

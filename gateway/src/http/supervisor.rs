@@ -37,6 +37,5 @@ pub(super) async fn link(
 
 /// A call that must be a WebSocket and isn't.
 pub(super) fn not_a_websocket(rejection: WebSocketUpgradeRejection) -> ApiError {
-    refuse(400, "not_a_websocket", rejection.body_text())
-        .hint("open a WebSocket over HTTP/1.1 (RFC 6455)")
+    refuse(400, "not_a_websocket", rejection.body_text()).hint("open a WebSocket over HTTP/1.1 (RFC 6455)")
 }

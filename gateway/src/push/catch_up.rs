@@ -30,9 +30,9 @@ async fn run(gateway: &Gateway, link: &Arc<Link>, enforces: u64) -> ApiResult<()
     let target = Target::of(gateway, row).await?;
 
     let sensitivity = gateway.store.sessions(id).await?;
-    link.send(ToSupervisor::Sessions { sensitivity }).await.map_err(|error| closed(error))?;
+    link.send(ToSupervisor::Sessions { sensitivity }).await.map_err(&closed)?;
     let values = secrets(gateway, &target.current.content).await?;
-    link.send(ToSupervisor::Secrets { values }).await.map_err(|error| closed(error))?;
+    link.send(ToSupervisor::Secrets { values }).await.map_err(closed)?;
 
     let newest = target.current.number;
     if enforces < newest {

@@ -72,8 +72,10 @@ pub struct State {
 pub struct Supervisor {
     spec: LaunchSpec,
     pub state: Arc<Mutex<State>>,
-    link: Arc<Mutex<Option<(CancellationToken, mpsc::UnboundedSender<FromSupervisor>)>>>,
+    link: Arc<Mutex<Option<Link>>>,
 }
+
+type Link = (CancellationToken, mpsc::UnboundedSender<FromSupervisor>);
 
 struct Waiting {
     push: String,

@@ -45,8 +45,11 @@ pub enum CounterError {
 /// the truth.
 pub struct Counters {
     started: Instant,
-    keys: Mutex<HashMap<(Arc<str>, String), Vec<Window>, ahash::RandomState>>,
+    keys: Mutex<Keys>,
 }
+
+/// By binding and key.
+type Keys = HashMap<(Arc<str>, String), Vec<Window>, ahash::RandomState>;
 
 struct Window {
     seconds: u32,
@@ -107,7 +110,7 @@ impl Counters {
         Ok(answer)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Arc<str>, String), Vec<Window>, ahash::RandomState>> {
+    fn lock(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -97,6 +97,7 @@ pub(crate) struct Memo {
 }
 
 impl Memo {
+    #[allow(clippy::borrowed_box, reason = "the cache's signature")]
     pub(crate) fn new(bytes: u64) -> Self {
         let entries = Cache::builder()
             .max_capacity(bytes)

@@ -47,11 +47,11 @@ impl H1 {
         let mut response = pin!(self.sender.try_send_request(request));
         let (mut connection, address) = (Some(self.connection), self.address);
         let outcome = std::future::poll_fn(|cx| {
-            if let Some(driven) = &mut connection {
-                if Pin::new(driven).poll(cx).is_ready() {
-                    // Dropping it resolves the response, if it has not been.
-                    connection = None;
-                }
+            if let Some(driven) = &mut connection
+                && Pin::new(driven).poll(cx).is_ready()
+            {
+                // Dropping it resolves the response, if it has not been.
+                connection = None;
             }
             response.as_mut().poll(cx)
         })
@@ -91,13 +91,13 @@ impl http_body::Body for H1Body {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
-        if polled.is_pending() {
-            if let Some(h1) = &mut this.h1 {
-                if Pin::new(&mut h1.connection).poll(cx).is_ready() {
-                    this.h1 = None;
-                }
-                polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(h1) = &mut this.h1
+        {
+            if Pin::new(&mut h1.connection).poll(cx).is_ready() {
+                this.h1 = None;
             }
+            polled = Pin::new(&mut this.incoming).poll_frame(cx);
         }
         this.ended |= matches!(polled, Poll::Ready(None));
         polled.map(|frame| frame.map(|frame| frame.map_err(BoxError::from)))

@@ -85,6 +85,7 @@ struct H2 {
     address: IpAddr,
 }
 
+#[allow(clippy::large_enum_variant, reason = "moved once, never kept")]
 enum Fresh {
     H1(H1),
     H2(H2),
@@ -134,12 +135,12 @@ impl Upstreams {
                 Err(unsent) => request = unsent,
             }
         }
-        if versions == Versions::Http2 {
-            if let Some(h2) = origin.h2(permit) {
-                match exchange_h2(permit, scheme, h2, request).await? {
-                    Ok(response) => return Ok(response),
-                    Err(unsent) => request = unsent,
-                }
+        if versions == Versions::Http2
+            && let Some(h2) = origin.h2(permit)
+        {
+            match exchange_h2(permit, scheme, h2, request).await? {
+                Ok(response) => return Ok(response),
+                Err(unsent) => request = unsent,
             }
         }
         let fresh = match versions {

@@ -69,7 +69,7 @@ impl Dialer {
     pub fn new(spec: &LaunchSpec) -> Result<Self, AddressError> {
         let wrong = || AddressError::Url(spec.gateway_url.clone());
         let uri = spec.gateway_url.parse::<http::Uri>().map_err(|_| wrong())?;
-        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) || uri.path().trim_end_matches('/') != "" {
+        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) || !uri.path().trim_end_matches('/').is_empty() {
             return Err(wrong());
         }
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;

@@ -22,7 +22,7 @@ pub trait Reevaluate: Send + Sync {
 }
 
 enum Push {
-    Waiting { verified: Verified, missing: HashSet<String> },
+    Waiting { verified: Box<Verified>, missing: HashSet<String> },
     Loading { artifacts: HashSet<String> },
     Staged(Box<Staged>),
     Activating,
@@ -37,7 +37,7 @@ struct Transfer {
 /// Work that ended off the link's task.
 enum Done {
     Stored { digest: String, result: Result<(), Refusal> },
-    Loaded { push: String, artifacts: HashSet<String>, result: Result<Staged, Refusal> },
+    Loaded { push: String, artifacts: HashSet<String>, result: Result<Box<Staged>, Refusal> },
     Activated { push: String, result: Result<(Activated, u32), Refusal> },
 }
 
@@ -166,7 +166,7 @@ impl Pushes {
             }
             Ok(digests) => {
                 let missing = digests.iter().cloned().collect();
-                self.pushes.insert(push.clone(), Push::Waiting { verified, missing });
+                self.pushes.insert(push.clone(), Push::Waiting { verified: Box::new(verified), missing });
                 Some(FromSupervisor::Need { push, digests })
             }
         }
@@ -176,14 +176,18 @@ impl Pushes {
         let artifacts = verified.artifacts();
         self.pushes.insert(push.clone(), Push::Loading { artifacts: artifacts.clone() });
         let generations = self.generations.clone();
-        self.work.spawn_blocking(move || Done::Loaded { push, artifacts, result: generations.stage(verified) });
+        self.work.spawn_blocking(move || Done::Loaded {
+            push,
+            artifacts,
+            result: generations.stage(verified).map(Box::new),
+        });
     }
 
     fn loaded(
         &mut self,
         push: String,
         loaded: &HashSet<String>,
-        result: Result<Staged, Refusal>,
+        result: Result<Box<Staged>, Refusal>,
     ) -> Option<FromSupervisor> {
         // Aborted, or staged anew with something else, while it was loading.
         if !matches!(self.pushes.get(&push), Some(Push::Loading { artifacts }) if artifacts == loaded) {
@@ -192,7 +196,7 @@ impl Pushes {
         }
         match result {
             Ok(staged) => {
-                self.pushes.insert(push.clone(), Push::Staged(Box::new(staged)));
+                self.pushes.insert(push.clone(), Push::Staged(staged));
                 Some(FromSupervisor::Staged { push })
             }
             Err(refusal) => {
@@ -215,7 +219,7 @@ impl Pushes {
         let mut answers = Vec::new();
         for push in complete {
             if let Some(Push::Waiting { verified, .. }) = self.pushes.remove(&push) {
-                answers.extend(self.prepare(push, verified));
+                answers.extend(self.prepare(push, *verified));
             }
         }
         answers

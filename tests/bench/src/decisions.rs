@@ -50,7 +50,11 @@ pub fn run() -> Result<()> {
         let fresh = ask(&load(0, false)?, &subject.host, 100)?;
         println!(
             "| {} | {} | {} | {} | {} |",
-            subject.name, native.cell(), memoized.cell(), reused.cell(), fresh.cell()
+            subject.name,
+            native.cell(),
+            memoized.cell(),
+            reused.cell(),
+            fresh.cell()
         );
     }
     println!();
@@ -77,7 +81,9 @@ fn subjects() -> Result<Vec<Subject>> {
             component: rules.component.to_vec(),
             settings,
             host: format!("host{}.example.com", count / 2),
-            native: Box::new(move |host| drop(std::hint::black_box(policy.request(&sdk_connection(host), &sdk_request())))),
+            native: Box::new(move |host| {
+                drop(std::hint::black_box(policy.request(&sdk_connection(host), &sdk_request())))
+            }),
         });
     }
     Ok(subjects)
@@ -86,7 +92,9 @@ fn subjects() -> Result<Vec<Subject>> {
 fn yaml(endpoints: usize) -> String {
     let mut text = String::from("version: 1\nnetwork_policies:\n  hosts:\n    endpoints:\n");
     for n in 0..endpoints {
-        text.push_str(&format!("      - {{host: host{n}.example.com, port: 443, protocol: rest, access: read-only}}\n"));
+        text.push_str(&format!(
+            "      - {{host: host{n}.example.com, port: 443, protocol: rest, access: read-only}}\n"
+        ));
     }
     text.push_str("    binaries: [{path: /usr/bin/curl}]\n");
     text

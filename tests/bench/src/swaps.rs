@@ -65,11 +65,20 @@ pub async fn run(count: u32) -> Result<()> {
     .await??;
     let (whole, activate) = (Samples::from(whole), Samples::from(activate));
     println!("## Pushes to a live sandbox under load\n");
-    println!("{count} pushes alternating between two rule sets, compiled before; one client with kept and new connections.\n");
+    println!(
+        "{count} pushes alternating between two rule sets, compiled before; one client with kept and new connections.\n"
+    );
     println!("| | median | p99 |\n|---|---|---|");
     println!("| push → enforcing | {} | {} |", time(whole.quantile(0.5)), time(whole.quantile(0.99)));
-    println!("| activation (swap and acknowledgement) | {} | {} |", time(activate.quantile(0.5)), time(activate.quantile(0.99)));
-    println!("\nThe client: {}. Supervisor resident: {hundredth} KiB after push 100, {last} KiB after push {count}.\n", output.trim());
+    println!(
+        "| activation (swap and acknowledgement) | {} | {} |",
+        time(activate.quantile(0.5)),
+        time(activate.quantile(0.99))
+    );
+    println!(
+        "\nThe client: {}. Supervisor resident: {hundredth} KiB after push 100, {last} KiB after push {count}.\n",
+        output.trim()
+    );
     ensure!(output.contains(" 0 failed"), "requests failed during the pushes: {output}");
     Ok(())
 }

@@ -13,7 +13,10 @@ use super::routes::{Body, json as json_response};
 
 pub(super) fn completions(name: &str, body: &[u8]) -> Response<Body> {
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
-        return json_response(StatusCode::BAD_REQUEST, &json!({"error": {"message": "not JSON", "type": "invalid_request_error"}}));
+        return json_response(
+            StatusCode::BAD_REQUEST,
+            &json!({"error": {"message": "not JSON", "type": "invalid_request_error"}}),
+        );
     };
     let model = request["model"].as_str().unwrap_or("unknown").to_owned();
     let answer = format!("hello from {name}");
@@ -36,7 +39,8 @@ fn streamed(model: &str, answer: &str, usage: Value) -> Response<Body> {
         json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
     };
-    let mut events: Vec<String> = answer.split_inclusive(' ').map(|word| chunk(json!({"content": word}), None).to_string()).collect();
+    let mut events: Vec<String> =
+        answer.split_inclusive(' ').map(|word| chunk(json!({"content": word}), None).to_string()).collect();
     events.push(chunk(json!({}), Some("stop")).to_string());
     let mut last = chunk(json!({}), None);
     last["choices"] = json!([]);

@@ -92,7 +92,9 @@ fn file(directory: Option<&Path>, path: &str) -> Response<Body> {
     let found = directory.filter(|_| inside).and_then(|directory| std::fs::read(directory.join(relative)).ok());
     match found {
         Some(bytes) => respond(StatusCode::OK, "application/octet-stream", bytes.into()),
-        None if directory.is_none() || path == "/" => respond(StatusCode::OK, "text/plain", "hello from the origin\n".into()),
+        None if directory.is_none() || path == "/" => {
+            respond(StatusCode::OK, "text/plain", "hello from the origin\n".into())
+        }
         None => respond(StatusCode::NOT_FOUND, "text/plain", "no such file\n".into()),
     }
 }

@@ -191,12 +191,11 @@ fn password(value: &[u8], quoted: bool) -> bool {
     }
     let digit = value.iter().any(u8::is_ascii_digit);
     let symbol = value.iter().any(|b| b"!@#$%^&*?+~".contains(b));
-    let mixed = value.iter().any(u8::is_ascii_lowercase) && value.iter().any(u8::is_ascii_uppercase);
     let code = value.iter().any(|b| matches!(b, b'(' | b'[' | b'{' | b'/')) || value.windows(2).any(|w| w == b"::");
     if quoted {
         digit || symbol || (value.len() >= 6 && !mixed_identifier(value))
     } else {
-        !code && (symbol || digit && !value.contains(&b'.') || mixed && symbol)
+        !code && (symbol || digit && !value.contains(&b'.'))
     }
 }
 

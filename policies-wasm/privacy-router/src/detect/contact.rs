@@ -98,10 +98,11 @@ pub fn birth_date(text: &[u8], after: usize) -> Option<Hit<'static>> {
         if text[i] == b'\n' && i > after + 2 {
             return None;
         }
-        if is_word(text[i]) && !before(text, i).is_some_and(is_word) {
-            if let Some(end) = date(text, i) {
-                return Some(Hit { kind: "birth_date", start: i, end });
-            }
+        if is_word(text[i])
+            && !before(text, i).is_some_and(is_word)
+            && let Some(end) = date(text, i)
+        {
+            return Some(Hit { kind: "birth_date", start: i, end });
         }
         i += 1;
     }

@@ -232,7 +232,7 @@ pub fn announced(text: &[u8], word: &[u8], start: usize, end: usize) -> Option<H
         ),
         b"mrn" => found("health", value_after(text, end, 16, |w| w.len() >= 5 && count_digits(w) >= 5)),
         b"diagnosed" if continues(text, end, " with ") => {
-            Some(Hit { kind: "health", start, end: run(text, end + 6, |b| is_word(b)) })
+            Some(Hit { kind: "health", start, end: run(text, end + 6, is_word) })
         }
         b"diagnosis" | b"icd" => found(
             "health",

@@ -46,10 +46,10 @@ pub fn runs(text: &[u8], mut each: impl FnMut(Derived) -> bool) {
             i = end;
         } else if is_base64(b) {
             let end = base64_end(text, i);
-            if let Some(decoded) = encoded(&text[i..end]) {
-                if !each(Derived { text: decoded, origin: Origin::Range(i, end) }) {
-                    return;
-                }
+            if let Some(decoded) = encoded(&text[i..end])
+                && !each(Derived { text: decoded, origin: Origin::Range(i, end) })
+            {
+                return;
             }
             i = end.max(i + 1);
         } else {
@@ -87,7 +87,8 @@ fn plain(part: &[u8]) -> Option<Vec<u8>> {
     if part.len() < SHORTEST_BASE64 {
         return None;
     }
-    let hexadecimal = |p: &[u8]| p.len() >= SHORTEST_HEX && p.len() % 2 == 0 && p.iter().all(u8::is_ascii_hexdigit);
+    let hexadecimal =
+        |p: &[u8]| p.len() >= SHORTEST_HEX && p.len().is_multiple_of(2) && p.iter().all(u8::is_ascii_hexdigit);
     let bare = part.strip_prefix(b"0x").unwrap_or(part);
     if hexadecimal(bare) {
         let nibble = |b: u8| (b as char).to_digit(16).unwrap_or_default() as u8;

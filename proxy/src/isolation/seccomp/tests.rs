@@ -96,8 +96,8 @@ fn the_ways_around_are_closed() {
     check(libc::SYS_clone, &[(libc::CLONE_NEWUSER | libc::SIGCHLD) as u64], "EPERM");
     check(libc::SYS_unshare, &[libc::CLONE_FILES as u64], "allow");
     check(libc::SYS_unshare, &[libc::CLONE_NEWNET as u64], "EPERM");
-    check(libc::SYS_ioctl, &[0, libc::TIOCGWINSZ as u64], "allow");
-    check(libc::SYS_ioctl, &[0, libc::TIOCSTI as u64], "EPERM");
+    check(libc::SYS_ioctl, &[0, libc::TIOCGWINSZ], "allow");
+    check(libc::SYS_ioctl, &[0, libc::TIOCSTI], "EPERM");
     for number in super::REFUSED {
         check(*number, &[], "EPERM");
     }

@@ -8,7 +8,10 @@ pub struct FourRules {}
 
 impl Policy for FourRules {
     fn examples(&self) -> Vec<Example> {
-        vec![Example::allow("GET https://api.github.com/repos/a/b"), Example::deny("DELETE https://api.github.com/repos/a/b")]
+        vec![
+            Example::allow("GET https://api.github.com/repos/a/b"),
+            Example::deny("DELETE https://api.github.com/repos/a/b"),
+        ]
     }
 }
 
