@@ -5,6 +5,7 @@ use openshell_policy_sdk::{Connection, Grant, HttpRequest, Inspection, Verdict};
 use crate::Unlisted;
 use crate::index::Index;
 use crate::network::{Access, Endpoint, Level, Network};
+use crate::operation::{self, Operation};
 
 /// An endpoint that speaks of the connection, and the policy it stands in.
 #[derive(Clone, Copy)]
@@ -35,28 +36,71 @@ pub(crate) fn request(
     candidates.retain(|candidate| candidate.endpoint.covers(&request.path));
     let Some(&nearest) = candidates.first() else { return not_allowed(connection, request, listed) };
 
-    for Candidate { network, endpoint } in &candidates {
-        if let Some(rule) = endpoint.denying(request) {
-            let what = format!("{} {} on {}", request.method, request.path, authority(connection));
-            let denial = Verdict::deny(
-                format!("{}.deny_rules[{rule}]", network.key),
-                format!("{what} is denied by a deny rule of network_policies.{}", network.key),
-            );
-            let denial = denial
-                .hint("a deny rule wins over every allow: do without this request, or ask for the rule's removal");
-            return if endpoint.audit { audited(denial, &candidates, nearest) } else { denial };
-        }
+    let judged: Vec<_> = candidates.iter().map(|&candidate| Judged::read(candidate, request)).collect();
+    if let Some((denial, audit)) = judged.iter().find_map(|judged| judged.denial(connection, request)) {
+        return if audit { audited(denial, &candidates, nearest) } else { denial };
     }
-    if let Some(&allowing) = candidates.iter().find(|candidate| candidate.endpoint.allows(request)) {
-        return Verdict::Allow(Grant {
-            credential: allowing.endpoint.credential.clone(),
-            ..grant(&candidates, allowing)
-        });
+    if let Some(allowing) = judged.iter().find(|judged| judged.allows(request)) {
+        let credential = allowing.candidate.endpoint.credential.clone();
+        return Verdict::Allow(Grant { credential, ..grant(&candidates, allowing.candidate) });
     }
-    let denial = not_allowed(connection, request, nearest);
+    let denial = judged[0].not_allowed(connection, request);
     match candidates.iter().find(|candidate| candidate.endpoint.audit) {
         Some(&auditing) => audited(denial, &candidates, auditing),
         None => denial,
+    }
+}
+
+/// An endpoint that speaks of a request, and what it takes the request to ask for.
+struct Judged<'a> {
+    candidate: Candidate<'a>,
+    /// Empty where it judges the request as such. An error: why that can't be told.
+    operations: Result<Vec<Operation>, String>,
+}
+
+impl<'a> Judged<'a> {
+    fn read(candidate: Candidate<'a>, request: &HttpRequest) -> Self {
+        let operations = match candidate.endpoint.level {
+            Level::Operation(language) => operation::read(language, request),
+            _ => Ok(Vec::new()),
+        };
+        Self { candidate, operations }
+    }
+
+    /// What a deny rule says, and whether it is only audited. What can't be told might be what a deny rule speaks of.
+    fn denial(&self, connection: &Connection, request: &HttpRequest) -> Option<(Verdict, bool)> {
+        let Candidate { network: Network { key, .. }, endpoint } = self.candidate;
+        let operations = match &self.operations {
+            Ok(operations) => operations,
+            Err(_) if endpoint.has_deny_rules() => {
+                return Some((self.not_allowed(connection, request), endpoint.audit));
+            }
+            Err(_) => return None,
+        };
+        let rule = endpoint.denying(request, operations)?;
+        let what = subject(connection, request, operations);
+        let reason = format!("{what} is denied by a deny rule of network_policies.{key}");
+        let hint = "a deny rule wins over every allow: do without this request, or ask for the rule's removal";
+        Some((Verdict::deny(format!("{key}.deny_rules[{rule}]"), reason).hint(hint), endpoint.audit))
+    }
+
+    fn allows(&self, request: &HttpRequest) -> bool {
+        self.operations.as_ref().is_ok_and(|operations| self.candidate.endpoint.allows(request, operations))
+    }
+
+    fn not_allowed(&self, connection: &Connection, request: &HttpRequest) -> Verdict {
+        let Candidate { network: Network { key, .. }, endpoint } = self.candidate;
+        match (&self.operations, endpoint.level) {
+            (Err(reason), _) => {
+                let what = subject(connection, request, &[]);
+                Verdict::deny(key.clone(), format!("{what} can't be judged by network_policies.{key}: {reason}"))
+            }
+            (Ok(operations), Level::Operation(language)) => {
+                let refused = operations.iter().find(|asked| !endpoint.allows_operation(language, asked));
+                operation_not_allowed(connection, request, self.candidate, refused)
+            }
+            _ => not_allowed(connection, request, self.candidate),
+        }
     }
 }
 
@@ -127,7 +171,7 @@ impl NotListed<'_> {
 /// What all candidates together grant: the strictest inspection, every range.
 fn grant(candidates: &[Candidate<'_>], by: Candidate<'_>) -> Grant {
     let levels = || candidates.iter().map(|candidate| candidate.endpoint.level);
-    let inspection = if levels().any(|level| level == Level::Request) {
+    let inspection = if levels().any(Level::judges_requests) {
         Inspection::Required
     } else if levels().any(|level| level == Level::Connection) {
         Inspection::Automatic
@@ -175,6 +219,33 @@ fn not_allowed(connection: &Connection, request: &HttpRequest, nearest: Candidat
         ),
     };
     Verdict::deny(key.clone(), reason).hint(hint)
+}
+
+fn operation_not_allowed(
+    connection: &Connection,
+    request: &HttpRequest,
+    nearest: Candidate<'_>,
+    refused: Option<&Operation>,
+) -> Verdict {
+    let Candidate { network: Network { key, .. }, endpoint } = nearest;
+    let what = subject(connection, request, refused.map(std::slice::from_ref).unwrap_or_default());
+    let denial = Verdict::deny(key.clone(), format!("{what} is not allowed by network_policies.{key}"));
+    match refused.and_then(Operation::rule) {
+        Some(rule) => {
+            denial.hint(format!("add `{rule}` to the rules of endpoint {} of network_policies.{key}", endpoint.host))
+        }
+        None => denial,
+    }
+}
+
+/// What was asked for, for people.
+fn subject(connection: &Connection, request: &HttpRequest, operations: &[Operation]) -> String {
+    let place = format!("{} {} on {}", request.method, request.path, authority(connection));
+    match operations {
+        [] => place,
+        [one] => format!("{} by {place}", one.describe()),
+        [first, rest @ ..] => format!("{} and {} more by {place}", first.describe(), rest.len()),
+    }
 }
 
 /// The narrowest preset with the method.

@@ -23,6 +23,7 @@ mod glob;
 mod index;
 mod launch;
 mod network;
+mod operation;
 mod reader;
 mod rule;
 #[cfg(test)]
@@ -80,6 +81,12 @@ impl Policy for Rules {
         self.index = Index::new(&self.document.networks);
         self.yaml = String::new();
         Ok(())
+    }
+
+    fn body_cap(&self) -> u32 {
+        let mut endpoints = self.document.networks.iter().flat_map(|network| &network.endpoints);
+        let reads = |level| matches!(level, network::Level::Operation(_));
+        if endpoints.any(|endpoint| reads(endpoint.level)) { operation::BODY_CAP } else { 0 }
     }
 
     fn examples(&self) -> Vec<Example> {

@@ -4,6 +4,7 @@ use openshell_policy_sdk::{HttpRequest, Process};
 
 use crate::fault::Fault;
 use crate::glob::Glob;
+use crate::operation::{Kind, Language, Operation, OperationMatcher};
 use crate::reader::{At, Fields, entries, port, text};
 use crate::rule::{Matcher, Repeated, parse_path};
 use crate::yaml::Node;
@@ -25,8 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) level: Level,
     pub(crate) audit: bool,
     pub(crate) access: Option<Access>,
-    rules: Vec<Matcher>,
-    deny_rules: Vec<Matcher>,
+    rules: Rules,
+    deny_rules: Rules,
     pub(crate) private_ranges: Vec<String>,
     pub(crate) credential: Option<String>,
 }
@@ -48,6 +49,15 @@ pub(crate) enum Level {
     Connection,
     /// Each HTTP request.
     Request,
+    /// Each operation in each HTTP request.
+    Operation(Language),
+}
+
+/// What an endpoint's rules speak of.
+#[derive(Debug, Clone)]
+enum Rules {
+    Requests(Vec<Matcher>),
+    Operations(Vec<OperationMatcher>),
 }
 
 /// Presets of methods.
@@ -62,8 +72,7 @@ pub(crate) enum Access {
 enum Protocol {
     Rest,
     Tcp,
-    /// Rules of it speak of operations in bodies, which this version does not read.
-    Body,
+    Operations(Language),
 }
 
 const ENDPOINT_KEYS: &[&str] = &[
@@ -133,17 +142,18 @@ impl Endpoint {
         let skip = fields.choice("tls", &[("skip", ())])?;
         let skips = skip.is_some();
         let level = match protocol {
-            Some(Protocol::Rest) if skips => {
+            Some(Protocol::Rest | Protocol::Operations(_)) if skips => {
                 let place = skip.map_or(fields.place, |skip| skip.place);
                 let fault = Fault::at(place, "requests can't be judged where TLS is skipped");
                 return Err(fault.hint("leave out `tls: skip`, or leave out `protocol` and its rules"));
             }
             Some(Protocol::Rest) => Level::Request,
+            Some(Protocol::Operations(language)) => Level::Operation(language),
             Some(Protocol::Tcp) => Level::Opaque,
-            Some(Protocol::Body) | None if skips => Level::Opaque,
-            Some(Protocol::Body) | None => Level::Connection,
+            None if skips => Level::Opaque,
+            None => Level::Connection,
         };
-        if level != Level::Request {
+        if !level.judges_requests() {
             refuse_request_keys(&fields)?;
         }
         let endpoint = Self {
@@ -152,15 +162,17 @@ impl Endpoint {
             path: fields.string("path")?.map(|path| parse_path(&path)).transpose()?,
             level,
             audit: fields.choice("enforcement", &[("enforce", false), ("audit", true)])?.is_some_and(|at| at.value),
-            access: fields.choice("access", &Access::WORDS)?.map(|access| access.value),
-            rules: rules(&fields)?,
-            deny_rules: matchers(&fields, "deny_rules", "a deny rule")?,
+            access: access(&fields, level)?,
+            rules: Rules::allowing(&fields, level)?,
+            deny_rules: Rules::denying(&fields, level)?,
             private_ranges: ranges(&fields)?,
             credential: credential(&fields)?,
         };
-        if level == Level::Request && endpoint.access.is_none() && endpoint.rules.is_empty() {
+        if level.judges_requests() && endpoint.access.is_none() && endpoint.rules.is_empty() {
             let fault = Fault::at(fields.place, "the endpoint allows no request: it has neither `access` nor `rules`");
-            return Err(fault.hint("add `access: read-only`, or `rules`"));
+            let preset =
+                if matches!(level, Level::Operation(Language::JsonRpc | Language::Mcp)) { "full" } else { "read-only" };
+            return Err(fault.hint(format!("add `access: {preset}`, or `rules`")));
         }
         if let (Some(_), Some(place)) = (endpoint.access, fields.get("rules").and(fields.key_place("rules")))
             && endpoint.access == Some(Access::Full)
@@ -176,15 +188,77 @@ impl Endpoint {
         self.path.as_ref().is_none_or(|glob| glob.matches(path))
     }
 
-    /// The index of the deny rule that speaks of the request.
-    pub(crate) fn denying(&self, request: &HttpRequest) -> Option<usize> {
-        self.deny_rules.iter().position(|rule| rule.matches(request, Repeated::One))
+    /// The index of the deny rule that speaks of the request, or of one of its operations.
+    pub(crate) fn denying(&self, request: &HttpRequest, operations: &[Operation]) -> Option<usize> {
+        match &self.deny_rules {
+            Rules::Requests(rules) => rules.iter().position(|rule| rule.matches(request, Repeated::One)),
+            Rules::Operations(rules) => {
+                rules.iter().position(|rule| operations.iter().any(|asked| rule.matches(asked, Repeated::One)))
+            }
+        }
     }
 
-    pub(crate) fn allows(&self, request: &HttpRequest) -> bool {
-        self.level != Level::Request
-            || self.access.is_some_and(|access| access.allows(&request.method))
-            || self.rules.iter().any(|rule| rule.matches(request, Repeated::Each))
+    pub(crate) fn has_deny_rules(&self) -> bool {
+        !self.deny_rules.is_empty()
+    }
+
+    /// Whether it allows the request: all its operations, where the endpoint judges those.
+    pub(crate) fn allows(&self, request: &HttpRequest, operations: &[Operation]) -> bool {
+        match self.level {
+            Level::Opaque | Level::Connection => true,
+            Level::Operation(language) => {
+                !operations.is_empty() && operations.iter().all(|asked| self.allows_operation(language, asked))
+            }
+            Level::Request => {
+                self.access.is_some_and(|access| access.allows(&request.method))
+                    || matches!(&self.rules, Rules::Requests(rules)
+                        if rules.iter().any(|rule| rule.matches(request, Repeated::Each)))
+            }
+        }
+    }
+
+    pub(crate) fn allows_operation(&self, language: Language, asked: &Operation) -> bool {
+        asked.is_housekeeping(language)
+            || self.access.is_some_and(|access| access.allows_operation(asked))
+            || matches!(&self.rules, Rules::Operations(rules)
+                if rules.iter().any(|rule| rule.matches(asked, Repeated::Each)))
+    }
+}
+
+impl Level {
+    pub(crate) fn judges_requests(self) -> bool {
+        matches!(self, Self::Request | Self::Operation(_))
+    }
+}
+
+impl Rules {
+    /// `rules: [{ allow: { … } }]`.
+    fn allowing(fields: &Fields<'_>, level: Level) -> Result<Self, Fault> {
+        let allow = |node| Fields::of(node, "a rule", &["allow"])?.require("allow");
+        let nodes = non_empty(fields, "rules")?.iter().map(allow).collect::<Result<Vec<_>, _>>()?;
+        Self::parse(nodes.into_iter(), level, "`allow`")
+    }
+
+    /// `deny_rules: [{ … }]`.
+    fn denying(fields: &Fields<'_>, level: Level) -> Result<Self, Fault> {
+        Self::parse(non_empty(fields, "deny_rules")?.iter(), level, "a deny rule")
+    }
+
+    fn parse<'a>(nodes: impl Iterator<Item = &'a Node>, level: Level, what: &'static str) -> Result<Self, Fault> {
+        Ok(match level {
+            Level::Operation(language) => {
+                let rules = nodes.map(|node| OperationMatcher::parse(language, node, what));
+                Self::Operations(rules.collect::<Result<_, _>>()?)
+            }
+            _ => Self::Requests(nodes.map(|node| Matcher::parse(node, what)).collect::<Result<_, _>>()?),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Requests(rules) => rules.is_empty(),
+            Self::Operations(rules) => rules.is_empty(),
+        }
     }
 }
 
@@ -197,6 +271,13 @@ impl Access {
             Self::ReadOnly => matches!(method, "GET" | "HEAD" | "OPTIONS"),
             Self::ReadWrite => matches!(method, "GET" | "HEAD" | "OPTIONS" | "POST" | "PUT" | "PATCH"),
             Self::Full => true,
+        }
+    }
+
+    fn allows_operation(self, asked: &Operation) -> bool {
+        match (self, asked) {
+            (Self::ReadOnly, Operation::GraphQl { kind, .. }) => *kind != Kind::Mutation,
+            _ => true,
         }
     }
 }
@@ -246,19 +327,21 @@ fn protocol(fields: &Fields<'_>) -> Result<Option<Protocol>, Fault> {
         ("rest", Protocol::Rest),
         ("websocket", Protocol::Rest),
         ("tcp", Protocol::Tcp),
-        ("graphql", Protocol::Body),
-        ("json-rpc", Protocol::Body),
-        ("mcp", Protocol::Body),
+        ("graphql", Protocol::Operations(Language::GraphQl)),
+        ("json-rpc", Protocol::Operations(Language::JsonRpc)),
+        ("mcp", Protocol::Operations(Language::Mcp)),
     ];
-    match fields.choice("protocol", &words)? {
-        Some(At { value: Protocol::Body, place }) => {
-            let name = fields.string("protocol")?.map(|name| name.value).unwrap_or_default();
-            let fault =
-                Fault::at(place, format!("protocol `{name}` can't be enforced: this version does not read its bodies"));
-            Err(fault.hint("use `protocol: rest` with a rule for its method and path"))
-        }
-        other => Ok(other.map(|at| at.value)),
+    Ok(fields.choice("protocol", &words)?.map(|at| at.value))
+}
+
+/// The preset, where the level knows reading from writing.
+fn access(fields: &Fields<'_>, level: Level) -> Result<Option<Access>, Fault> {
+    let Some(access) = fields.choice("access", &Access::WORDS)? else { return Ok(None) };
+    if matches!(level, Level::Operation(Language::JsonRpc | Language::Mcp)) && access.value != Access::Full {
+        let fault = access.fault("this can't be enforced: no method of this protocol says whether it writes");
+        return Err(fault.hint("name the methods or tools in `rules`, or write `access: full`"));
     }
+    Ok(Some(access.value))
 }
 
 /// Keys that speak of requests need a protocol that has them judged.
@@ -274,17 +357,6 @@ fn refuse_request_keys(fields: &Fields<'_>) -> Result<(), Fault> {
             .hint("add `protocol: rest`"));
     }
     Ok(())
-}
-
-/// `rules: [{ allow: { … } }]`.
-fn rules(fields: &Fields<'_>) -> Result<Vec<Matcher>, Fault> {
-    let rule = |node| Matcher::parse(Fields::of(node, "a rule", &["allow"])?.require("allow")?, "`allow`");
-    non_empty(fields, "rules")?.iter().map(rule).collect()
-}
-
-/// `deny_rules: [{ … }]`.
-fn matchers(fields: &Fields<'_>, key: &str, what: &'static str) -> Result<Vec<Matcher>, Fault> {
-    non_empty(fields, key)?.iter().map(|node| Matcher::parse(node, what)).collect()
 }
 
 fn non_empty<'a>(fields: &Fields<'a>, key: &str) -> Result<&'a [Node], Fault> {

@@ -4,6 +4,7 @@ use openshell_policy_sdk::HttpRequest;
 
 use crate::fault::Fault;
 use crate::glob::Glob;
+use crate::operation::OPERATION_KEYS;
 use crate::reader::{At, Fields, entries, text};
 use crate::yaml::{Node, Value};
 
@@ -50,8 +51,6 @@ const METHODS: &[&str] = &[
     "UPDATEREDIRECTREF",
     "VERSION-CONTROL",
 ];
-/// Keys of protocols whose bodies this version does not read.
-const OPERATION_KEYS: &[&str] = &["operation_type", "operation_name", "fields", "tool", "params"];
 
 /// A method, a path and query parameters; what is absent is any.
 #[derive(Debug, Clone)]
@@ -62,9 +61,9 @@ pub(crate) struct Matcher {
     query: Vec<Parameter>,
 }
 
-/// A query parameter and the values it may have.
+/// A named parameter and the values it may have.
 #[derive(Debug, Clone)]
-struct Parameter {
+pub(crate) struct Parameter {
     name: String,
     values: Vec<Glob>,
 }
@@ -86,17 +85,16 @@ impl Matcher {
                     && OPERATION_KEYS.contains(&text.as_str())
                 {
                     let message =
-                        format!("`{text}` can't be enforced: this version does not read operations in bodies");
-                    return Err(
-                        Fault::at(key.place, message).hint("rules of protocol `rest` know `method`, `path`, `query`")
-                    );
+                        format!("`{text}` can't be enforced: protocol `rest` does not read operations in bodies");
+                    let fault = Fault::at(key.place, message);
+                    return Err(fault.hint("use `protocol: graphql`, `json-rpc` or `mcp`, which do"));
                 }
             }
         }
         let fields = Fields::of(node, what, &["method", "path", "query"])?;
         let method = fields.string("method")?.map(|method| parse_method(&method)).transpose()?.flatten();
         let path = fields.string("path")?.map_or(Ok(Glob::Any), |path| parse_path(&path))?;
-        let query = fields.get("query").map_or(Ok(Vec::new()), parse_query)?;
+        let query = fields.get("query").map_or(Ok(Vec::new()), parse_parameters)?;
         if fields.get("method").is_none() && fields.get("path").is_none() && query.is_empty() {
             let fault = Fault::at(fields.place, format!("{what} says nothing: it would match every request"));
             return Err(fault.hint("if that is meant, write `method: \"*\"`"));
@@ -117,14 +115,21 @@ impl Matcher {
 
 impl Parameter {
     fn matches(&self, request: &HttpRequest, repeated: Repeated) -> bool {
-        let mut values = request.query_pairs().filter(|(name, _)| decode(name) == self.name).peekable();
-        let allowed = |(_, value): (&str, &str)| {
-            let value = decode(value);
-            self.values.iter().any(|glob| glob.matches(&value))
-        };
+        let values = request.query_pairs().filter(|(name, _)| decode(name) == self.name);
+        self.accepts(values.map(|(_, value)| decode(value)), repeated)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the values it was given are those it may have. A parameter that was not given has none of them.
+    pub(crate) fn accepts(&self, given: impl Iterator<Item = impl AsRef<str>>, repeated: Repeated) -> bool {
+        let mut given = given.peekable();
+        let accepted = |value: &str| self.values.iter().any(|glob| glob.matches(value));
         match repeated {
-            Repeated::Each => values.peek().is_some() && values.all(allowed),
-            Repeated::One => values.any(allowed),
+            Repeated::Each => given.peek().is_some() && given.all(|value| accepted(value.as_ref())),
+            Repeated::One => given.any(|value| accepted(value.as_ref())),
         }
     }
 }
@@ -175,12 +180,12 @@ fn encoded_unreserved(text: &str) -> Option<char> {
 }
 
 /// `name: value`, `name: { glob: value }` or `name: { any: [value, …] }`.
-fn parse_query(node: &Node) -> Result<Vec<Parameter>, Fault> {
+pub(crate) fn parse_parameters(node: &Node) -> Result<Vec<Parameter>, Fault> {
     let mut parameters = Vec::new();
-    for (key, value) in entries(node, "`query`")? {
-        let name = text(key, "query")?.value;
+    for (key, value) in entries(node, "a set of parameters")? {
+        let name = text(key, "a parameter")?.value;
         let globs = if let Value::Map(_) = value.value {
-            let fields = Fields::of(value, "a query parameter", &["glob", "any"])?;
+            let fields = Fields::of(value, "a parameter", &["glob", "any"])?;
             let mut globs = fields.strings("any")?;
             globs.extend(fields.string("glob")?);
             globs
@@ -196,7 +201,7 @@ fn parse_query(node: &Node) -> Result<Vec<Parameter>, Fault> {
 }
 
 /// Percent-decoding as in forms. What is not UTF-8 becomes replacement characters.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -249,7 +249,9 @@ fn refusals() {
     check("{host: a..test, port: 443}", 14, "no host name");
     check("{host: inference.local, port: 443}", 14, "answered by the sandbox itself");
     check("{host: a.test, port: 443, protocol: http}", 43, "is not one of");
-    check("{host: a.test, port: 443, protocol: graphql, access: full}", 43, "does not read its bodies");
+    check("{host: a.test, port: 443, protocol: mcp, access: read-only}", 56, "says whether it writes");
+    check("{host: a.test, port: 443, protocol: mcp}", 7, "add `access: full`");
+    check("{host: a.test, port: 443, protocol: mcp, access: full, tls: skip}", 67, "where TLS is skipped");
     check("{host: a.test, port: 443, protocol: rest}", 7, "neither `access` nor `rules`");
     check("{host: a.test, port: 443, access: full}", 33, "add `protocol: rest`");
     check("{host: a.test, port: 443, path: /x}", 33, "can't be enforced");
@@ -260,7 +262,8 @@ fn refusals() {
     check("{host: a.test, port: 443, allowed_ips: [10.0.0.0/33]}", 47, "no address or CIDR range");
 
     let rule = |rule: &str| format!("{{host: a.test, port: 443, protocol: rest, rules: [{{allow: {rule}}}]}}");
-    let check = |yaml: &str, column: usize, words: &str| check(&rule(yaml), 65 + column, words);
+    let in_endpoint = check;
+    let check = |yaml: &str, column: usize, words: &str| in_endpoint(&rule(yaml), 65 + column, words);
     check("{}", 0, "says nothing");
     check("{method: GTE}", 9, "did you mean `GET`?");
     check("{method: CONNECT}", 9, "never match");
@@ -269,6 +272,149 @@ fn refusals() {
     check("{path: '/a/{id}'}", 7, "`{` has no meaning");
     check("{path: /a/../b}", 7, "normalised");
     check("{path: /a%41}", 7, "write `A` as it is");
-    check("{method: GET, tool: x}", 14, "does not read operations");
+    check("{method: GET, tool: x}", 14, "use `protocol: graphql`, `json-rpc` or `mcp`");
     check("{method: GET, query: {q: {any: []}}}", 25, "lists no value");
+
+    let rule = |protocol: &str, rule: &str| {
+        format!("{{host: a.test, port: 443, protocol: {protocol}, rules: [{{allow: {rule}}}]}}")
+    };
+    let check = |protocol: &str, yaml: &str, column: usize, words: &str| {
+        in_endpoint(&rule(protocol, yaml), 61 + protocol.len() + column, words);
+    };
+    check("graphql", "{}", 0, "write `operation_type: \"*\"`");
+    check("graphql", "{path: /x}", 1, "has no key `path`");
+    check("graphql", "{operation_type: querry}", 17, "did you mean `query`?");
+    check("graphql", "{fields: []}", 1, "never match");
+    check("json-rpc", "{tool: x}", 1, "has no key `tool`");
+    check("mcp", "{method: tools/list, tool: x}", 9, "called with `tools/call`");
+}
+
+const OPERATIONS: &str = r#"
+version: 1
+network_policies:
+  api:
+    endpoints:
+      - host: graph.test
+        port: 443
+        protocol: graphql
+        path: /graphql
+        rules:
+          - allow: { operation_type: query }
+          - allow: { operation_type: mutation, operation_name: "Add*", fields: [addComment, addStar] }
+        deny_rules:
+          - { fields: [secrets] }
+      - { host: reads.test, port: 443, protocol: graphql, access: read-only }
+      - host: node.test
+        port: 443
+        protocol: json-rpc
+        rules:
+          - allow: { method: "eth_*" }
+          - allow: { method: log, params: { level: { any: [info, warn] } } }
+        deny_rules:
+          - { method: eth_send* }
+      - host: tools.test
+        port: 443
+        protocol: mcp
+        rules:
+          - allow: { tool: "read_*" }
+          - allow: { tool: write_file, params: { path: "/tmp/**" } }
+          - allow: { method: resources/* }
+        deny_rules:
+          - { tool: read_secret }
+    binaries: [{ path: "/**" }]
+"#;
+
+#[test]
+fn operations() {
+    let policy = rules(OPERATIONS).unwrap();
+    let send = |host: &str, kind: &str, body: &str| {
+        let question = ask(&format!("POST https://{host}/graphql by /bin/x")).header("content-type", kind).body(body);
+        match question.request(&policy) {
+            Verdict::Deny(denial) => format!("deny {}: {}", denial.rule, denial.reason),
+            other => other.to_string(),
+        }
+    };
+    let check = |host: &str, body: &str, expected: &str| {
+        let found = send(host, "application/json", body);
+        assert!(found.starts_with(expected), "{host} {body}\nexpected {expected}\nfound    {found}");
+    };
+    let query = |document: &str| openshell_policy_sdk::serde_json::json!({ "query": document }).to_string();
+    let graph = |document: &str, expected: &str| check("graph.test", &query(document), expected);
+    graph("{ viewer { login } }", "allow api");
+    graph("query Q($n: Int!) { repository(first: $n) { name } }", "allow api");
+    graph("mutation AddBoth { addStar(id: 1) { id } x: addComment { id } }", "allow api");
+    graph("mutation AddBoth { addStar { id } deleteRepository { id } }", "deny api: GraphQL mutation AddBoth");
+    graph("mutation Remove { addStar { id } }", "deny api: GraphQL mutation Remove");
+    graph("mutation { addStar { id } }", "deny api:");
+    graph("subscription { events { id } }", "deny api:");
+    // Aliases and fragments hide nothing.
+    graph("{ harmless: secrets { value } }", "deny api.deny_rules[0]");
+    graph("{ ...F } fragment F on Query { a ... on Query { secrets } }", "deny api.deny_rules[0]");
+    graph("{ ...F } fragment F on Query { ...F }", "deny api: POST /graphql on graph.test can't be judged");
+    graph("{ ...Missing }", "deny api: POST /graphql on graph.test can't be judged");
+    // What is executed must be plain.
+    graph("query A { a } query B { secrets }", "deny api: POST /graphql on graph.test can't be judged");
+    graph("{ a ", "deny api: POST /graphql on graph.test can't be judged");
+    graph("type T { a: Int }", "deny api: POST /graphql on graph.test can't be judged");
+    check("graph.test", r#"{"query": "query A { a } query B { secrets }", "operationName": "A"}"#, "allow api");
+    check(
+        "graph.test",
+        r#"{"query": "query A { a } query B { secrets }", "operationName": "B"}"#,
+        "deny api.deny_rules[0]",
+    );
+    check("graph.test", r#"{"query": "{ a }", "query": "{ secrets }"}"#, "deny api:");
+    check("graph.test", r#"{"query": "{ a }", "Query": "{ secrets }"}"#, "deny api:");
+    check("graph.test", r#"{"extensions": {"persistedQuery": {"sha256Hash": "x"}}}"#, "deny api:");
+    check("graph.test", r#"[{"query": "{ a }"}, {"query": "{ b }"}]"#, "allow api");
+    check("graph.test", r#"[{"query": "{ a }"}, {"query": "{ secrets }"}]"#, "deny api.deny_rules[0]");
+    check("graph.test", "[]", "deny api:");
+    check("reads.test", &query("{ a }"), "allow api");
+    check("reads.test", &query("mutation { a }"), "deny api:");
+    assert!(send("graph.test", "text/plain", &query("{ a }")).starts_with("deny api:"));
+    let check_get = |target: &str, expected: &str| {
+        let found = ask(&format!("GET https://graph.test/graphql{target} by /bin/x")).request(&policy).to_string();
+        assert_eq!(found, expected, "{target}");
+    };
+    check_get("?query=%7B%20a%20%7D", "allow api");
+    check_get("?query=%7Bsecrets%7D", "deny api.deny_rules[0]");
+    check_get("?query=%7Ba%7D&query=%7Bsecrets%7D", "deny api");
+    check_get("", "deny api");
+    let both =
+        ask("POST https://graph.test/graphql?query=%7Bsecrets%7D by /bin/x").header("content-type", "application/json");
+    assert_eq!(both.body(query("{ a }")).request(&policy).to_string(), "deny api");
+
+    let rpc = |host: &str, method: &str, params: &str, expected: &str| {
+        check(host, &format!(r#"{{"jsonrpc": "2.0", "id": 1, "method": "{method}", "params": {params}}}"#), expected);
+    };
+    rpc("node.test", "eth_call", "[]", "allow api");
+    rpc("node.test", "eth_sendTransaction", "[]", "deny api.deny_rules[0]");
+    rpc("node.test", "admin_peers", "[]", "deny api: method admin_peers");
+    rpc("node.test", "log", r#"{"level": "info"}"#, "allow api");
+    rpc("node.test", "log", r#"{"level": "debug"}"#, "deny api:");
+    rpc("node.test", "log", "{}", "deny api:");
+    check("node.test", r#"{"method": "eth_call"}"#, "deny api:");
+    check(
+        "node.test",
+        r#"[{"jsonrpc":"2.0","method":"eth_call"},{"jsonrpc":"2.0","method":"eth_sendRaw"}]"#,
+        "deny api.deny_rules[0]",
+    );
+
+    let tool = |name: &str, arguments: &str, expected: &str| {
+        rpc("tools.test", "tools/call", &format!(r#"{{"name": "{name}", "arguments": {arguments}}}"#), expected);
+    };
+    rpc("tools.test", "initialize", "{}", "allow api");
+    rpc("tools.test", "tools/list", "{}", "allow api");
+    rpc("tools.test", "notifications/cancelled", "{}", "allow api");
+    rpc("tools.test", "resources/read", "{}", "allow api");
+    rpc("tools.test", "prompts/get", "{}", "deny api: method prompts/get");
+    tool("read_file", "{}", "allow api");
+    tool("read_secret", "{}", "deny api.deny_rules[0]");
+    tool("write_file", r#"{"path": "/tmp/a/b"}"#, "allow api");
+    tool("write_file", r#"{"path": "/etc/passwd"}"#, "deny api: tool write_file");
+    tool("write_file", r#"{"path": ["/tmp/a", "/etc/passwd"]}"#, "deny api:");
+    tool("run", "{}", "deny api: tool run by POST /graphql on tools.test is not allowed");
+    rpc("tools.test", "tools/call", "{}", "deny api:");
+    check("tools.test", r#"{"jsonrpc": "2.0", "id": 4, "result": {}}"#, "allow api");
+    let session = ask("GET https://tools.test/mcp by /bin/x").request(&policy).to_string();
+    assert_eq!(session, "allow api");
 }

@@ -20,9 +20,10 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use super::Proxy;
 use super::destination::{Destination, canonical_host};
+use super::form::Form;
 use super::peek::{Protocol, classify};
 use super::permit::{Permit, default_port};
-use super::refusal::{Cause, Form, Refusal, empty};
+use super::refusal::{Cause, Refusal, empty};
 use super::relay::{self, Severable};
 use super::serve::{answer, unreachable};
 use super::session::Session;
@@ -78,7 +79,7 @@ async fn explicit(proxy: Arc<Proxy>, io: Prefixed<TcpStream>, caller: Option<Arc
             } else {
                 forward(proxy, caller, last, request).await
             };
-            Ok::<_, Infallible>(answered.unwrap_or_else(|refusal| refusal.answer(form)))
+            Ok::<_, Infallible>(answered.unwrap_or_else(|refusal| refusal.answer(&form)))
         }
     });
     let served = http1_builder().serve_connection(TokioIo::new(io), service).with_upgrades().await;

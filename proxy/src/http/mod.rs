@@ -19,6 +19,7 @@ mod connection;
 mod destination;
 mod dial;
 mod exchange;
+mod form;
 mod headers;
 mod judge;
 mod path;

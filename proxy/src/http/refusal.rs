@@ -7,6 +7,7 @@ use openshell_api::decision::Stage;
 use openshell_policy_host::PolicyRef;
 use serde::Serialize;
 
+use super::form::{Form, error_object};
 use crate::inference::{Body, BoxError};
 
 /// Present on every answer the proxy gives in an origin's place: the policy that decided, or `none`.
@@ -76,25 +77,6 @@ impl Cause {
     }
 }
 
-/// In which protocol's form a refusal is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Status and JSON.
-    Json,
-    /// gRPC's trailers-only answer.
-    Grpc,
-}
-
-impl Form {
-    /// What the sender of these headers understands.
-    pub fn of(request: &HeaderMap) -> Self {
-        match request.get(CONTENT_TYPE) {
-            Some(kind) if kind.as_bytes().starts_with(b"application/grpc") => Self::Grpc,
-            _ => Self::Json,
-        }
-    }
-}
-
 /// One refusal, with everything its reader may want to know.
 #[derive(Debug, Clone)]
 pub struct Refusal {
@@ -131,18 +113,20 @@ struct Document<'a> {
 
 impl Refusal {
     /// The answer to whoever asked.
-    pub fn answer(&self, form: Form) -> Response<Body> {
+    pub fn answer(&self, form: &Form) -> Response<Body> {
         let mut response = match form {
-            Form::Json => self.json(),
+            Form::Json => json(self.cause.status(), &self.document()),
             Form::Grpc => self.grpc(),
+            Form::GraphQl => json(self.cause.status(), &self.graphql()),
+            Form::JsonRpc(ids) => self.json_rpc(ids),
         };
         let policy = self.policy.as_ref().and_then(|policy| HeaderValue::try_from(&policy.name_version).ok());
         response.headers_mut().insert(POLICY_HEADER, policy.unwrap_or(HeaderValue::from_static("none")));
         response
     }
 
-    fn json(&self) -> Response<Body> {
-        let document = Document {
+    fn document(&self) -> Document<'_> {
+        Document {
             error: self.cause.code(),
             detail: &self.detail,
             layer: self.layer,
@@ -152,37 +136,58 @@ impl Refusal {
             rule: self.rule.as_deref(),
             hint: self.hint.as_deref(),
             decision: &self.decision,
-        };
-        // A struct of strings and numbers always serializes.
-        let mut text = serde_json::to_vec(&document).unwrap_or_default();
-        text.push(b'\n');
-        let length = text.len();
-        let mut response =
-            Response::new(Full::from(text).map_err(|never| -> BoxError { match never {} }).boxed_unsync());
-        *response.status_mut() = self.cause.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        response
+        }
+    }
+
+    /// GraphQL's `errors`, beside what every refusal says.
+    fn graphql(&self) -> serde_json::Value {
+        let mut document = serde_json::json!(self.document());
+        let message = self.sentence();
+        document["errors"] = serde_json::json!([{ "message": message, "extensions": { "code": self.cause.code() } }]);
+        document
+    }
+
+    /// A JSON-RPC error for each request, or the plain refusal where nobody waits for an answer. Clients read errors
+    /// of answered calls, and give up on a transport that fails: hence 200.
+    fn json_rpc(&self, ids: &super::form::Ids) -> Response<Body> {
+        let data = serde_json::json!(self.document());
+        match error_object(ids, &self.sentence(), &data) {
+            Some(errors) => json(StatusCode::OK, &errors),
+            None => json(self.cause.status(), &data),
+        }
+    }
+
+    /// For people and agents: code, detail, hint.
+    fn sentence(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}: {}{hint}", self.cause.code(), self.detail)
     }
 
     /// Trailers-only, as gRPC clients expect errors: PERMISSION_DENIED (7) or UNAVAILABLE (14).
     fn grpc(&self) -> Response<Body> {
         let mut response = Response::new(empty());
         let code = if self.cause.status().is_server_error() { "14" } else { "7" };
-        let mut message = format!("{}: {}", self.cause.code(), self.detail);
-        if let Some(hint) = &self.hint {
-            message.push_str("; ");
-            message.push_str(hint);
-        }
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert("grpc-status", HeaderValue::from_static(code));
-        if let Ok(message) = HeaderValue::try_from(percent_encode(&message)) {
+        if let Ok(message) = HeaderValue::try_from(percent_encode(&self.sentence())) {
             headers.insert("grpc-message", message);
         }
         response
     }
+}
+
+fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
+    // Strings, numbers and what was parsed from JSON always serialize.
+    let mut text = serde_json::to_vec(document).unwrap_or_default();
+    text.push(b'\n');
+    let length = text.len();
+    let mut response = Response::new(Full::from(text).map_err(|never| -> BoxError { match never {} }).boxed_unsync());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
 }
 
 /// No body.

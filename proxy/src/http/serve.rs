@@ -13,9 +13,10 @@ use openshell_policy_host::{HttpRequest, HttpResponse, Scheme, View};
 use super::body::{Cuttable, buffer};
 use super::destination::{Destination, HostPort};
 use super::dial::DialError;
+use super::form::Form;
 use super::judge::{Decide, Granted};
 use super::permit::{Permit, default_port};
-use super::refusal::{Cause, Form, Refusal};
+use super::refusal::{Cause, Refusal};
 use super::session::Session;
 use super::tls::Versions;
 use super::upstream::{UpstreamError, boxed};
@@ -39,7 +40,7 @@ pub(super) async fn answer(session: &Arc<Session>, scheme: Scheme, request: Requ
     let version = request.version();
     let mut response = match serve(session, scheme, request).await {
         Ok(response) => response,
-        Err(refusal) => refusal.answer(form),
+        Err(refusal) => refusal.answer(&form),
     };
     *response.version_mut() = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
     response
@@ -78,8 +79,12 @@ async fn serve(
             .await
             .map_err(|error| refuse(Cause::BadRequest, format!("the body broke off: {error}")))?
     };
+    let form = Form::of_message(&parts.headers, seen.as_deref());
     let view = view(session, &parts.headers, seen);
-    let granted = session.facts.request(&*decide, &facts, &view)?;
+    let granted = match session.facts.request(&*decide, &facts, &view) {
+        Ok(granted) => granted,
+        Err(refusal) => return Ok(refusal.answer(&form)),
+    };
     let judged = Judged { decide: Arc::clone(&decide), permit, granted, facts, view };
 
     let (judged, headers) = dress(session, scheme, judged, parts.headers)?;
