@@ -51,3 +51,52 @@ async fn a_private_address_needs_a_grant() -> Result<()> {
     ensure!(stage.origin.seen().is_empty());
     Ok(())
 }
+
+const OPERATIONS: &str = "version: 1
+network_policies:
+  operations:
+    endpoints:
+      - host: api.demo.test
+        port: PORT
+        path: /graphql
+        protocol: graphql
+        access: read-only
+        allowed_ips: [127.0.0.0/8]
+      - host: api.demo.test
+        port: PORT
+        path: /mcp
+        protocol: mcp
+        rules:
+          - allow: {tool: 'read_*'}
+    binaries: [{path: /usr/bin/curl}]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_in_bodies_are_judged_and_refused_in_their_own_form() -> Result<()> {
+    let stage = Stage::new().await?;
+    stage.rules(OPERATIONS).await?.ok()?;
+    let send = |path: &str, body: &str| {
+        format!("curl -sS -H 'content-type: application/json' -d '{body}' -w ' %{{http_code}}' $API{path}")
+    };
+    let call = |tool: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#)
+    };
+    let (mutation, write) = (r#"{"query":"mutation { drop }"}"#, call("write_file"));
+    let rows = [
+        (send("/graphql", r#"{"query":"{ viewer }"}"#), " 200"),
+        (send("/graphql", mutation), r#""errors":[{"extensions":{"code":"policy_denied"}"#),
+        (send("/graphql", mutation), " 403"),
+        (send("/graphql", r#"{"query":"{ a }","query":"mutation { drop }"}"#), "stands twice"),
+        (send("/mcp", &call("read_file")), r#""method":"POST""#),
+        (send("/mcp", &write), r#""id":7"#),
+        (send("/mcp", &write), r#""code":-32001"#),
+        (send("/mcp", &write), r#"tool: \"write_file\""#),
+        (send("/mcp", &write), " 200"),
+        (send("/other", "{}"), " 403"),
+    ];
+    let rows: Vec<_> = rows.iter().map(|(script, expected)| (script.as_str(), *expected)).collect();
+    stage.check(&rows).await?;
+    let seen = stage.origin.seen();
+    ensure!(seen.len() == 2, "only what was allowed reaches the origin: {} requests", seen.len());
+    Ok(())
+}
