@@ -1,7 +1,7 @@
 //! Refusals: what a caller reads when something was not allowed, or did not work.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use openshell_api::decision::Stage;
 use openshell_policy_host::PolicyRef;
