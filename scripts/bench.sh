@@ -3,6 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 apt_install python3 python3-requests curl
 export OPENSHELL_BIN_DIR=$dist
+DOCKER_HOST=$(scripts/docker-engine.sh images) && export DOCKER_HOST || say "no Docker engine: containers are not measured"
 report=$(mktemp)
 {
   echo "# Benchmarks"
@@ -11,6 +12,7 @@ report=$(mktemp)
   echo "Median, and p99 in parentheses. The machine is shared: read the ratios."
   echo
   "$dist/openshell-bench" decisions
+  "$dist/openshell-bench" starts
   "$dist/openshell-bench" swaps --count "${SWAPS:-1000}"
 } | tee "$report"
 mv "$report" BENCHMARKS.md

@@ -9,6 +9,8 @@ demo=$(mktemp -d /tmp/openshell-demo.XXXXXX)
 chmod 755 "$demo"
 export XDG_CONFIG_HOME=$demo/config XDG_STATE_HOME=$demo/state XDG_DATA_HOME=$demo/data PATH=$dist:$PATH
 unset OPENSHELL_GATEWAY
+# The demo needs no Docker, whether there is one here or not.
+export OPENSHELL_RUNTIME=process
 origins=()
 finish() {
   code=$?

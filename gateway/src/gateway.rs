@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
+use openshell_api::sandbox::RuntimeKind;
 use tokio::sync::{OwnedMutexGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +15,11 @@ use crate::auth::{self, Principal, Tokens};
 use crate::error::ApiError;
 use crate::link::Links;
 use crate::modules::Modules;
-use crate::runtime::Runtime;
+use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::process::ProcessRuntime;
+use crate::runtime::{Runtime, Runtimes};
 use crate::secrets::{self, SecretBox};
-use crate::state_dir::{StateDir, StateDirError};
+use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Store, StoreError};
 use crate::tls::{self, Identity, TlsError};
 
@@ -32,8 +34,12 @@ pub struct Options {
     pub upstream_ca: Option<PathBuf>,
     /// The supervisor's executable.
     pub supervisor: PathBuf,
-    /// Runs sandboxes instead of the `process` runtime.
+    /// Runs sandboxes instead of the runtimes there are.
     pub runtime: Option<Arc<dyn Runtime>>,
+    /// Where sandboxes go that name no runtime; absent: `docker` where an engine answers, else `process`.
+    pub default_runtime: Option<RuntimeKind>,
+    /// Image of sandboxes in Docker that name none.
+    pub default_image: String,
     /// Longest wait for a new sandbox to run.
     pub start_timeout: Duration,
 }
@@ -88,7 +94,7 @@ pub struct Gateway {
     /// Checks and compiles modules.
     pub modules: Modules,
     /// Starts and stops supervisors.
-    pub runtime: Arc<dyn Runtime>,
+    pub runtime: Runtimes,
     /// Who changes what.
     pub locks: Locks,
     /// Tells followers that there is more.
@@ -125,10 +131,7 @@ impl Gateway {
         };
         let tokens = Tokens::default();
         tokens.admit(auth::hash(&auth::admin_token(&dir)?), Principal::Admin);
-        let runtime = match &options.runtime {
-            Some(runtime) => runtime.clone(),
-            None => Arc::new(ProcessRuntime::new(options.supervisor.clone(), dir.sandboxes())?),
-        };
+        let runtime = runtimes(&dir, options)?;
         let gateway = Arc::new(Self {
             secrets: SecretBox::open(&dir)?,
             signing: secrets::signing_key(&dir)?,
@@ -151,6 +154,22 @@ impl Gateway {
         crate::lifecycle::recover(&gateway).await?;
         Ok((gateway, identity))
     }
+}
+
+fn runtimes(dir: &StateDir, options: &Options) -> Result<Runtimes, StateDirError> {
+    if let Some(runtime) = &options.runtime {
+        return Ok(Runtimes::new(runtime.clone(), None, options.default_runtime));
+    }
+    let process = Arc::new(ProcessRuntime::new(options.supervisor.clone(), dir.sandboxes())?);
+    let id = dir.read_or_create("gateway.id", || Ok(hex::encode(random::<16>()?).into_bytes()))?;
+    let docker = DockerRuntime::new(DockerOptions {
+        supervisor: options.supervisor.clone(),
+        link: dir.link(),
+        socket: state_dir::LINK_SOCKET.to_owned(),
+        gateway: String::from_utf8_lossy(&id).into_owned(),
+        default_image: options.default_image.clone(),
+    });
+    Ok(Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime))
 }
 
 /// How supervisors and clients on this machine reach a listener.

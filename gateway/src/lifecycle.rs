@@ -2,23 +2,28 @@
 //!
 //! Intent is stored before anything is done, so whatever a `kill -9` leaves half-done is found again at the next start.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openshell_api::Name;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::ToSupervisor;
-use openshell_api::sandbox::{CreateSandbox, Phase, RuntimeKind, Sandbox};
+use openshell_api::sandbox::{CreateSandbox, Phase, Sandbox};
 
 use crate::auth::{self, Principal};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::push;
-use crate::runtime::RuntimeError;
+use crate::runtime::docker::{DockerError, HOST_GATEWAY};
+use crate::runtime::{RuntimeError, Start};
 use crate::store::{NewSandbox, SandboxRow};
 
 const GRACE: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 20;
+/// Least limits that leave room for the supervisor.
+const LEAST_MEMORY: u64 = 128 * 1024 * 1024;
+const LEAST_PIDS: u32 = 64;
 /// How long a supervisor's last words may take to arrive after it ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -28,19 +33,36 @@ impl From<RuntimeError> for ApiError {
             RuntimeError::NoSupervisor(_) => refuse(500, "no_supervisor", error.to_string())
                 .hint("install openshell-supervisor beside openshell-gateway, or start the gateway with --supervisor"),
             RuntimeError::System { .. } => refuse(500, "runtime_failed", error.to_string()),
+            RuntimeError::Docker(error) => docker_failed(&error),
             RuntimeError::Files(_) | RuntimeError::Unkillable(_) => Self::internal(error),
         }
     }
 }
 
+fn docker_failed(error: &DockerError) -> ApiError {
+    let refuse = |status, code| refuse(status, code, error.to_string());
+    match error {
+        DockerError::Unreachable { .. } => refuse(503, "docker_unreachable")
+            .hint("start the engine, set DOCKER_HOST for the gateway, or use `--runtime process`"),
+        DockerError::NoImage { .. } => {
+            refuse(422, "no_image").hint("name an image that `docker image ls` shows, or one that can be pulled")
+        }
+        DockerError::NoUser { .. } => refuse(422, "no_user").hint("correct USER in the image's Dockerfile"),
+        DockerError::Refused { status: 400..500, .. } => refuse(422, "docker_refused"),
+        DockerError::Refused { .. } | DockerError::Failed { .. } => refuse(500, "docker_failed"),
+    }
+}
+
 /// Makes a sandbox and waits until it runs. If it does not come up, nothing of it is left.
 pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<Sandbox> {
-    check(&gateway, &spec)?;
+    check(&spec)?;
+    let runtime = gateway.runtime.choose(&spec).await?;
     let name = match &spec.name {
         Some(name) => name.clone(),
         None => random_name()?,
     };
     let id = ulid::Ulid::generate().to_string();
+    gateway.runtime.assign(&id, runtime);
     let token = auth::generate("osh_supervisor")?;
     let launch = launch_spec(&gateway, &id, &name, &spec, &token)?;
     {
@@ -53,7 +75,7 @@ pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<San
             .insert_sandbox(NewSandbox {
                 id: &id,
                 name: &name,
-                runtime: gateway.runtime.kind(),
+                runtime,
                 spec: &spec,
                 token_hash: auth::hash(&token),
                 generation: &generation,
@@ -80,12 +102,7 @@ pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<San
     }
 }
 
-fn check(gateway: &Gateway, spec: &CreateSandbox) -> ApiResult<()> {
-    let runtime = gateway.runtime.kind();
-    if spec.runtime.is_some_and(|wanted| wanted != runtime) {
-        return Err(refuse(422, "runtime_unavailable", "this gateway has no such runtime")
-            .hint(format!("it has: {}", if runtime == RuntimeKind::Process { "process" } else { "docker" })));
-    }
+fn check(spec: &CreateSandbox) -> ApiResult<()> {
     for (key, value) in &spec.env {
         if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
             return Err(refuse(422, "bad_env", format!("{key:?} can't be set in an environment"))
@@ -100,21 +117,34 @@ fn check(gateway: &Gateway, spec: &CreateSandbox) -> ApiResult<()> {
         return Err(refuse(422, "bad_workdir", format!("{workdir:?} is not an absolute path"))
             .hint("give an absolute path, or none for the sandbox's workspace"));
     }
+    if let Some(cpu) = spec.cpu.filter(|cpu| !(0.01..=4096.0).contains(cpu)) {
+        return Err(refuse(422, "bad_limit", format!("{cpu} cores are no limit")).hint("from 0.01 to 4096 cores"));
+    }
+    if let Some(memory) = spec.memory.filter(|memory| !(LEAST_MEMORY..=1 << 50).contains(memory)) {
+        return Err(refuse(422, "bad_limit", format!("{memory} bytes of memory are no limit that a sandbox can run with"))
+            .hint("the supervisor and its proxy need a part of it: 128 MiB or more"));
+    }
+    if let Some(pids) = spec.pids.filter(|pids| *pids < LEAST_PIDS) {
+        return Err(refuse(422, "bad_limit", format!("{pids} processes are too few for a sandbox to run with"))
+            .hint(format!("the supervisor's own threads count: {LEAST_PIDS} or more")));
+    }
     Ok(())
 }
 
-fn launch_spec(gateway: &Gateway, id: &str, name: &Name, spec: &CreateSandbox, token: &str) -> ApiResult<LaunchSpec> {
+fn launch_spec(gateway: &Gateway, id: &str, name: &Name, spec: &CreateSandbox, token: &str) -> ApiResult<Start> {
     let places = gateway.runtime.places(id);
     let add_hosts = spec
         .add_hosts
         .iter()
         .map(|(host, address)| match address.parse() {
             Ok(address) => Ok((host.to_ascii_lowercase(), address)),
+            // A runtime with a network of its own says what that is there.
+            Err(_) if address == HOST_GATEWAY => Ok((host.to_ascii_lowercase(), Ipv4Addr::LOCALHOST.into())),
             Err(_) => Err(refuse(422, "bad_host", format!("{address:?} (for {host}) is not an IP address"))
-                .hint("write NAME=ADDRESS, such as origin.test=127.0.0.1")),
+                .hint(format!("write NAME=ADDRESS, such as origin.test=127.0.0.1, or {HOST_GATEWAY} for this machine"))),
         })
         .collect::<ApiResult<_>>()?;
-    Ok(LaunchSpec {
+    let launch = LaunchSpec {
         sandbox_id: id.to_owned(),
         sandbox: name.clone(),
         gateway_url: gateway.url.clone(),
@@ -129,7 +159,12 @@ fn launch_spec(gateway: &Gateway, id: &str, name: &Name, spec: &CreateSandbox, t
         labels: spec.labels.clone(),
         add_hosts,
         upstream_ca: gateway.upstream_ca.clone(),
-    })
+        gateway_socket: None,
+        own_root: false,
+        writable: Vec::new(),
+        degraded: Vec::new(),
+    };
+    Ok(Start { launch, spec: spec.clone() })
 }
 
 fn random_name() -> ApiResult<Name> {
@@ -138,9 +173,21 @@ fn random_name() -> ApiResult<Name> {
 }
 
 /// Starts the supervisor and waits until its walls are up and it enforces its first generation.
-async fn start(gateway: &Gateway, id: &str, launch: &LaunchSpec) -> ApiResult<SandboxRow> {
+async fn start(gateway: &Gateway, id: &str, start: &Start) -> ApiResult<SandboxRow> {
+    gateway.runtime.start(start).await?;
+    loop {
+        match started(gateway, id, &start.launch).await {
+            Ok(row) => return Ok(row),
+            Err(failed) if gateway.runtime.weaken(start).await? => {
+                tracing::info!(sandbox = id, error = %failed.0.detail, "started again by weaker means");
+            }
+            Err(failed) => return Err(failed),
+        }
+    }
+}
+
+async fn started(gateway: &Gateway, id: &str, launch: &LaunchSpec) -> ApiResult<SandboxRow> {
     let mut changes = gateway.changed.follow_sandboxes();
-    gateway.runtime.start(launch).await?;
     let ready = async {
         loop {
             changes.borrow_and_update();
@@ -165,7 +212,10 @@ async fn start(gateway: &Gateway, id: &str, launch: &LaunchSpec) -> ApiResult<Sa
     };
     tokio::select! {
         ready = ready => ready,
-        () = died => Err(not_started(gateway, id, &launch.sandbox, "its supervisor ended").await),
+        () = died => {
+            let why = gateway.runtime.ending(id).await.unwrap_or_else(|| "its supervisor ended".to_owned());
+            Err(not_started(gateway, id, &launch.sandbox, &why).await)
+        }
         () = tokio::time::sleep(gateway.start_timeout) => {
             let why = format!("it did not run within {} s", gateway.start_timeout.as_secs());
             Err(not_started(gateway, id, &launch.sandbox, &why).await)
@@ -196,7 +246,8 @@ async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<()> {
     let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
     if matches!(row.phase, Phase::Starting | Phase::Running) {
         let tail = gateway.runtime.log_tail(id, 3).await.replace('\n', " | ");
-        let failure = format!("its supervisor died: {}", if tail.is_empty() { "it left no word" } else { &tail });
+        let ending = gateway.runtime.ending(id).await.unwrap_or_else(|| "its supervisor died".to_owned());
+        let failure = format!("{ending}: {}", if tail.is_empty() { "it left no word" } else { &tail });
         tracing::warn!(sandbox = id, failure);
         gateway.store.set_phase(id, Phase::Failed, None, Some(&failure)).await?;
     }
@@ -236,6 +287,9 @@ async fn remove(gateway: &Gateway, row: &SandboxRow) -> ApiResult<()> {
 /// never acknowledged or half-deleted are removed, and so is what belongs to none.
 pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
     let rows = gateway.store.sandboxes().await?;
+    for row in &rows {
+        gateway.runtime.assign(&row.id, row.runtime);
+    }
     for id in gateway.runtime.traces().await? {
         if !rows.iter().any(|row| row.id == id) {
             tracing::warn!(sandbox = id, "removing what a sandbox left behind");

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::{Options, Running};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -42,9 +43,23 @@ struct Run {
     /// The supervisor's executable [default: openshell-supervisor beside this one].
     #[arg(long, value_name = "PATH")]
     supervisor: Option<PathBuf>,
+    /// Where sandboxes go that name no runtime [default: docker where an engine answers, else process].
+    #[arg(long, value_name = "RUNTIME", env = "OPENSHELL_RUNTIME", value_parser = runtime)]
+    runtime: Option<RuntimeKind>,
+    /// Image of sandboxes in Docker that name none.
+    #[arg(long, value_name = "IMAGE", env = "OPENSHELL_IMAGE", default_value = "debian:stable-slim")]
+    default_image: String,
     /// Longest wait for a new sandbox to run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     start_timeout: u64,
+}
+
+fn runtime(given: &str) -> Result<RuntimeKind, String> {
+    match given {
+        "process" => Ok(RuntimeKind::Process),
+        "docker" => Ok(RuntimeKind::Docker),
+        _ => Err("there are: process, docker".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -81,6 +96,8 @@ fn serve(run: Run) -> anyhow::Result<()> {
         upstream_ca: run.upstream_ca,
         supervisor,
         runtime: None,
+        default_runtime: run.runtime,
+        default_image: run.default_image,
         start_timeout: Duration::from_secs(run.start_timeout),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {

@@ -1,6 +1,9 @@
 //! The listener: TLS, HTTP/1.1 and HTTP/2, and an orderly end.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +12,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use openshell_api::status::Endpoint;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::ADMIN_TOKEN_FILE;
 use crate::gateway::{Gateway, Options, StartError};
-use crate::state_dir::StateDir;
+use crate::state_dir::{LINK_SOCKET, StateDir, StateDirError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -34,7 +38,7 @@ pub struct Running {
     pub gateway: Arc<Gateway>,
     /// Where it answers.
     pub endpoint: Endpoint,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -51,8 +55,12 @@ impl Running {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let acceptor = TlsAcceptor::from(identity.server);
-        let accepting = tokio::spawn(accept(gateway.clone(), listener, acceptor));
+        let socket = listen_for_supervisors(&gateway.dir.link())?;
+        let server = Server::new(gateway.clone(), TlsAcceptor::from(identity.server));
+        let accepting = vec![
+            tokio::spawn(server.clone().accept(Door::Network(listener), crate::http::router(gateway.clone()))),
+            tokio::spawn(server.accept(Door::Supervisors(socket), crate::http::supervisor_router(gateway.clone()))),
+        ];
         tokio::spawn(trim(gateway.clone()));
         gateway.dir.publish(&endpoint)?;
         tracing::info!(url = endpoint.url, "the gateway answers");
@@ -65,7 +73,9 @@ impl Running {
         gateway.dir.unpublish();
         gateway.stopping.cancel();
         gateway.links.close_all();
-        let _ = accepting.await;
+        for door in accepting {
+            let _ = door.await;
+        }
         gateway.store.close().await;
         // Tasks that notice the end a little later hold the gateway, but nothing to write to.
         gateway.dir.release();
@@ -89,52 +99,111 @@ async fn listen(dir: &StateDir, address: SocketAddr) -> Result<TcpListener, Star
     Ok(listener)
 }
 
-async fn accept(gateway: Arc<Gateway>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let service = TowerToHyperService::new(crate::http::router(gateway.clone()));
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(H2_PING)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(64 * 1024);
-    let graceful = GracefulShutdown::new();
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = gateway.stopping.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Most likely out of file descriptors: those in use must end first.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
-        let (acceptor, http, service, watcher) = (acceptor.clone(), http.clone(), service.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            let Some(stream) = handshake(acceptor, stream, peer.ip()).await else { return };
-            let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
-                tracing::debug!(%peer, %error, "a connection ended early");
+/// Binds the socket for supervisors in containers, in a directory that may be mounted there. Whoever can enter the
+/// directory may connect: the way to it leads through the state directory, which is the gateway's alone.
+fn listen_for_supervisors(directory: &Path) -> Result<UnixListener, StateDirError> {
+    let bind = || {
+        std::fs::create_dir_all(directory)?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711))?;
+        // An address holds about 100 bytes; through a descriptor the length of the path does not matter.
+        let open = std::fs::File::open(directory)?;
+        let path = format!("/proc/self/fd/{}/{LINK_SOCKET}", std::os::fd::AsRawFd::as_raw_fd(&open));
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+        Ok(listener)
+    };
+    bind().map_err(|source| StateDirError::Io { path: directory.join(LINK_SOCKET), source })
+}
+
+/// Where connections come from.
+enum Door {
+    Network(TcpListener),
+    Supervisors(UnixListener),
+}
+
+/// What both kinds of socket are to TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Door {
+    /// The next connection, and who is at its other end.
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, String)> {
+        match self {
+            Self::Network(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok((Box::new(stream), peer.to_string()))
             }
-        });
+            Self::Supervisors(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), "a container".to_owned()))
+            }
+        }
     }
-    drop(listener);
-    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+}
+
+#[derive(Clone)]
+struct Server {
+    gateway: Arc<Gateway>,
+    acceptor: TlsAcceptor,
+    http: auto::Builder<TokioExecutor>,
+}
+
+impl Server {
+    fn new(gateway: Arc<Gateway>, acceptor: TlsAcceptor) -> Self {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(H2_PING)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(64 * 1024);
+        Self { gateway, acceptor, http }
+    }
+
+    async fn accept(self, door: Door, router: axum::Router) {
+        let service = TowerToHyperService::new(router);
+        let graceful = GracefulShutdown::new();
+        loop {
+            let (stream, peer) = tokio::select! {
+                () = self.gateway.stopping.cancelled() => break,
+                accepted = door.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        // Most likely out of file descriptors: those in use must end first.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            let (server, service, watcher) = (self.clone(), service.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                let Some(stream) = handshake(&server.acceptor, stream, &peer).await else { return };
+                let connection = server.http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+                if let Err(error) = watcher.watch(connection).await {
+                    tracing::debug!(%peer, %error, "a connection ended early");
+                }
+            });
+        }
+        drop(door);
+        let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    }
 }
 
 async fn handshake(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    peer: IpAddr,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    let _ = stream.set_nodelay(true);
+    acceptor: &TlsAcceptor,
+    stream: Box<dyn Stream>,
+    peer: &str,
+) -> Option<tokio_rustls::server::TlsStream<Box<dyn Stream>>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
-            tracing::debug!(%peer, %error, "a TLS handshake failed");
+            tracing::debug!(peer, %error, "a TLS handshake failed");
             None
         }
         Err(_) => None,

@@ -37,6 +37,9 @@ pub enum StateDirError {
     },
 }
 
+/// Name of the socket for supervisors in [`StateDir::link`].
+pub const LINK_SOCKET: &str = "gateway.sock";
+
 /// How long a lock that another process holds is waited for.
 const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -82,6 +85,11 @@ impl StateDir {
     /// Where `process` sandboxes keep their files.
     pub fn sandboxes(&self) -> PathBuf {
         self.root.join("sandboxes")
+    }
+
+    /// Directory of the socket for supervisors. It is mounted into containers, whose users must be able to enter it.
+    pub fn link(&self) -> PathBuf {
+        self.root.join("link")
     }
 
     /// Bytes of a private file; made by `fill` and kept (mode 0600) if there is none.

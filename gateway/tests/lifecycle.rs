@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::FromSupervisor;
+use openshell_api::sandbox::CreateSandbox;
 use openshell_gateway::runtime::process::ProcessRuntime;
-use openshell_gateway::runtime::{Runtime, RuntimeError};
+use openshell_gateway::runtime::{Runtime, RuntimeError, Start};
 use serde_json::json;
 use world::World;
 
@@ -71,9 +72,9 @@ async fn what_belongs_to_no_sandbox_is_removed_at_the_next_start() {
     assert_ne!(ids[0], "stray");
 }
 
-fn spec(root: &Path, id: &str) -> LaunchSpec {
+fn spec(root: &Path, id: &str) -> Start {
     let text = |name: &str| root.join(id).join(name).to_string_lossy().into_owned();
-    LaunchSpec {
+    let launch = LaunchSpec {
         sandbox_id: id.into(),
         sandbox: "a".parse().unwrap(),
         gateway_url: String::new(),
@@ -88,7 +89,12 @@ fn spec(root: &Path, id: &str) -> LaunchSpec {
         labels: Default::default(),
         add_hosts: Default::default(),
         upstream_ca: None,
-    }
+        gateway_socket: None,
+        own_root: false,
+        writable: vec![],
+        degraded: vec![],
+    };
+    Start { launch, spec: CreateSandbox::default() }
 }
 
 /// A program in the supervisor's place that says something and stays.

@@ -1,7 +1,7 @@
 //! `openshell-supervisor`: runs one sandbox.
 //!
 //! Exit codes: 0 after a shutdown; 2 wrong arguments; 10 the supervisor could not start (the log says why); 11 another
-//! supervisor runs this sandbox. A workload that fails or exits ends the sandbox's work, not its supervisor.
+//! supervisor runs this sandbox; 12 the first process of a container may not make a user namespace. A workload that fails or exits ends the sandbox's work, not its supervisor.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -20,6 +20,10 @@ struct Arguments {
     /// Start file, written by the gateway.
     #[arg(long, value_name = "FILE")]
     launch: PathBuf,
+    /// Be the first process of a container as well: reap, pass signals on, and refuse to start where the container has
+    /// no means to raise the walls.
+    #[arg(long)]
+    first_process: bool,
 }
 
 fn main() -> ExitCode {
@@ -30,6 +34,12 @@ fn main() -> ExitCode {
         isolation::init::main(fd.unwrap_or(0));
     }
     let arguments = Arguments::parse();
+    // Forks, so this too comes before any thread.
+    if arguments.first_process
+        && let Some(code) = isolation::first::enter()
+    {
+        return code;
+    }
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("OPENSHELL_LOG")

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash;
+mod docker;
 mod first_light;
 mod inference;
 mod protocols;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 pub struct World {
     directory: tempfile::TempDir,
     binaries: PathBuf,
+    environment: Vec<(String, String)>,
 }
 
 /// What a command printed and how it ended.
@@ -55,7 +56,16 @@ impl World {
         let directory = tempfile::Builder::new().prefix("openshell-world-").tempdir()?;
         // Workloads run as another user and must be able to walk through.
         std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        Ok(Self { directory, binaries: binaries()? })
+        // Whether a Docker engine answers on this machine must not change what is tested.
+        let environment = vec![("OPENSHELL_RUNTIME".to_owned(), "process".to_owned())];
+        Ok(Self { directory, binaries: binaries()?, environment })
+    }
+
+    /// The same with a variable set for every command, and so for the gateway.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// A file or directory of this world.
@@ -82,6 +92,7 @@ impl World {
             .env("XDG_STATE_HOME", self.path("state"))
             .env("XDG_DATA_HOME", self.path("data"))
             .env_remove("OPENSHELL_GATEWAY")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         command

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use openshell_api::sandbox::{RuntimeKind, Volume};
+
 /// `KEY=VALUE`; the key is not empty.
 pub fn key_value(given: &str) -> Result<(String, String), String> {
     match given.split_once('=') {
@@ -11,15 +13,80 @@ pub fn key_value(given: &str) -> Result<(String, String), String> {
     }
 }
 
-/// `NAME:ADDRESS`, as Docker's `--add-host`. An IPv6 address may stand in brackets.
-pub fn add_host(given: &str) -> Result<(String, IpAddr), String> {
+/// `NAME:ADDRESS`, as Docker's `--add-host`. An IPv6 address may stand in brackets; `host-gateway` is whatever address
+/// the sandbox's machine has for it.
+pub fn add_host(given: &str) -> Result<(String, String), String> {
     let (name, address) = given.split_once(':').ok_or("write it as NAME:ADDRESS, such as api.test:127.0.0.1")?;
     if name.is_empty() {
         return Err("the name before ':' is empty".into());
     }
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
-    let address = bare.parse().map_err(|_| format!("{address:?} is not an IP address"))?;
-    Ok((name.to_ascii_lowercase(), address))
+    if bare != "host-gateway" && bare.parse::<IpAddr>().is_err() {
+        return Err(format!("{address:?} is not an IP address"));
+    }
+    Ok((name.to_ascii_lowercase(), bare.to_owned()))
+}
+
+/// `process` or `docker`.
+pub fn runtime(given: &str) -> Result<RuntimeKind, String> {
+    match given {
+        "process" => Ok(RuntimeKind::Process),
+        "docker" => Ok(RuntimeKind::Docker),
+        _ => Err("there are: docker, process".into()),
+    }
+}
+
+/// `SOURCE:TARGET[:ro]`, as Docker's `--volume`. A source that begins with `.`, `~/` or `/` is a directory of this
+/// machine and becomes absolute; else it is a volume's name.
+pub fn volume(given: &str) -> Result<Volume, String> {
+    let wrong = || "write it as SOURCE:TARGET or SOURCE:TARGET:ro, such as ./data:/data:ro".to_owned();
+    let mut parts = given.split(':');
+    let (source, target) = (parts.next().unwrap_or_default(), parts.next().ok_or_else(wrong)?);
+    let read_only = match parts.next() {
+        None | Some("rw") => false,
+        Some("ro") => true,
+        Some(_) => return Err(wrong()),
+    };
+    if source.is_empty() || parts.next().is_some() {
+        return Err(wrong());
+    }
+    if !target.starts_with('/') {
+        return Err(format!("the target {target:?} is not an absolute path"));
+    }
+    let source = match source.strip_prefix("~/").zip(std::env::home_dir()) {
+        Some((rest, home)) => home.join(rest),
+        None => source.into(),
+    };
+    let source = match source.is_absolute() || source.starts_with(".") || source.starts_with("..") {
+        true => std::path::absolute(&source).map_err(|error| format!("{}: {error}", source.display()))?,
+        false => source,
+    };
+    Ok(Volume { source: source.to_string_lossy().into_owned(), target: target.to_owned(), read_only })
+}
+
+/// A positive number of processor cores.
+pub fn cores(given: &str) -> Result<f64, String> {
+    let wrong = || "write it as a number of cores, such as 0.5 or 2".to_owned();
+    given.parse::<f64>().ok().filter(|cores| cores.is_finite() && *cores > 0.0).ok_or_else(wrong)
+}
+
+/// A size in bytes, or with `k`, `m`, `g` or `t` (1024 each, upper case and a trailing `b`, `i` or `ib` as well).
+pub fn size(given: &str) -> Result<u64, String> {
+    let wrong = || "write it as a number and k, m, g or t, such as 512m or 4g".to_owned();
+    let lower = given.to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
+    let power = match &lower[digits..] {
+        "" | "b" => 0,
+        unit => {
+            let rest = unit.get(1..).ok_or_else(wrong)?;
+            if !matches!(rest, "" | "b" | "i" | "ib") {
+                return Err(wrong());
+            }
+            "kmgt".find(&unit[..1]).ok_or_else(wrong)? + 1
+        }
+    };
+    let count: u64 = lower[..digits].parse().map_err(|_| wrong())?;
+    count.checked_mul(1 << (10 * power)).filter(|size| *size > 0).ok_or_else(wrong)
 }
 
 /// A span of time such as `90s`, `15m`, `24h` or `7d`.

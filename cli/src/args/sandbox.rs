@@ -1,9 +1,8 @@
 //! `openshell sandbox …`.
 
-use std::net::IpAddr;
-
 use clap::{Args, Subcommand};
 use openshell_api::Name;
+use openshell_api::sandbox::{RuntimeKind, Volume};
 
 use super::parse;
 
@@ -44,7 +43,8 @@ Examples:
   openshell sandbox create --name demo                         # idles; see `sandbox exec`
   openshell sandbox create --name once -- python3 agent.py     # returns the program's exit code
   openshell sandbox create --detach --env MODE=fast --label team=red -- ./serve
-  openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github";
+  openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github
+  openshell sandbox create --from python:3.13-slim --cpu 2 --memory 4g --volume ./data:/data:ro -- python3";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -67,18 +67,49 @@ pub struct CreateArgs {
     /// Absolute working directory; the sandbox's own workspace if absent.
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
-    /// Resolve a name to a fixed address.
+    /// Resolve a name to a fixed address; `host-gateway` is the machine that the sandbox runs on.
     #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse::add_host)]
-    pub add_host: Vec<(String, IpAddr)>,
+    pub add_host: Vec<(String, String)>,
     /// Provider whose credential policies of this sandbox may attach.
     #[arg(long, value_name = "NAME")]
     pub provider: Vec<Name>,
+    /// Where it runs: `docker` or `process`; absent: `docker` with --from, else the gateway's default.
+    #[arg(long, value_name = "RUNTIME", value_parser = parse::runtime)]
+    pub runtime: Option<RuntimeKind>,
+    #[command(flatten)]
+    pub container: ContainerArgs,
     /// Return as soon as the sandbox runs, without waiting for the command to end.
     #[arg(short, long)]
     pub detach: bool,
     /// The program and its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What a sandbox gets of its machine.
+#[derive(Debug, Args)]
+pub struct ContainerArgs {
+    /// Image to run in (docker).
+    #[arg(long, value_name = "IMAGE")]
+    pub from: Option<String>,
+    /// Show a directory, or a volume by name, inside (docker).
+    #[arg(short, long, value_name = "SOURCE:TARGET[:ro]", value_parser = parse::volume)]
+    pub volume: Vec<Volume>,
+    /// Network from which the proxy dials; the workload has none (docker).
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<String>,
+    /// Pass all GPUs through (docker).
+    #[arg(long)]
+    pub gpu: bool,
+    /// Most processor time, in cores, such as 1.5.
+    #[arg(long, value_name = "CORES", value_parser = parse::cores)]
+    pub cpu: Option<f64>,
+    /// Most memory, such as 512m or 4g.
+    #[arg(long, value_name = "SIZE", value_parser = parse::size)]
+    pub memory: Option<u64>,
+    /// Most processes and threads.
+    #[arg(long, value_name = "COUNT")]
+    pub pids: Option<u32>,
 }
 
 /// Arguments of `sandbox exec`.

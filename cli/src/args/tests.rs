@@ -55,9 +55,10 @@ fn single_values() {
     check(parse::key_value("A="), r#"("A", "")"#);
     check(parse::key_value("=b"), "refused: write it as KEY=VALUE");
     check(parse::key_value("A"), "refused: write it as KEY=VALUE");
-    check(parse::add_host("Api.Test:127.0.0.1"), r#"("api.test", 127.0.0.1)"#);
-    check(parse::add_host("api.test:[::1]"), r#"("api.test", ::1)"#);
-    check(parse::add_host("api.test:::1"), r#"("api.test", ::1)"#);
+    check(parse::add_host("Api.Test:127.0.0.1"), r#"("api.test", "127.0.0.1")"#);
+    check(parse::add_host("api.test:[::1]"), r#"("api.test", "::1")"#);
+    check(parse::add_host("api.test:::1"), r#"("api.test", "::1")"#);
+    check(parse::add_host("api.test:host-gateway"), r#"("api.test", "host-gateway")"#);
     check(parse::add_host("api.test"), "refused: write it as NAME:ADDRESS");
     check(parse::add_host(":1.2.3.4"), "refused: the name before ':' is empty");
     check(parse::add_host("a:b"), "refused: \"b\" is not an IP address");
@@ -67,6 +68,26 @@ fn single_values() {
     for wrong in ["", "h", "1", "1w", "-1s", "1.5h", "99999999999999999999d", "9999999999999999999d", "1ä"] {
         check(parse::span(wrong), "refused: write it as a number and s, m, h or d");
     }
+    check(parse::volume("data:/data"), r#"Volume { source: "data", target: "/data", read_only: false }"#);
+    check(parse::volume("/srv:/data:ro"), r#"Volume { source: "/srv", target: "/data", read_only: true }"#);
+    check(parse::volume("./x:/data").map(|v| v.source.starts_with('/') && v.source.ends_with("/x")), "true");
+    check(parse::volume("data:data"), "refused: the target \"data\" is not an absolute path");
+    for wrong in ["", "data", ":/data", "data:/data:wx", "a:/b:ro:c"] {
+        check(parse::volume(wrong), "refused: write it as SOURCE:TARGET");
+    }
+    check(parse::size("1024"), "1024");
+    check(parse::size("512m"), "536870912");
+    check(parse::size("2GiB"), "2147483648");
+    check(parse::size("1kb"), "1024");
+    for wrong in ["", "m", "0", "1x", "1mm", "-1", "1.5g", "99999999999t", "1ä"] {
+        check(parse::size(wrong), "refused: write it as a number and k, m, g or t");
+    }
+    check(parse::cores("0.5"), "0.5");
+    for wrong in ["", "0", "-1", "inf", "NaN", "two"] {
+        check(parse::cores(wrong), "refused: write it as a number of cores");
+    }
+    check(parse::runtime("docker"), "Docker");
+    check(parse::runtime("vm"), "refused: there are: docker, process");
     for wrong in ["", ".", "1.0000001", "-1", "1,5", "a", "99999999999999999999", "+1.5a"] {
         check(parse::price(wrong), "refused: write it as dollars per million tokens");
     }

@@ -12,6 +12,7 @@ use openshell_api::status::Status;
 use super::{Client, Place, endpoint, paths};
 use crate::args::gateway::StartArgs;
 use crate::error::Error;
+use crate::output::word;
 use crate::sys;
 
 const PROGRAM: &str = "openshell-gateway";
@@ -57,6 +58,12 @@ fn spawn(program: &Path, state_dir: &Path, arguments: &StartArgs, log: &Path) ->
         // The gateway runs in another directory.
         let file = file.canonicalize().map_err(Error::io(format!("read {}", file.display())))?;
         command.arg("--upstream-ca").arg(file);
+    }
+    if let Some(runtime) = arguments.runtime {
+        command.arg("--runtime").arg(word(&runtime));
+    }
+    if let Some(image) = &arguments.default_image {
+        command.arg("--default-image").arg(image);
     }
     command.current_dir("/").stdin(Stdio::null()).stdout(output).stderr(errors);
     sys::detach(&mut command);

@@ -39,8 +39,8 @@ async fn start(cx: &Context, args: &StartArgs) -> Result<u8, Error> {
     let state_dir = local(&cx.place)?;
     if let Some((client, status)) = answering(cx, state_dir).await? {
         cx.out.note("the gateway is running already");
-        if args.upstream_ca.is_some() || args.listen.is_some() {
-            cx.out.note("note: --upstream-ca and --listen take effect when it starts: stop it first");
+        if args != &StartArgs::default() {
+            cx.out.note("note: its arguments take effect when it starts: stop it first");
         }
         return show(cx, &client, status);
     }

@@ -67,9 +67,16 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         env: args.env.into_iter().collect(),
         workdir: args.workdir,
         labels: args.label.into_iter().collect(),
-        add_hosts: args.add_host.into_iter().map(|(name, address)| (name, address.to_string())).collect(),
+        add_hosts: args.add_host.into_iter().collect(),
         providers: args.provider,
-        runtime: None,
+        runtime: args.runtime,
+        image: args.container.from,
+        volumes: args.container.volume,
+        network: args.container.network,
+        gpu: args.container.gpu,
+        cpu: args.container.cpu,
+        memory: args.container.memory,
+        pids: args.container.pids,
     };
     let progress = cx.out.progress("creating the sandbox");
     let created = client.create_sandbox(&spec).await?;
@@ -215,6 +222,7 @@ fn details(sandbox: &Sandbox) -> String {
         ("id", sandbox.id.clone()),
         ("phase", phase(sandbox)),
         ("runtime", word(&sandbox.runtime)),
+        ("image", sandbox.image.clone().unwrap_or_default()),
         ("link", (if sandbox.connected { "up" } else { "down" }).into()),
         ("generation", sandbox.generation.to_string()),
         ("command", command_line(&sandbox.command)),

@@ -37,6 +37,19 @@ pub struct LaunchSpec {
     pub add_hosts: BTreeMap<String, std::net::IpAddr>,
     /// PEM of further CAs to trust upstream, beside the system's.
     pub upstream_ca: Option<String>,
+    /// A Unix socket on which the gateway answers as well; absent: it is dialled at `gateway_url`.
+    #[serde(default)]
+    pub gateway_socket: Option<String>,
+    /// Whether the filesystem around the supervisor is the sandbox's own, as a container's is: the workload then sees
+    /// all of it, read-only, except `state_dir`.
+    #[serde(default)]
+    pub own_root: bool,
+    /// Directories that the workload may write, beside its workspace.
+    #[serde(default)]
+    pub writable: Vec<String>,
+    /// Protections that the runtime had to leave out; reported with the supervisor's own.
+    #[serde(default)]
+    pub degraded: Vec<String>,
 }
 
 /// Name of the file in `state_dir` in which a supervisor says who it is, so that a restarted gateway finds it again.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 
 /// Body of `POST /v1/sandboxes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSandbox {
     /// Absent: the gateway picks one.
@@ -25,16 +25,51 @@ pub struct CreateSandbox {
     /// Free-form labels; policies can read them.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Names the proxy resolves to a fixed address, as Docker's `--add-host`: name → IP address. A private address
-    /// still needs a grant.
+    /// Names the proxy resolves to a fixed address, as Docker's `--add-host`: name → IP address, or `host-gateway` for
+    /// the machine that the sandbox runs on. A private address still needs a grant.
     #[serde(default)]
     pub add_hosts: BTreeMap<String, String>,
     /// Providers whose credentials policies of this sandbox may attach.
     #[serde(default)]
     pub providers: Vec<Name>,
-    /// Runtime; absent: the gateway's default.
+    /// Runtime; absent: `docker` where an image is named, else the gateway's default.
     #[serde(default)]
     pub runtime: Option<RuntimeKind>,
+    /// Image to run in; absent: the gateway's default image. Runtime `docker` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Directories of the engine's host, and named volumes, shown inside. Runtime `docker` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+    /// The container network from which the proxy dials; absent: one of OpenShell's own. The workload has none in any
+    /// case. Runtime `docker` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Pass all GPUs through. Runtime `docker` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gpu: bool,
+    /// Most processor time, in cores: 1.5 is one and a half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    /// Most memory, in bytes; swap included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Most processes and threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+}
+
+/// A directory shown inside a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// An absolute path on the engine's host, or the name of a volume, which is made if it does not exist.
+    pub source: String,
+    /// Absolute path inside.
+    pub target: String,
+    /// Whether it can't be written.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// Where a sandbox runs.
@@ -56,6 +91,9 @@ pub struct Sandbox {
     pub name: Name,
     /// Where it runs.
     pub runtime: RuntimeKind,
+    /// The image it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// What it is doing.
     pub phase: Phase,
     /// Exit code of the workload once it ended; 128 + n if signal n ended it.

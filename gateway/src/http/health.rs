@@ -44,6 +44,6 @@ pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> ApiResult<Jso
         connected: gateway.links.count() as u64,
         modules: gateway.store.modules().await?.len() as u64,
         decisions: gateway.store.count_decisions().await?,
-        runtimes: vec![gateway.runtime.kind()],
+        runtimes: gateway.runtime.available().await,
     }))
 }

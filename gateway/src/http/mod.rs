@@ -97,6 +97,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
+/// What is answered on the socket for supervisors: their link, and nothing else.
+pub fn supervisor_router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/supervisor", axum::routing::get(supervisor::link))
+        .fallback(no_such_path)
+        .with_state(gateway)
+}
+
 async fn admin_only(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> ApiResult<Response> {
     match gateway.tokens.principal(request.headers()) {
         Some(Principal::Admin) => Ok(next.run(request).await),

@@ -1,15 +1,19 @@
 //! Where sandboxes run.
 
+mod choice;
 mod detach;
+pub mod docker;
 mod proc;
 pub mod process;
 
 use std::time::Duration;
 
 use openshell_api::launch::LaunchSpec;
-use openshell_api::sandbox::RuntimeKind;
+use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 
 use crate::state_dir::StateDirError;
+
+pub use choice::Runtimes;
 
 /// Why a runtime could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,9 @@ pub enum RuntimeError {
     /// It would not die.
     #[error("the supervisor of sandbox {0} survived SIGKILL")]
     Unkillable(String),
+    /// Docker.
+    #[error(transparent)]
+    Docker(#[from] docker::DockerError),
 }
 
 /// Directories that a launch specification names.
@@ -40,6 +47,15 @@ pub struct Places {
     pub state_dir: String,
     /// The workload's.
     pub workspace: String,
+}
+
+/// What a sandbox is started with.
+#[derive(Clone)]
+pub struct Start {
+    /// For its supervisor.
+    pub launch: LaunchSpec,
+    /// What the user asked for.
+    pub spec: CreateSandbox,
 }
 
 /// Starts, finds and ends supervisors; knows them by the id of their sandbox. A supervisor outlives the gateway that
@@ -52,14 +68,29 @@ pub trait Runtime: Send + Sync {
     /// Directories for a new sandbox, as its supervisor will see them. Creates nothing.
     fn places(&self, id: &str) -> Places;
 
-    /// Starts a supervisor; answers as soon as it exists. Everything made so far is left for [`Self::remove`].
-    async fn start(&self, spec: &LaunchSpec) -> Result<(), RuntimeError>;
+    /// What of a specification this runtime can't honour, in words.
+    fn refusal(&self, spec: &CreateSandbox) -> Option<String>;
+
+    /// Starts a supervisor; answers as soon as it exists. Everything made so far is left for [`Self::remove`]. One that
+    /// was stopped starts again with what it held.
+    async fn start(&self, start: &Start) -> Result<(), RuntimeError>;
+
+    /// Starts a supervisor that ended before it ran once more, by weaker means, if it ended for want of them. `false`:
+    /// there is nothing else to try. What is then missing shows in [`LaunchSpec::degraded`].
+    async fn weaken(&self, _start: &Start) -> Result<bool, RuntimeError> {
+        Ok(false)
+    }
 
     /// Whether its supervisor lives.
     async fn alive(&self, id: &str) -> Result<bool, RuntimeError>;
 
     /// Resolves when its supervisor is dead, at once if it never lived.
     async fn wait(&self, id: &str);
+
+    /// How its supervisor ended, in words, where the runtime knows.
+    async fn ending(&self, _id: &str) -> Option<String> {
+        None
+    }
 
     /// Ends its supervisor: politely, then after `grace` by force.
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError>;

@@ -12,14 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use openshell_api::launch::LaunchSpec;
-use openshell_api::sandbox::RuntimeKind;
+use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::detach::in_own_session;
 use super::proc::{self, ProcessId};
-use super::{Places, Runtime, RuntimeError};
+use super::{Places, Runtime, RuntimeError, Start};
 use crate::state_dir::{StateDirError, create_private_dir, write_private};
 
 /// How often a supervisor that another gateway process started is looked at.
@@ -76,7 +75,22 @@ impl Runtime for ProcessRuntime {
         Places { state_dir: text("state"), workspace: text("workspace") }
     }
 
-    async fn start(&self, spec: &LaunchSpec) -> Result<(), RuntimeError> {
+    fn refusal(&self, spec: &CreateSandbox) -> Option<String> {
+        let asked = [
+            ("an image", spec.image.is_some()),
+            ("volumes", !spec.volumes.is_empty()),
+            ("a network", spec.network.is_some()),
+            ("GPUs", spec.gpu),
+            ("a processor limit", spec.cpu.is_some()),
+            ("a memory limit", spec.memory.is_some()),
+            ("a limit of processes", spec.pids.is_some()),
+        ];
+        let (what, _) = asked.into_iter().find(|(_, asked)| *asked)?;
+        Some(format!("the runtime process can't give a sandbox {what}; the runtime docker can"))
+    }
+
+    async fn start(&self, start: &Start) -> Result<(), RuntimeError> {
+        let spec = &start.launch;
         if !self.supervisor.is_file() {
             return Err(RuntimeError::NoSupervisor(self.supervisor.clone()));
         }

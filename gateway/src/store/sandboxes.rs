@@ -62,6 +62,7 @@ impl SandboxRow {
             id: self.id,
             name: self.name,
             runtime: self.runtime,
+            image: self.spec.image,
             phase: self.phase,
             exit_code: self.exit_code,
             failure: self.failure,

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openshell_api::launch::LaunchSpec;
-use openshell_api::sandbox::RuntimeKind;
-use openshell_gateway::runtime::{Places, Runtime, RuntimeError};
+use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
+use openshell_gateway::runtime::{Places, Runtime, RuntimeError, Start};
 use openshell_gateway::{Options, Running};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -49,7 +49,12 @@ impl Runtime for InProcess {
         Places { state_dir: format!("/nowhere/{id}/state"), workspace: format!("/nowhere/{id}/workspace") }
     }
 
-    async fn start(&self, spec: &LaunchSpec) -> Result<(), RuntimeError> {
+    fn refusal(&self, _spec: &CreateSandbox) -> Option<String> {
+        None
+    }
+
+    async fn start(&self, start: &Start) -> Result<(), RuntimeError> {
+        let spec = &start.launch;
         let supervisor = Supervisor::new(spec.clone());
         let seat = Seat { spec: spec.clone(), supervisor: supervisor.clone(), ended: CancellationToken::new() };
         self.seats.lock().unwrap().insert(spec.sandbox_id.clone(), seat);
@@ -141,6 +146,8 @@ impl World {
             upstream_ca: None,
             supervisor: "/nowhere/openshell-supervisor".into(),
             runtime: Some(runtime.clone()),
+            default_runtime: None,
+            default_image: String::new(),
             start_timeout: Duration::from_secs(5),
         })
         .await

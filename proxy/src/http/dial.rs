@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::address::{self, Forbidden};
 use super::destination::HostPort;
+use super::names::Names;
 use super::permit::Permit;
 
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,6 +21,7 @@ const MAX_ADDRESSES: usize = 8;
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     add_hosts: BTreeMap<String, IpAddr>,
+    names: Names,
 }
 
 /// A connected upstream.
@@ -69,10 +71,10 @@ pub enum DialError {
 }
 
 impl Dialer {
-    /// A dialer that resolves names in `add_hosts` to the fixed address given there, the rest by the system's
-    /// resolver. An address of `add_hosts` is checked like any other.
+    /// A dialer that resolves names in `add_hosts` to the fixed address given there, the rest by DNS. An
+    /// address of `add_hosts` is checked like any other.
     pub fn new(add_hosts: BTreeMap<String, IpAddr>) -> Self {
-        Self { add_hosts }
+        Self { add_hosts, names: Names::default() }
     }
 
     /// Dials once per address, in the resolver's order. Refuses addresses that are not public unless the permit
@@ -111,9 +113,9 @@ impl Dialer {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        match timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port))).await {
-            Ok(Ok(found)) => Ok(found.collect()),
-            Ok(Err(error)) => Err(DialError::Unresolved { host: host.to_owned(), detail: error.to_string() }),
+        match timeout(RESOLVE_TIMEOUT, self.names.resolve(host)).await {
+            Ok(Ok(found)) => Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect()),
+            Ok(Err(detail)) => Err(DialError::Unresolved { host: host.to_owned(), detail }),
             Err(_) => Err(DialError::TimedOut { destination: HostPort(host, port).to_string() }),
         }
     }

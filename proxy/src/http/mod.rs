@@ -22,6 +22,7 @@ mod exchange;
 mod form;
 mod headers;
 mod judge;
+mod names;
 mod path;
 mod peek;
 mod permit;

@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 mod error;
+pub mod first;
 pub mod init;
 mod keeper;
 mod landlock;
@@ -100,7 +101,7 @@ impl SealConfig {
 /// `/run`, `/proc` and `/dev`, and Landlock holds the same line a second time.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Walls {
-    /// Readable and executable. `/` shows the whole filesystem, for containers of our own.
+    /// Readable and executable. `/` shows the whole filesystem but `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
     pub read_only: Vec<PathBuf>,
     /// Readable and writable, beside the workspace and the private directories.
     pub read_write: Vec<PathBuf>,
@@ -109,6 +110,13 @@ pub struct Walls {
     pub user: Option<String>,
     /// Refuse to start when a listed path is missing or the kernel lacks a Landlock right.
     pub strict: bool,
+}
+
+impl Walls {
+    /// The whole filesystem, read-only: for a container, whose filesystem is the sandbox's own.
+    pub fn whole() -> Self {
+        Self { read_only: vec!["/".into()], ..Self::default() }
+    }
 }
 
 impl Default for Walls {

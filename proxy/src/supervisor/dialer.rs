@@ -1,6 +1,7 @@
 //! The way to the gateway: one address, one trusted CA, one token.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,14 @@ use http::header::{AUTHORIZATION, HeaderValue};
 use openshell_api::launch::LaunchSpec;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_util::either::Either;
 
 /// Longest time for a connection to be up, from the first packet to the WebSocket's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
 /// A link's stream.
-pub(super) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<TlsStream<Either<TcpStream, UnixStream>>>;
 
 /// Why the gateway can't be dialled as the start file says.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,8 @@ pub(super) enum DialError {
 /// Dials the gateway. Trusts its CA alone, not the system's roots.
 pub struct Dialer {
     address: String,
+    /// Dialled instead of the address.
+    socket: Option<PathBuf>,
     server: ServerName<'static>,
     tls: TlsConnector,
     authorization: HeaderValue,
@@ -91,6 +95,7 @@ impl Dialer {
         authorization.set_sensitive(true);
         Ok(Self {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(443)),
+            socket: spec.gateway_socket.as_ref().map(PathBuf::from),
             server: ServerName::try_from(host)?,
             tls: TlsConnector::from(Arc::new(config)),
             authorization,
@@ -103,9 +108,15 @@ impl Dialer {
     }
 
     async fn handshake(&self) -> Result<Socket, DialError> {
-        let tcp = TcpStream::connect(&self.address).await?;
-        tcp.set_nodelay(true)?;
-        let tls = self.tls.connect(self.server.clone(), tcp).await?;
+        let stream = match &self.socket {
+            Some(path) => Either::Right(UnixStream::connect(path).await?),
+            None => {
+                let tcp = TcpStream::connect(&self.address).await?;
+                tcp.set_nodelay(true)?;
+                Either::Left(tcp)
+            }
+        };
+        let tls = self.tls.connect(self.server.clone(), stream).await?;
         let url = format!("wss://{}/v1/supervisor", self.address);
         let mut request = url.into_client_request().map_err(Box::new)?;
         request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());

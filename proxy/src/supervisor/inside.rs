@@ -15,7 +15,7 @@ use super::workload::{self, CA_BUNDLE, SYSTEM_BUNDLES, Workload};
 use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
 use crate::inference::{InferenceOptions, InferenceService, Sessions};
-use crate::isolation::{Overlay, Sandbox, SealConfig, SealError, Wall};
+use crate::isolation::{Overlay, Sandbox, SealConfig, SealError, Wall, Walls};
 use crate::record::Spool;
 
 /// Why a sandbox could not be sealed. Nothing runs in it, and nothing of it is left.
@@ -83,6 +83,10 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
 
     let mut config = SealConfig::new(&spec.workspace);
     config.hidden.push(PathBuf::from(&spec.state_dir));
+    if spec.own_root {
+        config.walls = Walls::whole();
+    }
+    config.walls.read_write.extend(spec.writable.iter().map(PathBuf::from));
     config.hostname.clone_from(&sandbox);
     let bundle = ca.bundle(upstream_ca).into_bytes();
     let existing = SYSTEM_BUNDLES.into_iter().filter(|path| Path::new(path).is_file());
@@ -120,7 +124,7 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
     Ok(Inside {
         workload: Workload::new(spawner, environment, workdir.to_owned()),
         connections: Arc::new(ProxyConnections { proxy, live }),
-        degraded: seal.degraded.iter().map(wall_name).collect(),
+        degraded: spec.degraded.iter().cloned().chain(seal.degraded.iter().map(wall_name)).collect(),
         proxies,
     })
 }

@@ -65,6 +65,10 @@ impl World {
             labels: [].into(),
             add_hosts: [].into(),
             upstream_ca: None,
+            gateway_socket: None,
+            own_root: false,
+            writable: vec![],
+            degraded: vec![],
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod report;
+mod starts;
 mod swaps;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,15 @@ struct Args {
 enum Section {
     /// One decision: natively, memoized, by a reused instance, by a fresh one.
     Decisions,
+    /// `sandbox create` to the workload's first instruction, in each runtime, and a bare `docker run`.
+    Starts {
+        /// How many of each.
+        #[arg(long, default_value_t = 20)]
+        count: u32,
+        /// Image that the engine has.
+        #[arg(long, default_value = "openshell-test/debian")]
+        image: String,
+    },
     /// Pushes to a live sandbox under load: time to enforcing, failed requests, resident memory.
     Swaps {
         /// How many pushes.
@@ -29,6 +39,7 @@ enum Section {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().section {
         Section::Decisions => decisions::run(),
+        Section::Starts { count, image } => starts::run(count, &image),
         Section::Swaps { count } => swaps::run(count).await,
     }
 }

@@ -54,6 +54,11 @@ impl Origin {
         Ok(Self { address, seen })
     }
 
+    /// Forgets what was seen.
+    pub fn forget(&self) {
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+
     /// Every request seen so far, oldest first.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()

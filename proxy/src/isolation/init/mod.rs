@@ -17,6 +17,7 @@ mod serve;
 mod sockets;
 mod user;
 
+pub(super) use user::may_make_namespaces;
 pub use user::{DEFAULT_UID, USER_NAME};
 
 use user::User;

@@ -21,6 +21,12 @@ const VIEW: &str = "/view";
 /// Device nodes that programs expect.
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
+/// What a fresh `/proc` shows of the whole machine, and no workload needs.
+const MASKED_PROC: &[&str] = &[
+    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "sysrq-trigger", "timer_list",
+    "timer_stats",
+];
+
 /// What stands at a path of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
@@ -60,7 +66,7 @@ impl Plan {
             entries.insert(PathBuf::from(path), entry);
         }
         for (paths, read_only) in [(&setup.walls.read_only, true), (&setup.walls.read_write, false)] {
-            for path in paths {
+            for path in &spread(paths)? {
                 if let Some(entry) = find(path, read_only, setup.walls.strict)? {
                     entries.insert(normal(path)?, entry);
                 }
@@ -86,13 +92,7 @@ impl Plan {
         fs::create_dir("/proc/view")?;
         pivot_root("/proc", "/proc/host")?;
         chdir("/")?;
-        match self.entries.get(Path::new("/")) {
-            Some(Entry::Host { read_only, .. }) => {
-                bind(Path::new(HOST), Path::new(VIEW))?;
-                sys::restrict_mount(&c_path(Path::new(VIEW))?, *read_only)
-            }
-            _ => tmpfs(Path::new(VIEW), 0o755),
-        }
+        tmpfs(Path::new(VIEW), 0o755)
     }
 
     /// A `/proc` of the sandbox's own processes.
@@ -100,7 +100,19 @@ impl Plan {
         let target = Path::new(VIEW).join("proc");
         fs::create_dir_all(&target)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        Ok(mount(Some("proc"), &target, Some("proc"), flags, None::<&str>)?)
+        mount(Some("proc"), &target, Some("proc"), flags, None::<&str>)?;
+        for name in MASKED_PROC {
+            let file = target.join(name);
+            match fs::metadata(&file) {
+                Ok(metadata) if metadata.is_dir() => {
+                    tmpfs(&file, 0o555)?;
+                    sys::restrict_mount(&c_path(&file)?, true)?;
+                }
+                Ok(_) => bind(&Path::new(HOST).join("dev/null"), &file)?,
+                Err(_absent) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The host's `/proc`, for kernels and containers that refuse a new one.
@@ -110,7 +122,7 @@ impl Plan {
 
     /// Puts the view together.
     pub fn build(&self) -> io::Result<()> {
-        for (path, entry) in self.entries.iter().filter(|(path, _)| *path != Path::new("/")) {
+        for (path, entry) in &self.entries {
             let target = inside(VIEW, path);
             place(entry, &target)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
@@ -151,6 +163,23 @@ impl Plan {
     }
 }
 
+/// `/` in a list stands for everything in it but what every sandbox has of its own, and of `/sys` for what programs
+/// read to learn how many processors and how much memory they have. The root itself is a tmpfs, so that an image
+/// needs no `/tmp` and no `/run`.
+fn spread(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    let mut spread: Vec<PathBuf> = paths.iter().filter(|path| *path != Path::new("/")).cloned().collect();
+    if spread.len() < paths.len() {
+        for entry in fs::read_dir("/")? {
+            let path = entry?.path();
+            if !["/proc", "/sys", "/dev", "/run", "/tmp"].iter().any(|own| path == Path::new(own)) {
+                spread.push(path);
+            }
+        }
+        spread.extend(["/sys/fs/cgroup", "/sys/devices/system/cpu"].map(PathBuf::from));
+    }
+    Ok(spread)
+}
+
 /// An absolute path without `..`, or nothing we would mount at.
 fn normal(path: &Path) -> io::Result<PathBuf> {
     use std::path::Component;
@@ -174,10 +203,11 @@ fn find(path: &Path, read_only: bool, strict: bool) -> io::Result<Option<Entry>>
 
 fn place(entry: &Entry, target: &Path) -> io::Result<()> {
     match entry {
-        Entry::Private { mode } => {
-            fs::create_dir_all(target)?;
-            tmpfs(target, *mode)
-        }
+        Entry::Private { mode } => match fs::create_dir_all(target) {
+            // Within something that is shown read-only, such as a `/var` without a `tmp`.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+            made => made.and_then(|()| tmpfs(target, *mode)),
+        },
         Entry::Devices => devices(target),
         Entry::Link(to) => {
             fs::create_dir_all(parent(target))?;

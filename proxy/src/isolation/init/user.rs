@@ -5,9 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid};
 
+use crate::isolation::sys;
 use crate::isolation::wire::Setup;
 
 /// The workload's name inside, where its user id has none on the host.
@@ -94,6 +96,28 @@ impl User {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("{} {uid} 1", self.uid))?;
         fs::write("/proc/self/gid_map", format!("{} {gid} 1", self.gid))
+    }
+}
+
+/// Whether this process could make a sandbox's namespaces: it has the capabilities, or a user namespace is granted that
+/// lets it mount. Tried in a child, which leaves nothing behind. The process must have one thread.
+pub(in crate::isolation) fn may_make_namespaces() -> io::Result<()> {
+    if has_needed_capabilities(&fs::read_to_string("/proc/self/status")?) {
+        return Ok(());
+    }
+    let attempt = || -> io::Result<()> {
+        let ours = User { uid: DEFAULT_UID, gid: DEFAULT_UID, privileged: false };
+        ours.enter_namespaces()?;
+        // Where AppArmor holds user namespaces down it grants them without any power.
+        Ok(nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?)
+    };
+    let failed = |errno: i32| io::Error::from_raw_os_error(errno);
+    match sys::fork()? {
+        0 => std::process::exit(attempt().err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO))),
+        child => match sys::wait_for(child) {
+            0 => Ok(()),
+            errno => Err(failed(errno)),
+        },
     }
 }
 

@@ -1,0 +1,424 @@
+//! Sandboxes as containers of a Docker engine.
+//!
+//! The container is the sandbox's machine: its image the filesystem, its network the way on which the *proxy* dials. Its
+//! first process is the supervisor, side-loaded, which runs as an ordinary user without any capability and raises the
+//! walls in a user namespace of its own; the workload lives behind them, in a network namespace with loopback alone, as
+//! in every runtime. The gateway is reached over a Unix socket in a mounted directory: no port is open for it, and it
+//! works with any network, `none` included.
+//!
+//! ```text
+//! engine.rs     where the engine is, how it refuses          image.rs   pull; environment, WORKDIR, USER
+//! container.rs  what is asked for                            files.rs   what is unpacked into it
+//! seccomp.rs    the container's system calls                 watch.rs   what became of it, from events
+//! ```
+
+mod container;
+mod engine;
+mod files;
+mod image;
+mod seccomp;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, InspectNetworkOptions, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use openshell_api::launch::LaunchSpec;
+use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
+use tokio::sync::OnceCell;
+
+use super::{Places, Runtime, RuntimeError, Start};
+use container::{Mode, Plan};
+pub use engine::DockerError;
+use engine::{Engine, failed};
+use files::{Archive, Owner};
+use image::Image;
+use watch::{State, Watch};
+
+/// Labels of what belongs to OpenShell.
+mod labels {
+    pub const PREFIX: &str = "dev.openshell.";
+    /// Which gateway made it.
+    pub const GATEWAY: &str = "dev.openshell.gateway";
+    /// Id of the sandbox.
+    pub const SANDBOX: &str = "dev.openshell.sandbox";
+    /// Its name.
+    pub const NAME: &str = "dev.openshell.name";
+    /// [`super::Mode`].
+    pub const MODE: &str = "dev.openshell.mode";
+}
+
+/// The network of sandboxes that name none. Containers in it can't reach one another.
+const NETWORK: &str = "openshell";
+/// Written for the machine that a sandbox runs on, in place of an address.
+pub(crate) const HOST_GATEWAY: &str = "host-gateway";
+/// With this the supervisor ends when it may not make a user namespace.
+const NO_USER_NAMESPACE: i64 = 12;
+
+/// What the runtime is made with.
+pub struct DockerOptions {
+    /// The supervisor's executable.
+    pub supervisor: PathBuf,
+    /// Directory with the gateway's socket.
+    pub link: PathBuf,
+    /// Name of the gateway's socket in it.
+    pub socket: String,
+    /// Tells this gateway's containers from those of others on the same engine.
+    pub gateway: String,
+    /// Image of sandboxes that name none.
+    pub default_image: String,
+}
+
+/// The `docker` runtime. The engine may come and go.
+pub struct DockerRuntime {
+    options: DockerOptions,
+    engine: Arc<Engine>,
+    watch: Arc<Watch>,
+    roots: OnceCell<String>,
+    apparmor: OnceCell<bool>,
+    /// Set once an engine was found whose host forbids user namespaces.
+    capable: AtomicBool,
+}
+
+fn container_name(sandbox: &str) -> String {
+    format!("openshell-{}", sandbox.to_ascii_lowercase())
+}
+
+impl DockerRuntime {
+    /// The engine that the environment names, or the system's. Must be called within a tokio runtime.
+    pub fn new(options: DockerOptions) -> Self {
+        let engine = Arc::new(Engine::find());
+        let watch = Watch::start(engine.clone(), options.gateway.clone());
+        Self { options, engine, watch, roots: OnceCell::new(), apparmor: OnceCell::new(), capable: AtomicBool::new(false) }
+    }
+
+    /// Whether an engine answers now.
+    pub async fn answers(&self) -> bool {
+        self.engine.answers().await
+    }
+
+    /// Where it is looked for.
+    pub fn host(&self) -> &str {
+        self.engine.host()
+    }
+
+    async fn client(&self) -> Result<&Docker, DockerError> {
+        self.engine.client().await
+    }
+
+    async fn create(&self, docker: &Docker, start: &Start, mode: Mode) -> Result<(), RuntimeError> {
+        if !self.options.supervisor.is_file() {
+            return Err(RuntimeError::NoSupervisor(self.options.supervisor.clone()));
+        }
+        let name = start.spec.image.as_deref().unwrap_or(&self.options.default_image);
+        let image = image::resolve(docker, name).await?;
+        let network = self.network(docker, start.spec.network.as_deref()).await?;
+        let local = |path: &std::path::Path| self.engine.is_local().then(|| path.to_string_lossy().into_owned());
+        let plan = Plan {
+            gateway: &self.options.gateway,
+            start,
+            image: &image,
+            mode,
+            supervisor: local(&self.options.supervisor),
+            link: local(&self.options.link),
+            network,
+            apparmor: self.has_apparmor(docker).await?,
+        };
+        let fresh = self.make_volumes(docker, start).await?;
+        let options = CreateContainerOptionsBuilder::default().name(&container_name(&start.launch.sandbox_id)).build();
+        let made = docker.create_container(Some(options), plan.body()).await;
+        made.map_err(failed("make the container"))?;
+        let archive = self.contents(docker, &plan, &fresh).await?;
+        self.upload(docker, &start.launch.sandbox_id, archive).await?;
+        self.run(docker, &start.launch.sandbox_id).await
+    }
+
+    /// Starts the container, watched.
+    async fn run(&self, docker: &Docker, id: &str) -> Result<(), RuntimeError> {
+        let name = container_name(id);
+        let start = async {
+            let started = docker.start_container(&name, None::<StartContainerOptions>).await;
+            started.map_err(failed("start the container"))
+        };
+        Ok(self.watch.starting(docker, id, start).await?)
+    }
+
+    /// What is unpacked into a new container.
+    async fn contents(&self, docker: &Docker, plan: &Plan<'_>, fresh: &[String]) -> Result<Vec<u8>, RuntimeError> {
+        let launch = self.launch(docker, plan.start, plan.image, plan.mode).await?;
+        let root = Owner { uid: 0, gid: 0 };
+        let owner = plan.supervisor_owner();
+        let supervisor = match plan.supervisor {
+            Some(_) => None,
+            None => Some(tokio::fs::read(&self.options.supervisor).await.map_err(|source| RuntimeError::System {
+                doing: format!("read {}", self.options.supervisor.display()),
+                source,
+            })?),
+        };
+        let roots = self.roots.get_or_init(host_roots).await;
+        let mut archive = Archive::new();
+        let mut pack = || -> std::io::Result<()> {
+            archive.directory(files::HOME, owner, 0o700)?;
+            archive.file(files::LAUNCH, owner, 0o600, &launch)?;
+            archive.file(files::ROOTS, root, 0o644, roots.as_bytes())?;
+            if let Some(supervisor) = &supervisor {
+                archive.file(files::SUPERVISOR, root, 0o755, supervisor)?;
+            }
+            archive.directory(files::WORKSPACE, plan.image.owner, 0o755)?;
+            for target in fresh {
+                archive.directory(target, plan.image.owner, 0o755)?;
+            }
+            Ok(())
+        };
+        pack().map_err(packing)?;
+        archive.finish().map_err(packing)
+    }
+
+    /// The start file: what was asked for, in terms of this container.
+    async fn launch(
+        &self,
+        docker: &Docker,
+        start: &Start,
+        image: &Image,
+        mode: Mode,
+    ) -> Result<Vec<u8>, RuntimeError> {
+        let mut launch = LaunchSpec { own_root: true, ..start.launch.clone() };
+        launch.env = image.env.iter().cloned().chain(launch.env).collect();
+        launch.workdir = launch.workdir.or_else(|| image.workdir.clone());
+        launch.degraded.extend(mode.degraded());
+        let writable = start.spec.volumes.iter().filter(|volume| !volume.read_only);
+        launch.writable.extend(writable.map(|volume| volume.target.clone()));
+        if self.engine.is_local() {
+            launch.gateway_socket = Some(format!("{}/{}", files::LINK, self.options.socket));
+        }
+        if start.spec.add_hosts.values().any(|address| address == HOST_GATEWAY) {
+            let address = self.host_address(docker, start.spec.network.as_deref()).await?;
+            for (host, _) in start.spec.add_hosts.iter().filter(|(_, address)| *address == HOST_GATEWAY) {
+                launch.add_hosts.insert(host.to_ascii_lowercase(), address);
+            }
+        }
+        serde_json::to_vec(&launch).map_err(|error| packing(error.into()))
+    }
+
+    async fn upload(&self, docker: &Docker, id: &str, archive: Vec<u8>) -> Result<(), RuntimeError> {
+        let options = UploadToContainerOptionsBuilder::default().path("/").build();
+        let name = container_name(id);
+        let sent = docker.upload_to_container(&name, Some(options), bollard::body_full(archive.into()));
+        Ok(sent.await.map_err(failed("copy files into the container"))?)
+    }
+
+    /// Starts a container that was stopped, with a new start file.
+    async fn resume(&self, docker: &Docker, start: &Start, labels: &HashMap<String, String>) -> Result<(), RuntimeError> {
+        let mode = match labels.get(labels::MODE).map(String::as_str) {
+            Some(word) if word == Mode::Capable.word() => Mode::Capable,
+            _ => Mode::Unprivileged,
+        };
+        let name = start.spec.image.as_deref().unwrap_or(&self.options.default_image);
+        let image = image::resolve(docker, name).await?;
+        let launch = self.launch(docker, start, &image, mode).await?;
+        let owner = if mode == Mode::Capable { Owner { uid: 0, gid: 0 } } else { image.owner };
+        let mut archive = Archive::new();
+        archive.file(files::LAUNCH, owner, 0o600, &launch).map_err(packing)?;
+        self.upload(docker, &start.launch.sandbox_id, archive.finish().map_err(packing)?).await?;
+        self.run(docker, &start.launch.sandbox_id).await
+    }
+
+    /// Makes the named volumes that do not exist; answers where those will stand.
+    async fn make_volumes(&self, docker: &Docker, start: &Start) -> Result<Vec<String>, DockerError> {
+        let mut fresh = Vec::new();
+        for volume in start.spec.volumes.iter().filter(|volume| !container::is_path(volume)) {
+            match docker.inspect_volume(&volume.source).await.map_err(failed("inspect the volume")) {
+                Ok(_) => {}
+                Err(error) if error.is_absent() => {
+                    let request = VolumeCreateRequest { name: Some(volume.source.clone()), ..Default::default() };
+                    docker.create_volume(request).await.map_err(failed("make the volume"))?;
+                    fresh.push(volume.target.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// The network to join: the one asked for, else our own, made if need be.
+    async fn network(&self, docker: &Docker, asked: Option<&str>) -> Result<String, DockerError> {
+        if let Some(asked) = asked {
+            return Ok(asked.to_owned());
+        }
+        match docker.inspect_network(NETWORK, None::<InspectNetworkOptions>).await.map_err(failed("inspect the network")) {
+            Ok(_) => return Ok(NETWORK.to_owned()),
+            Err(error) if error.is_absent() => {}
+            Err(error) => return Err(error),
+        }
+        let alone = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
+        let request = NetworkCreateRequest {
+            name: NETWORK.to_owned(),
+            driver: Some("bridge".into()),
+            options: Some(HashMap::from([alone])),
+            labels: Some(HashMap::from([(labels::GATEWAY.into(), String::new())])),
+            ..Default::default()
+        };
+        match docker.create_network(request).await.map_err(failed("make the network")) {
+            // Another gateway was faster.
+            Err(error) if !error.is_conflict() => Err(error),
+            _ => Ok(NETWORK.to_owned()),
+        }
+    }
+
+    /// Address of the engine's host in a network.
+    async fn host_address(&self, docker: &Docker, network: Option<&str>) -> Result<std::net::IpAddr, DockerError> {
+        let name = network.unwrap_or(NETWORK);
+        let found = docker.inspect_network(name, None::<InspectNetworkOptions>).await;
+        let pools = found.map_err(failed("inspect the network"))?.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let address = pools.into_iter().find_map(|pool| pool.gateway?.split('/').next()?.parse().ok());
+        address.ok_or_else(|| DockerError::Failed {
+            doing: "find the host's address",
+            detail: format!("network {name} has no gateway; give an address instead of {HOST_GATEWAY}"),
+        })
+    }
+
+    async fn has_apparmor(&self, docker: &Docker) -> Result<bool, DockerError> {
+        let ask = || async {
+            let info = docker.info().await.map_err(failed("ask the engine about itself"))?;
+            Ok(info.security_options.unwrap_or_default().iter().any(|option| option.starts_with("name=apparmor")))
+        };
+        self.apparmor.get_or_try_init(ask).await.copied()
+    }
+
+    /// Labels of a sandbox's container, if it has one.
+    async fn labels(&self, docker: &Docker, id: &str) -> Result<Option<HashMap<String, String>>, DockerError> {
+        let found = docker.inspect_container(&container_name(id), None::<InspectContainerOptions>).await;
+        match found.map_err(failed("inspect the container")) {
+            Ok(found) => Ok(Some(found.config.and_then(|config| config.labels).unwrap_or_default())),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Runtime for DockerRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Docker
+    }
+
+    fn places(&self, _id: &str) -> Places {
+        Places { state_dir: files::HOME.to_owned(), workspace: files::WORKSPACE.to_owned() }
+    }
+
+    fn refusal(&self, spec: &CreateSandbox) -> Option<String> {
+        spec.volumes.iter().find_map(container::volume_refusal)
+    }
+
+    async fn start(&self, start: &Start) -> Result<(), RuntimeError> {
+        let docker = self.client().await?;
+        if let Some(labels) = self.labels(docker, &start.launch.sandbox_id).await? {
+            return self.resume(docker, start, &labels).await;
+        }
+        let mode = if self.capable.load(Ordering::Relaxed) { Mode::Capable } else { Mode::Unprivileged };
+        self.create(docker, start, mode).await
+    }
+
+    async fn weaken(&self, start: &Start) -> Result<bool, RuntimeError> {
+        let id = start.launch.sandbox_id.as_str();
+        let docker = self.client().await?;
+        let refused = self.watch.ending(id).is_some_and(|ending| ending.code == NO_USER_NAMESPACE);
+        let labels = self.labels(docker, id).await?.unwrap_or_default();
+        if !refused || labels.get(labels::MODE).map(String::as_str) != Some(Mode::Unprivileged.word()) {
+            return Ok(false);
+        }
+        tracing::warn!(sandbox = id, "user namespaces are forbidden here: its supervisor gets capabilities instead");
+        self.remove(id).await?;
+        self.create(docker, start, Mode::Capable).await?;
+        self.capable.store(true, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    async fn alive(&self, id: &str) -> Result<bool, RuntimeError> {
+        Ok(self.watch.look(self.client().await?, id).await? == Some(State::Running))
+    }
+
+    async fn wait(&self, id: &str) {
+        self.watch.ended(id).await;
+    }
+
+    async fn ending(&self, id: &str) -> Option<String> {
+        self.watch.ending(id).map(|ending| ending.to_string())
+    }
+
+    async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+        let docker = self.client().await?;
+        let patience = i32::try_from(grace.as_secs().max(1)).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(patience).build();
+        match docker.stop_container(&container_name(id), Some(options)).await.map_err(failed("stop the container")) {
+            Ok(()) => {}
+            Err(DockerError::Refused { status: 304 | 404, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.watch.look(docker, id).await? {
+            Some(State::Running) => Err(RuntimeError::Unkillable(id.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        let docker = self.client().await?;
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match docker.remove_container(&container_name(id), Some(options)).await.map_err(failed("remove the container")) {
+            Err(error) if !error.is_absent() && !error.is_conflict() => Err(error.into()),
+            _ => {
+                self.watch.look(docker, id).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn log_tail(&self, id: &str, lines: usize) -> String {
+        let Ok(docker) = self.client().await else { return String::new() };
+        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
+        let mut output = docker.logs(&container_name(id), Some(options));
+        let mut text = Vec::new();
+        while let Some(Ok(chunk)) = output.next().await {
+            text.extend_from_slice(&chunk.into_bytes());
+        }
+        String::from_utf8_lossy(&text).trim_end().to_owned()
+    }
+
+    async fn traces(&self) -> Result<Vec<String>, RuntimeError> {
+        Ok(self.watch.list(self.client().await?).await?)
+    }
+}
+
+fn packing(source: std::io::Error) -> RuntimeError {
+    RuntimeError::System { doing: "pack the container's files".into(), source }
+}
+
+/// The certificates that this machine trusts, PEM.
+async fn host_roots() -> String {
+    let load = || {
+        use base64::Engine as _;
+        let mut text = String::new();
+        for root in rustls_native_certs::load_native_certs().certs {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(&root);
+            text.push_str("-----BEGIN CERTIFICATE-----\n");
+            for line in encoded.as_bytes().chunks(64) {
+                text.push_str(&String::from_utf8_lossy(line));
+                text.push('\n');
+            }
+            text.push_str("-----END CERTIFICATE-----\n");
+        }
+        text
+    };
+    tokio::task::spawn_blocking(load).await.unwrap_or_default()
+}
