@@ -121,8 +121,12 @@ fn check(spec: &CreateSandbox) -> ApiResult<()> {
         return Err(refuse(422, "bad_limit", format!("{cpu} cores are no limit")).hint("from 0.01 to 4096 cores"));
     }
     if let Some(memory) = spec.memory.filter(|memory| !(LEAST_MEMORY..=1 << 50).contains(memory)) {
-        return Err(refuse(422, "bad_limit", format!("{memory} bytes of memory are no limit that a sandbox can run with"))
-            .hint("the supervisor and its proxy need a part of it: 128 MiB or more"));
+        return Err(refuse(
+            422,
+            "bad_limit",
+            format!("{memory} bytes of memory are no limit that a sandbox can run with"),
+        )
+        .hint("the supervisor and its proxy need a part of it: 128 MiB or more"));
     }
     if let Some(pids) = spec.pids.filter(|pids| *pids < LEAST_PIDS) {
         return Err(refuse(422, "bad_limit", format!("{pids} processes are too few for a sandbox to run with"))
@@ -140,8 +144,9 @@ fn launch_spec(gateway: &Gateway, id: &str, name: &Name, spec: &CreateSandbox, t
             Ok(address) => Ok((host.to_ascii_lowercase(), address)),
             // A runtime with a network of its own says what that is there.
             Err(_) if address == HOST_GATEWAY => Ok((host.to_ascii_lowercase(), Ipv4Addr::LOCALHOST.into())),
-            Err(_) => Err(refuse(422, "bad_host", format!("{address:?} (for {host}) is not an IP address"))
-                .hint(format!("write NAME=ADDRESS, such as origin.test=127.0.0.1, or {HOST_GATEWAY} for this machine"))),
+            Err(_) => Err(refuse(422, "bad_host", format!("{address:?} (for {host}) is not an IP address")).hint(
+                format!("write NAME=ADDRESS, such as origin.test=127.0.0.1, or {HOST_GATEWAY} for this machine"),
+            )),
         })
         .collect::<ApiResult<_>>()?;
     let launch = LaunchSpec {

@@ -186,7 +186,10 @@ async fn every_image_is_sealed_without_a_capability_and_not_as_root() -> Result<
         }
 
         let refused = yard.exec(name, &[fetch, &[url.as_str()]].concat()).await?;
-        ensure!(format!("{}{}", refused.stdout, refused.stderr).contains("403") || refused.stdout.contains("policy_denied"), "{refused:?}");
+        ensure!(
+            format!("{}{}", refused.stdout, refused.stderr).contains("403") || refused.stdout.contains("policy_denied"),
+            "{refused:?}"
+        );
         ensure!(yard.plain.seen().is_empty(), "{image}: nothing may reach the origin before a policy allows it");
         yard.allow(name, binary).await?;
         yard.exec(name, &[fetch, &[url.as_str()]].concat()).await?.ok()?;
@@ -204,7 +207,8 @@ async fn every_image_is_sealed_without_a_capability_and_not_as_root() -> Result<
 async fn debian_clients_are_inspected_and_have_no_other_way_out() -> Result<()> {
     let Some(yard) = yard().await? else { return Ok(()) };
     yard.create("deb", DEBIAN, &[]).await?.ok()?;
-    yard.check("deb", &[("curl -sS $API/status", r#""error":"policy_denied""#), ("wget -nv -O- $API/status", "403")]).await?;
+    yard.check("deb", &[("curl -sS $API/status", r#""error":"policy_denied""#), ("wget -nv -O- $API/status", "403")])
+        .await?;
     yard.allow("deb", "/usr/bin/curl").await?;
     let gateway = yard.docker(&["network", "inspect", "openshell", "-f", "{{(index .IPAM.Config 0).Gateway}}"])?;
     let direct = format!("curl -sS -m 5 http://{gateway}:{}/status", yard.plain.address.port());
@@ -257,7 +261,10 @@ async fn what_is_asked_for_reaches_the_container_and_the_workload() -> Result<()
         ],
     )
     .await?;
-    ensure!(!PathBuf::from("/tmp/checked").exists() && found["State"]["Health"].is_null(), "the image's health check ran");
+    ensure!(
+        !PathBuf::from("/tmp/checked").exists() && found["State"]["Health"].is_null(),
+        "the image's health check ran"
+    );
     yard.run(&["sandbox", "delete", "asked"]).await?.ok()?;
     // A volume with a name outlives its sandbox.
     yard.create("again", USER, &["--volume", &named]).await?.ok()?;
@@ -306,7 +313,14 @@ async fn a_killed_gateway_finds_its_containers_again_and_removes_strays() -> Res
     yard.kill_gateway().await?;
 
     // Meanwhile one container dies, and one is there that no sandbox in the database owns.
-    let doomed = yard.docker(&["ps", "-q", "--filter", "label=dev.openshell.name=doomed", "--filter", &format!("label=dev.openshell.gateway={label}")])?;
+    let doomed = yard.docker(&[
+        "ps",
+        "-q",
+        "--filter",
+        "label=dev.openshell.name=doomed",
+        "--filter",
+        &format!("label=dev.openshell.gateway={label}"),
+    ])?;
     yard.docker(&["kill", &doomed])?;
     let gateway_label = format!("dev.openshell.gateway={label}");
     let labels = ["--label", gateway_label.as_str(), "--label", "dev.openshell.sandbox=stray"];
@@ -316,7 +330,10 @@ async fn a_killed_gateway_finds_its_containers_again_and_removes_strays() -> Res
     yard.run(&["gateway", "start"]).await?.ok()?;
     yard.until("doomed", "failed").await?;
     let after = yard.container("kept").await?;
-    ensure!(before["Id"] == after["Id"] && before["State"]["StartedAt"] == after["State"]["StartedAt"], "it was restarted");
+    ensure!(
+        before["Id"] == after["Id"] && before["State"]["StartedAt"] == after["State"]["StartedAt"],
+        "it was restarted"
+    );
     yard.check("kept", &[("wget -q -O- $PLAIN/status", "")]).await?;
     for _ in 0..100 {
         if yard.docker(&["ps", "-a", "-q", "--filter", "name=openshell-stray"])?.is_empty() {

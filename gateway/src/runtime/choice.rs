@@ -21,11 +21,7 @@ pub struct Runtimes {
 
 impl Runtimes {
     /// Puts them together.
-    pub fn new(
-        process: Arc<dyn Runtime>,
-        docker: Option<Arc<DockerRuntime>>,
-        preferred: Option<RuntimeKind>,
-    ) -> Self {
+    pub fn new(process: Arc<dyn Runtime>, docker: Option<Arc<DockerRuntime>>, preferred: Option<RuntimeKind>) -> Self {
         Self { process, docker, preferred, places: Mutex::default() }
     }
 
@@ -41,8 +37,9 @@ impl Runtimes {
             },
         };
         if kind == RuntimeKind::Docker && self.docker.is_none() {
-            return Err(refuse(422, "runtime_unavailable", "this gateway has no runtime docker")
-                .hint("it has: process"));
+            return Err(
+                refuse(422, "runtime_unavailable", "this gateway has no runtime docker").hint("it has: process")
+            );
         }
         match self.by_kind(kind).refusal(spec) {
             Some(why) => Err(refuse(422, "unsupported_option", why)),

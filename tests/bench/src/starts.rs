@@ -16,11 +16,16 @@ const FIRST: [&str; 2] = ["date", "+%s%N"];
 pub fn run(count: u32, image: &str) -> Result<()> {
     let world = World::new()?;
     world.run(&["gateway", "start"])?.ok()?;
-    let docker = Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|ran| ran.status.success());
+    let docker =
+        Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|ran| ran.status.success());
     let (mut process, mut contained, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     // The first of each kind warms caches and is not counted.
     for round in 0..=count {
-        let mut keep = |samples: &mut Vec<f64>, found: f64| if round > 0 { samples.push(found) };
+        let mut keep = |samples: &mut Vec<f64>, found: f64| {
+            if round > 0 {
+                samples.push(found)
+            }
+        };
         let name = format!("start-{round}");
         keep(&mut process, sandbox(&world, &name, &["--runtime", "process"])?);
         if docker {

@@ -139,7 +139,11 @@ impl Plan<'_> {
             memory_swap: memory,
             pids_limit: spec.pids.map(i64::from),
             device_requests: spec.gpu.then(|| {
-                let every = DeviceRequest { count: Some(-1), capabilities: Some(vec![vec!["gpu".into()]]), ..Default::default() };
+                let every = DeviceRequest {
+                    count: Some(-1),
+                    capabilities: Some(vec![vec!["gpu".into()]]),
+                    ..Default::default()
+                };
                 vec![every]
             }),
             mounts: Some(self.mounts()),
@@ -185,7 +189,9 @@ pub(super) fn volume_refusal(volume: &Volume) -> Option<String> {
         return Some(format!("the volume's target {} lies in {taken}, which is the sandbox's own", volume.target));
     }
     let name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !is_path(volume) && !(volume.source.starts_with(|c: char| c.is_ascii_alphanumeric()) && volume.source.chars().all(name_char)) {
+    if !is_path(volume)
+        && !(volume.source.starts_with(|c: char| c.is_ascii_alphanumeric()) && volume.source.chars().all(name_char))
+    {
         return Some(format!("{:?} is neither an absolute path nor a volume's name", volume.source));
     }
     None

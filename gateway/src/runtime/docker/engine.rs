@@ -138,7 +138,8 @@ impl Engine {
     }
 
     async fn connect(&self) -> Result<Docker, DockerError> {
-        let unreachable = |error: ApiFailure| DockerError::Unreachable { host: self.host.clone(), detail: chain(&error) };
+        let unreachable =
+            |error: ApiFailure| DockerError::Unreachable { host: self.host.clone(), detail: chain(&error) };
         let docker = if self.is_local() {
             Docker::connect_with_unix(&self.host, ANSWER_LIMIT_S, API_DEFAULT_VERSION)
         } else {

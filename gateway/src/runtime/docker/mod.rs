@@ -100,7 +100,14 @@ impl DockerRuntime {
     pub fn new(options: DockerOptions) -> Self {
         let engine = Arc::new(Engine::find());
         let watch = Watch::start(engine.clone(), options.gateway.clone());
-        Self { options, engine, watch, roots: OnceCell::new(), apparmor: OnceCell::new(), capable: AtomicBool::new(false) }
+        Self {
+            options,
+            engine,
+            watch,
+            roots: OnceCell::new(),
+            apparmor: OnceCell::new(),
+            capable: AtomicBool::new(false),
+        }
     }
 
     /// Whether an engine answers now.
@@ -186,13 +193,7 @@ impl DockerRuntime {
     }
 
     /// The start file: what was asked for, in terms of this container.
-    async fn launch(
-        &self,
-        docker: &Docker,
-        start: &Start,
-        image: &Image,
-        mode: Mode,
-    ) -> Result<Vec<u8>, RuntimeError> {
+    async fn launch(&self, docker: &Docker, start: &Start, image: &Image, mode: Mode) -> Result<Vec<u8>, RuntimeError> {
         let mut launch = LaunchSpec { own_root: true, ..start.launch.clone() };
         launch.env = image.env.iter().cloned().chain(launch.env).collect();
         launch.workdir = launch.workdir.or_else(|| image.workdir.clone());
@@ -219,7 +220,12 @@ impl DockerRuntime {
     }
 
     /// Starts a container that was stopped, with a new start file.
-    async fn resume(&self, docker: &Docker, start: &Start, labels: &HashMap<String, String>) -> Result<(), RuntimeError> {
+    async fn resume(
+        &self,
+        docker: &Docker,
+        start: &Start,
+        labels: &HashMap<String, String>,
+    ) -> Result<(), RuntimeError> {
         let mode = match labels.get(labels::MODE).map(String::as_str) {
             Some(word) if word == Mode::Capable.word() => Mode::Capable,
             _ => Mode::Unprivileged,
@@ -256,7 +262,11 @@ impl DockerRuntime {
         if let Some(asked) = asked {
             return Ok(asked.to_owned());
         }
-        match docker.inspect_network(NETWORK, None::<InspectNetworkOptions>).await.map_err(failed("inspect the network")) {
+        match docker
+            .inspect_network(NETWORK, None::<InspectNetworkOptions>)
+            .await
+            .map_err(failed("inspect the network"))
+        {
             Ok(_) => return Ok(NETWORK.to_owned()),
             Err(error) if error.is_absent() => {}
             Err(error) => return Err(error),
@@ -375,7 +385,8 @@ impl Runtime for DockerRuntime {
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         let docker = self.client().await?;
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match docker.remove_container(&container_name(id), Some(options)).await.map_err(failed("remove the container")) {
+        match docker.remove_container(&container_name(id), Some(options)).await.map_err(failed("remove the container"))
+        {
             Err(error) if !error.is_absent() && !error.is_conflict() => Err(error.into()),
             _ => {
                 self.watch.look(docker, id).await?;

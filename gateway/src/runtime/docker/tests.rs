@@ -73,7 +73,9 @@ fn volumes_stay_out_of_what_is_the_sandboxes_own() {
         let found = volume_refusal(&volume);
         match refused {
             None => assert_eq!(found, None, "{source}:{target}"),
-            Some(text) => assert!(found.as_deref().is_some_and(|found| found.contains(text)), "{source}:{target}: {found:?}"),
+            Some(text) => {
+                assert!(found.as_deref().is_some_and(|found| found.contains(text)), "{source}:{target}: {found:?}")
+            }
         }
     }
 }

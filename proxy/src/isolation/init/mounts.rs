@@ -23,7 +23,16 @@ const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
 /// What a fresh `/proc` shows of the whole machine, and no workload needs.
 const MASKED_PROC: &[&str] = &[
-    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "sysrq-trigger", "timer_list",
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "sysrq-trigger",
+    "timer_list",
     "timer_stats",
 ];
 
