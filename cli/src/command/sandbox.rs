@@ -222,7 +222,6 @@ fn details(sandbox: &Sandbox) -> String {
         ("id", sandbox.id.clone()),
         ("phase", phase(sandbox)),
         ("runtime", word(&sandbox.runtime)),
-        ("image", sandbox.image.clone().unwrap_or_default()),
         ("link", (if sandbox.connected { "up" } else { "down" }).into()),
         ("generation", sandbox.generation.to_string()),
         ("command", command_line(&sandbox.command)),
@@ -230,6 +229,9 @@ fn details(sandbox: &Sandbox) -> String {
         ("created", sandbox.created_at.to_string()),
         ("runs without", list(&sandbox.degraded)),
     ];
+    if let Some(image) = &sandbox.image {
+        pairs.push(("image", image.clone()));
+    }
     if let Some(failure) = &sandbox.failure {
         pairs.push(("failure", failure.clone()));
     }

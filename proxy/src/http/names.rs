@@ -17,7 +17,13 @@ type Stamp = [Option<SystemTime>; CONFIGURATION.len()];
 
 /// Resolves as `/etc/resolv.conf` says at the time; answers are kept as long as they may be.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<Option<(Stamp, Arc<TokioResolver>)>>>);
+pub(super) struct Names(Arc<Mutex<Option<Current>>>);
+
+/// The resolver in use, and when the files were written that it was made from.
+struct Current {
+    made_from: Stamp,
+    resolver: Arc<TokioResolver>,
+}
 
 impl std::fmt::Debug for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -37,16 +43,14 @@ impl Names {
     fn resolver(&self) -> Result<Arc<TokioResolver>, String> {
         let stamp = CONFIGURATION.map(|path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok());
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made, resolver)) = &*current
-            && *made == stamp
-        {
-            return Ok(resolver.clone());
+        if let Some(current) = current.as_ref().filter(|current| current.made_from == stamp) {
+            return Ok(current.resolver.clone());
         }
         let unusable = |error: &dyn std::fmt::Display| format!("no resolver is configured: {error}");
         let mut builder = Resolver::builder_tokio().map_err(|error| unusable(&error))?;
         builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
         let resolver = Arc::new(builder.build().map_err(|error| unusable(&error))?);
-        *current = Some((stamp, resolver.clone()));
+        *current = Some(Current { made_from: stamp, resolver: resolver.clone() });
         Ok(resolver)
     }
 }

@@ -21,7 +21,7 @@ pub fn run(count: u32, image: &str) -> Result<()> {
     let (mut process, mut contained, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     // The first of each kind warms caches and is not counted.
     for round in 0..=count {
-        let mut keep = |samples: &mut Vec<f64>, found: f64| {
+        let keep = |samples: &mut Vec<f64>, found: f64| {
             if round > 0 {
                 samples.push(found)
             }

@@ -189,9 +189,9 @@ pub(super) fn volume_refusal(volume: &Volume) -> Option<String> {
         return Some(format!("the volume's target {} lies in {taken}, which is the sandbox's own", volume.target));
     }
     let name_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if !is_path(volume)
-        && !(volume.source.starts_with(|c: char| c.is_ascii_alphanumeric()) && volume.source.chars().all(name_char))
-    {
+    let is_name =
+        volume.source.starts_with(|c: char| c.is_ascii_alphanumeric()) && volume.source.chars().all(name_char);
+    if !is_path(volume) && !is_name {
         return Some(format!("{:?} is neither an absolute path nor a volume's name", volume.source));
     }
     None
