@@ -163,6 +163,50 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A policy could not be baked or compiled.
+    #[error("the policy can't be compiled: {reason}")]
+    NotCompiled {
+        /// Why.
+        reason: openshell_policy_host::CompileError,
+    },
+    /// The engine on this machine did not do its part.
+    #[error("the policy engine failed: {reason}")]
+    Workbench {
+        /// Why.
+        reason: String,
+    },
+    /// There are no questions to ask.
+    #[error("there are no cases for {}", path.display())]
+    NoCases {
+        /// The policy.
+        path: PathBuf,
+    },
+    /// A file of cases can't be used.
+    #[error("{}: {reason}", path.display())]
+    Cases {
+        /// The file, and where in it.
+        path: PathBuf,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A policy that depends on more than what was recorded.
+    #[error("{name} counts or tells the time, so recorded decisions can't be asked again")]
+    NotPure {
+        /// The policy.
+        name: String,
+    },
+    /// A sandbox that did nothing yet.
+    #[error("sandbox {sandbox} did nothing yet that a rule could allow")]
+    NothingSeen {
+        /// The sandbox.
+        sandbox: String,
+    },
+    /// A question that the policy has no hook for.
+    #[error("the policy has no hook that answers `{question}`")]
+    NoHookFor {
+        /// The question.
+        question: String,
+    },
     /// A name derived from a file or directory is not one.
     #[error(
         "{given:?} can't be the policy's name: names are 1–63 characters of a-z, 0-9 and '-', and start and end with a letter or digit"
@@ -284,6 +328,17 @@ impl Error {
             Self::NotAPolicy { reason, .. } => reason.hint().unwrap_or(POLICY_HINT).into(),
             Self::TooLarge { .. } => "strip debug information, as `openshell policy build` does".into(),
             Self::NoSchema { .. } => "its `configure.schema` must answer a JSON document without trapping".into(),
+            Self::NotCompiled { .. } => "give it the settings it asks for; see `openshell policy inspect`".into(),
+            Self::Workbench { .. } => "see `openshell doctor`".into(),
+            Self::NoCases { .. } => {
+                "write questions and answers into cases.yaml, as `openshell policy new` does".into()
+            }
+            Self::Cases { .. } => "`openshell policy new` writes a cases.yaml that shows the form".into(),
+            Self::NotPure { .. } => "push it with --shadow instead: it is asked live, and not obeyed".into(),
+            Self::NothingSeen { sandbox } => {
+                format!("run something in it: `openshell sandbox exec {sandbox} -- …`; see `openshell decisions`")
+            }
+            Self::NoHookFor { .. } => "`openshell policy inspect` lists its hooks".into(),
             Self::BadName { .. } => "choose one with --name".into(),
             Self::BadCrateName { .. } => {
                 "use a-z, 0-9 and '-', beginning with a letter, and no word of the language".into()

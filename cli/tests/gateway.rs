@@ -199,7 +199,7 @@ fn rules_are_bound_in_place_of_everything_else() {
         world.gateway.bodies("POST /v1/pushes"),
         [json!({
             "sandboxes": ["demo"], "module": "sha256:aa", "binding": null, "settings": { "yaml": "version: 1\n" },
-            "replace_all": true, "reuse": 0, "deadline_ms": null,
+            "replace_all": true, "shadow": false, "reuse": 0, "deadline_ms": null,
         })]
     );
 }

@@ -21,6 +21,8 @@ fn a_new_policy_passes_its_tests_and_is_a_policy() {
 
     let tested = run(&["policy", "test", "my-policy"]);
     assert!(tested.contains("test tests::reads_one_host ... ok"), "{tested}");
+    assert!(tested.contains("case a write is refused, and told what to do ... ok"), "{tested}");
+    assert!(tested.contains("cases: 4 passed, 0 failed"), "{tested}");
 
     let built = json_of(&["policy", "build", "my-policy", "--out", "my-policy.wasm", "-o", "json"]);
     assert_eq!((&built["name"], &built["version"]), (&json!("my-policy"), &json!("0.1.0")));
@@ -31,8 +33,51 @@ fn a_new_policy_passes_its_tests_and_is_a_policy() {
     assert_eq!(inspected["pure_verdicts"], true);
     assert_eq!(inspected["settings_schema"]["properties"]["host"]["type"], "string");
 
+    // The component alone can be asked, too; a wrong expectation says where it stands.
+    let cases = std::fs::read_to_string(home.path().join("my-policy/cases.yaml")).expect("read");
+    let wrong = cases.replace("expect: deny curl-only", "expect: allow read-only").replace("hint: use GET", "hint: xx");
+    std::fs::write(home.path().join("wrong.yaml"), &wrong).expect("written");
+    let ran = home.run(&["policy", "test", "my-policy.wasm", "--cases", "wrong.yaml"]);
+    assert_eq!(ran.code, 1, "{}", ran.whole());
+    for expected in [
+        "wrong.yaml:10:5: expected allow read-only, got deny curl-only",
+        "wrong.yaml:7:5: hint: expected a part \"xx\", got \"use GET\"",
+        "cases: 2 passed, 2 failed",
+    ] {
+        assert!(ran.stdout.contains(expected), "{expected} in {}", ran.whole());
+    }
+    std::fs::write(home.path().join("bad.yaml"), "cases:\n  - ask: GET https://a.test/\n    expct: deny\n")
+        .expect("written");
+    let ran = home.run(&["policy", "test", "my-policy.wasm", "--cases", "bad.yaml"]);
+    assert_eq!(ran.code, 1, "{}", ran.whole());
+    assert!(ran.stderr.starts_with("error: bad.yaml: ") && ran.stderr.contains("line 3"), "{}", ran.stderr);
+    assert!(ran.stdout.is_empty(), "nothing is half done: {}", ran.stdout);
+
+    let bench = json_of(&["policy", "bench", "my-policy", "--decisions", "50", "-o", "json"]);
+    assert_eq!(bench["answer"], "allow read-only");
+    assert_eq!(bench["rows"].as_array().map(Vec::len), Some(3), "{bench}");
+
     // A second one uses the sources that are there.
     run(&["policy", "new", "other", "--name", "second"]);
     let manifest = std::fs::read_to_string(home.path().join("other/Cargo.toml")).expect("read");
     assert!(manifest.contains("name = \"second\""), "{manifest}");
+}
+
+#[test]
+fn every_template_passes_its_own_tests() {
+    let home = Home::new();
+    for (template, expected) in [
+        ("connect", "cases: 5 passed, 0 failed"),
+        ("rate-limit", "cases: 3 passed, 0 failed"),
+        ("router", "cases: 4 passed, 0 failed"),
+        ("redact", "cases: 2 passed, 0 failed"),
+    ] {
+        let created = home.run(&["policy", "new", template, "--template", template]);
+        assert_eq!(created.code, 0, "{template}: {}", created.whole());
+        let mut test = home.command(&["policy", "test", template]);
+        test.env("CARGO_TARGET_DIR", home.path().join("target"));
+        let tested = home.finish(test.output().expect("the binary runs"));
+        assert_eq!(tested.code, 0, "{template}: {}", tested.whole());
+        assert!(tested.stdout.contains(expected), "{template}: {}", tested.whole());
+    }
 }

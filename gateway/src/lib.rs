@@ -17,6 +17,7 @@ pub mod push;
 pub mod runtime;
 pub mod secrets;
 pub mod server;
+pub mod shadow;
 pub mod state_dir;
 pub mod store;
 pub mod tls;

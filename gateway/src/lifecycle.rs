@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openshell_api::Name;
+use openshell_api::generation::Content;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::ToSupervisor;
 use openshell_api::sandbox::{CreateSandbox, Phase, Sandbox};
@@ -68,7 +69,7 @@ pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<San
     {
         // Shared, so that no backend, provider or ceiling changes between reading them and storing the sandbox.
         let _gateway_wide = gateway.locks.gateway_wide.read().await;
-        let content = push::initial(&gateway, &spec.providers).await?;
+        let content = Content { observe: spec.observe, ..push::initial(&gateway, &spec.providers).await? };
         let generation = push::first_generation(&gateway, &id, &content)?;
         gateway
             .store

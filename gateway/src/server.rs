@@ -29,7 +29,7 @@ const MAX_STREAMS: u32 = 128;
 const DRAIN: Duration = Duration::from_secs(5);
 /// How often what is bounded is cut back.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
-const KEEP_DECISIONS: i64 = 500_000;
+const KEEP_DECISIONS: i64 = 2_000_000;
 const KEEP_LOG_LINES: i64 = 50_000;
 
 /// A gateway that answers.

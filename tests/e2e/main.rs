@@ -8,3 +8,4 @@ mod inference;
 mod protocols;
 mod rules;
 mod support;
+mod trust;

@@ -1,8 +1,9 @@
 //! `openshell policy …`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use openshell_api::Name;
 
 use super::SourceArg;
@@ -17,10 +18,13 @@ pub enum PolicyCommand {
     #[command(after_help = "Examples:\n  openshell policy build ./my-policy\n  \
                             openshell policy build ./my-policy --out my-policy.wasm")]
     Build(BuildArgs),
-    /// Run a policy crate's unit tests, natively.
-    #[command(after_help = "Examples:\n  openshell policy test ./my-policy\n  \
-                            openshell policy test ./my-policy -- --nocapture")]
+    /// Run a policy crate's unit tests natively, then ask the built component its `cases.yaml` in the real engine.
+    #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
+    /// Measure one decision of a policy: by a fresh instance, by a reused one, and remembered.
+    #[command(after_help = "Examples:\n  openshell policy bench ./my-policy\n  \
+                            openshell policy bench ./my-policy --decisions 20000 -o json")]
+    Bench(BenchArgs),
     /// Show what a policy is: hooks, imports, size, digest, settings.
     #[command(after_help = "Examples:\n  openshell policy inspect ./my-policy\n  \
                             openshell policy inspect my-policy.wasm -o json")]
@@ -37,6 +41,24 @@ pub enum PolicyCommand {
     /// Bring an earlier generation's content back, under a new number.
     #[command(after_help = "Examples:\n  openshell policy rollback demo\n  openshell policy rollback demo --to 3")]
     Rollback(RollbackArgs),
+    /// Ask recorded decisions again with a candidate in the chain, and show which would flip; exit code 2 if any would.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// Say why a decision came out as it did, and how it would be allowed.
+    #[command(after_help = "Examples:\n  openshell policy explain 01KBXJ3M5YV2N7E4Q0R8S6T1WZ")]
+    Explain(ExplainArgs),
+    /// Write the smallest rules file that covers what a sandbox was seen doing.
+    #[command(after_help = SUGGEST_EXAMPLES)]
+    Suggest(SuggestArgs),
+    /// Show what policies pushed with --shadow would have changed.
+    #[command(after_help = "Examples:\n  openshell policy shadow-report demo\n  \
+                            openshell policy shadow-report demo -o json")]
+    ShadowReport(super::sandbox::NameArg),
+    /// Obey a shadow from now on, if it would have changed little enough; or throw it away.
+    #[command(after_help = "Examples:\n  openshell policy promote demo\n  \
+                            openshell policy promote demo --binding api-reader --max-flips 3\n  \
+                            openshell policy promote demo --discard")]
+    Promote(PromoteArgs),
     /// Replace a sandbox's policies by a YAML rules file, judged by the built-in module `rules`.
     #[command(after_help = "Examples:\n  openshell policy set demo --policy rules.yaml\n  \
                             generate-rules | openshell policy set demo --policy -")]
@@ -45,6 +67,22 @@ pub enum PolicyCommand {
     #[command(after_help = "Examples:\n  openshell policy get demo\n  openshell policy get demo -o json")]
     Get(super::sandbox::NameArg),
 }
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  openshell policy test ./my-policy
+  openshell policy test ./my-policy -- --nocapture
+  openshell policy test my-policy.wasm --cases cases.yaml";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  openshell policy replay ./my-policy --sandbox demo --since 24h
+  openshell policy replay rules.yaml --sandbox demo";
+
+const SUGGEST_EXAMPLES: &str = "\
+Examples:
+  openshell policy suggest demo > rules.yaml
+  openshell policy suggest demo --exact --since 2h --out rules.yaml";
 
 const PUSH_EXAMPLES: &str = "\
 Examples:
@@ -61,6 +99,24 @@ pub struct NewArgs {
     /// Name of the policy and its crate; the directory's if absent.
     #[arg(long, value_name = "NAME")]
     pub name: Option<Name>,
+    /// What it begins as.
+    #[arg(short, long, value_enum, default_value_t = Template::Request)]
+    pub template: Template,
+}
+
+/// What a new policy begins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// Judges connections: hosts and programs.
+    Connect,
+    /// Judges HTTP requests.
+    Request,
+    /// Counts requests, and only narrows.
+    RateLimit,
+    /// Chooses backends for inference requests.
+    Router,
+    /// Finds what is to be replaced in inference requests.
+    Redact,
 }
 
 /// Arguments of `policy build`.
@@ -77,12 +133,32 @@ pub struct BuildArgs {
 /// Arguments of `policy test`.
 #[derive(Debug, Args)]
 pub struct TestArgs {
-    /// The crate's directory.
-    #[arg(value_name = "DIR", default_value = ".")]
-    pub directory: PathBuf,
-    /// Passed on to the test program.
+    /// A policy crate's directory, or a built component (`.wasm`).
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    pub source: PathBuf,
+    /// Questions with known answers; the crate's `cases.yaml` if absent.
+    #[arg(long, value_name = "FILE")]
+    pub cases: Option<PathBuf>,
+    /// Passed on to the native test program.
     #[arg(last = true, value_name = "ARGUMENT")]
     pub arguments: Vec<String>,
+}
+
+/// Arguments of `policy bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// A policy crate's directory, or a built component (`.wasm`).
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    pub source: PathBuf,
+    /// The question; the first one in the crate's `cases.yaml` if absent.
+    #[arg(long, value_name = "QUESTION")]
+    pub ask: Option<String>,
+    /// Settings for the policy: a JSON document, or a file that holds one.
+    #[arg(long, value_name = "FILE|JSON")]
+    pub settings: Option<String>,
+    /// How many decisions of each kind.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub decisions: u32,
 }
 
 /// Arguments of `policy push`.
@@ -118,6 +194,78 @@ pub struct PushArgs {
     /// Throw away all other bindings of the sandboxes' own chains.
     #[arg(long)]
     pub replace_all: bool,
+    /// Have it asked and not obeyed: what it would have changed is recorded, until it is promoted.
+    #[arg(long, conflicts_with = "replace_all")]
+    pub shadow: bool,
+}
+
+/// Arguments of `policy replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The candidate: a crate's directory, a component (`.wasm`), or a rules file (`.yaml`).
+    #[arg(value_name = "DIR|FILE", default_value = ".")]
+    pub source: PathBuf,
+    /// Only this sandbox's decisions.
+    #[arg(short, long, value_name = "NAME")]
+    pub sandbox: Option<Name>,
+    /// Only from this long ago on: 90s, 15m, 24h, 7d.
+    #[arg(long, value_name = "SPAN", value_parser = super::parse::span)]
+    pub since: Option<Duration>,
+    /// Settings for the candidate: a JSON document, or a file that holds one.
+    #[arg(long, value_name = "FILE|JSON")]
+    pub settings: Option<String>,
+    /// Name of the binding whose place it takes; the candidate's name if absent.
+    #[arg(long, value_name = "NAME")]
+    pub binding: Option<Name>,
+    /// Leave all other bindings of the sandbox's own chain out. A rules file does, as `policy set` would.
+    #[arg(long)]
+    pub replace_all: bool,
+}
+
+/// Arguments of `policy explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The decision's id: in a refusal as `decision`, in `openshell decisions -o json` as `id`.
+    #[arg(value_name = "DECISION")]
+    pub id: String,
+}
+
+/// Arguments of `policy suggest`.
+#[derive(Debug, Args)]
+pub struct SuggestArgs {
+    /// Sandbox.
+    pub name: Name,
+    /// Only from this long ago on: 90s, 15m, 24h, 7d.
+    #[arg(long, value_name = "SPAN", value_parser = super::parse::span)]
+    pub since: Option<Duration>,
+    /// Methods and paths as they were seen, rather than presets of methods.
+    #[arg(long)]
+    pub exact: bool,
+    /// Grant the private addresses that were asked for and refused. Metadata addresses are never granted.
+    #[arg(long)]
+    pub allow_private: bool,
+    /// Write to a file rather than standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `policy promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// Sandbox.
+    pub name: Name,
+    /// The shadow; the only one if absent.
+    #[arg(long, value_name = "NAME")]
+    pub binding: Option<Name>,
+    /// Refuse if it would have changed more decisions than so many.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_flips: u64,
+    /// Refuse if it was asked about fewer decisions than so many.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub min_decisions: u64,
+    /// Throw it away instead.
+    #[arg(long, conflicts_with_all = ["max_flips", "min_decisions"])]
+    pub discard: bool,
 }
 
 /// Arguments of `policy rollback`.

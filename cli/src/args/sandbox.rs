@@ -44,6 +44,7 @@ Examples:
   openshell sandbox create --name once -- python3 agent.py     # returns the program's exit code
   openshell sandbox create --detach --env MODE=fast --label team=red -- ./serve
   openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github
+  openshell sandbox create --name trial --observe -- ./agent   # then: openshell policy suggest trial
   openshell sandbox create --from python:3.13-slim --cpu 2 --memory 4g --volume ./data:/data:ro -- python3";
 
 const EXEC_EXAMPLES: &str = "\
@@ -78,6 +79,10 @@ pub struct CreateArgs {
     pub runtime: Option<RuntimeKind>,
     #[command(flatten)]
     pub container: ContainerArgs,
+    /// Record what it does without blocking, until a policy is set or pushed; see `policy suggest`. A ceiling holds, and
+    /// private and metadata addresses stay refused.
+    #[arg(long)]
+    pub observe: bool,
     /// Return as soon as the sandbox runs, without waiting for the command to end.
     #[arg(short, long)]
     pub detach: bool,

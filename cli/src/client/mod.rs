@@ -5,6 +5,7 @@
 pub mod daemon;
 pub mod endpoint;
 pub mod exec;
+pub mod export;
 pub mod follow;
 pub mod paths;
 pub mod rest;

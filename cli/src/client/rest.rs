@@ -9,6 +9,7 @@ use openshell_api::module::Module;
 use openshell_api::provider::{CreateProvider, Provider};
 use openshell_api::push::{Policies, Push, PushReport, Rollback};
 use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
+use openshell_api::shadow::{Promote, ShadowReport};
 use openshell_api::status::Status;
 use openshell_api::{Name, Problem};
 use reqwest::{Method, RequestBuilder, Response};
@@ -159,6 +160,37 @@ impl Client {
     /// `GET /v1/decisions`.
     pub async fn decisions(&self, query: &[(&str, String)]) -> Result<Vec<DecisionRecord>, Error> {
         self.get_with("/v1/decisions", query).await
+    }
+
+    /// `GET /v1/decisions/{id}`.
+    pub async fn decision(&self, id: &str) -> Result<DecisionRecord, Error> {
+        let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        self.get(&format!("/v1/decisions/{id}")).await
+    }
+
+    /// `GET /v1/decisions/export`: as many as there are, a line each.
+    pub async fn export_decisions(&self, query: &[(&str, String)]) -> Result<Response, Error> {
+        let path = "/v1/decisions/export";
+        self.send(Method::GET, path, self.request(Method::GET, path).query(query)).await
+    }
+
+    /// `GET /v1/modules/{digest}/component`.
+    pub async fn component(&self, digest: &str) -> Result<Vec<u8>, Error> {
+        let path = format!("/v1/modules/{digest}/component");
+        let response = self.send(Method::GET, &path, self.request(Method::GET, &path)).await?;
+        let bytes = response.bytes().await;
+        let answer = |e| Error::Answer { request: format!("GET {path}"), reason: Chain(&e).to_string() };
+        bytes.map(Vec::from).map_err(answer)
+    }
+
+    /// `GET /v1/sandboxes/{name}/shadows`.
+    pub async fn shadows(&self, name: &Name) -> Result<Vec<ShadowReport>, Error> {
+        self.get(&format!("/v1/sandboxes/{name}/shadows")).await
+    }
+
+    /// `POST /v1/sandboxes/{name}/promote`.
+    pub async fn promote(&self, name: &Name, promote: &Promote) -> Result<PushReport, Error> {
+        self.post(&format!("/v1/sandboxes/{name}/promote"), promote).await
     }
 
     /// `GET` of an answer that does not end: given `follow=true`.

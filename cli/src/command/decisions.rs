@@ -31,7 +31,7 @@ pub async fn run(cx: &Context, args: DecisionsArgs) -> Result<u8, Error> {
 }
 
 /// The moment that long ago; the beginning of time for more than that.
-fn since(span: Duration) -> jiff::Timestamp {
+pub fn since(span: Duration) -> jiff::Timestamp {
     jiff::Timestamp::now().checked_sub(span).unwrap_or(jiff::Timestamp::MIN)
 }
 
@@ -94,7 +94,7 @@ fn process(record: &DecisionRecord) -> String {
 }
 
 /// What was asked for: `GET host/path`, `host:port`, or where an inference request went.
-fn destination(record: &DecisionRecord) -> String {
+pub fn destination(record: &DecisionRecord) -> String {
     let host = if record.host.contains(':') { format!("[{}]", record.host) } else { record.host.clone() };
     let authority = match (record.stage, record.port) {
         (Stage::Connect | Stage::Dial | Stage::Reevaluate, port) => format!("{host}:{port}"),

@@ -77,6 +77,7 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         cpu: args.container.cpu,
         memory: args.container.memory,
         pids: args.container.pids,
+        observe: args.observe,
     };
     let progress = cx.out.progress("creating the sandbox");
     let created = client.create_sandbox(&spec).await?;

@@ -66,6 +66,175 @@ pub struct DecisionRecord {
     /// Inference only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<RouteRecord>,
+    /// The address that was refused, where the host's own check refused one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What the policies were asked, beyond the facts above; absent: they were not, or it was an inference request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// What each policy answered: the ceiling's, then the sandbox's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<VoteRecord>,
+    /// What policies bound as shadows answered, and whether they would have changed the outcome.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<ShadowRecord>,
+}
+
+/// Whom a record is about.
+#[derive(Debug, Clone)]
+pub struct Subject<'a> {
+    /// Sandbox's name.
+    pub sandbox: &'a str,
+    /// Who asked.
+    pub process: ProcessRecord,
+    /// Lowercase DNS name or address.
+    pub host: &'a str,
+    /// Port.
+    pub port: u16,
+}
+
+impl DecisionRecord {
+    /// A record of now, about a question that nothing has answered yet: denied, without a reason.
+    pub fn unanswered(subject: Subject<'_>, stage: Stage, generation: u64) -> Self {
+        let Subject { sandbox, process, host, port } = subject;
+        Self {
+            id: ulid::Ulid::generate().to_string(),
+            at: jiff::Timestamp::now(),
+            sandbox: sandbox.to_owned(),
+            generation,
+            stage,
+            process,
+            host: host.to_owned(),
+            port,
+            method: None,
+            path: None,
+            status: None,
+            verdict: Verdict::Deny,
+            error: None,
+            policy: None,
+            digest: None,
+            rule: None,
+            reason: None,
+            hint: None,
+            decision_ns: 0,
+            memoized: false,
+            credential: None,
+            audit: None,
+            route: None,
+            address: None,
+            asked: None,
+            votes: Vec::new(),
+            shadows: Vec::new(),
+        }
+    }
+}
+
+/// The rest of a question, so that another policy can be asked it later. Values that may hold a secret are left out, and
+/// named in `withheld`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Asked {
+    /// `transparent`, `tunnel` or `forward`.
+    pub capture: String,
+    /// `http` or `https`; absent: the question was about a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// The query, without the values of parameters whose name or form suggests a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// Headers that hold no secret, in order, and only those: names in lowercase, and values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+    /// Length of the request's body in bytes, where it was known: the body itself is never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes: Option<u64>,
+    /// Executables of the process's ancestors, nearest first; absent: no policy read them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ancestors: Option<Vec<String>>,
+    /// Parts of the question that are not kept as they were: `query`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
+}
+
+/// Headers whose values are kept in [`Asked::headers`]: those that say what a message is, and never who may send it.
+pub const KEPT_HEADERS: [&str; 12] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "range",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
+
+/// What one policy answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct VoteRecord {
+    /// Its name in the chain.
+    pub binding: String,
+    /// It belongs to the ceiling.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ceiling: bool,
+    /// `name@version`.
+    pub policy: String,
+    /// `sha256:<hex>` of its component.
+    pub digest: String,
+    /// What it said.
+    pub answer: AnswerKind,
+    /// Its rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why it denied, or why it gave no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the caller could do instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Name of the credential that it granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Set where its rule only audits: what it would have denied for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
+    /// What it read, by name and never by value: `header content-type`, `body`, `label team` …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<String>,
+}
+
+/// A policy's answer, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerKind {
+    /// It has no opinion.
+    Abstain,
+    /// It allows.
+    Allow,
+    /// It denies.
+    Deny,
+    /// It gave no answer, which denies.
+    Failed,
+    /// It is asked about each request instead.
+    Later,
+    /// It has no hook for the question.
+    None,
+}
+
+/// What a policy answered that is asked and not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ShadowRecord {
+    /// Its answer, under the name it would have in the chain.
+    #[serde(flatten)]
+    pub vote: VoteRecord,
+    /// What the decision would have been with it in the chain.
+    pub would: Verdict,
+    /// Whether that differs from what the policies decided.
+    pub flips: bool,
+    /// Time it took, in nanoseconds.
+    pub took_ns: u64,
 }
 
 /// Which question a record answers.

@@ -34,6 +34,13 @@ pub struct Content {
     /// The sandbox's own chain.
     #[serde(default)]
     pub chain: Vec<Binding>,
+    /// Asked and not obeyed: what they would have changed is recorded. Each stands for the binding of its name in the
+    /// chain, or joins it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<Binding>,
+    /// What the chain does not allow is allowed all the same and recorded; the ceiling and the host's own refusals hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
     /// The module behind the `route` hook; absent: inference requests are refused.
     #[serde(default)]
     pub router: Option<Binding>,
@@ -43,6 +50,13 @@ pub struct Content {
     /// Credentials that grants may name: name → where and how it is attached.
     #[serde(default)]
     pub credentials: BTreeMap<String, CredentialRule>,
+}
+
+impl Content {
+    /// Every binding, obeyed or not.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.ceiling.iter().chain(&self.chain).chain(&self.shadow).chain(&self.router)
+    }
 }
 
 /// A generation with the gateway's signature over its exact bytes.

@@ -13,6 +13,7 @@ pub mod problem;
 pub mod provider;
 pub mod push;
 pub mod sandbox;
+pub mod shadow;
 pub mod status;
 
 pub use name::{InvalidName, Name};

@@ -22,6 +22,9 @@ pub struct Push {
     /// Throw away all other bindings of the sandbox's chain.
     #[serde(default)]
     pub replace_all: bool,
+    /// Bind it as a shadow: asked and not obeyed, until it is promoted.
+    #[serde(default)]
+    pub shadow: bool,
     /// Decisions an instance may serve; 0: a fresh one per decision.
     #[serde(default)]
     pub reuse: u32,
@@ -114,6 +117,12 @@ pub struct Policies {
     pub ceiling: Vec<crate::module::Binding>,
     /// The sandbox's own chain.
     pub chain: Vec<crate::module::Binding>,
+    /// Asked and not obeyed.
+    #[serde(default)]
+    pub shadow: Vec<crate::module::Binding>,
+    /// It records without blocking.
+    #[serde(default)]
+    pub observe: bool,
     /// The module behind the `route` hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<crate::module::Binding>,

@@ -32,6 +32,10 @@ pub struct CreateSandbox {
     /// Providers whose credentials policies of this sandbox may attach.
     #[serde(default)]
     pub providers: Vec<Name>,
+    /// Record without blocking, until a policy is set: only the ceiling, private addresses and what no policy may allow
+    /// are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
     /// Runtime; absent: `docker` where an image is named, else the gateway's default.
     #[serde(default)]
     pub runtime: Option<RuntimeKind>,

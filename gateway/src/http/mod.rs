@@ -10,6 +10,7 @@ mod modules;
 mod providers;
 mod pushes;
 mod sandboxes;
+mod shadows;
 mod supervisor;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(health::status))
         .routes(routes!(modules::list, modules::upload))
         .routes(routes!(modules::get))
+        .routes(routes!(modules::component))
         .routes(routes!(pushes::push))
         .routes(routes!(pushes::get_ceiling, pushes::set_ceiling))
         .routes(routes!(sandboxes::list, sandboxes::create))
@@ -67,6 +69,10 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(sandboxes::logs))
         .routes(routes!(exec::exec))
         .routes(routes!(decisions::list))
+        .routes(routes!(decisions::export))
+        .routes(routes!(decisions::get))
+        .routes(routes!(shadows::list))
+        .routes(routes!(shadows::promote))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::delete))
         .routes(routes!(inference::list, inference::add))

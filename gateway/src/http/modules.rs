@@ -89,17 +89,37 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<Json<
     Ok(Json(gateway.store.modules().await?))
 }
 
+/// A module's component, by digest or as `name@version`.
+#[utoipa::path(get, path = "/v1/modules/{module}/component",
+    params(("module" = String, Path, description = "`sha256:<hex>` or `name@version`")), responses(
+    (status = 200, body = Vec<u8>, content_type = "application/wasm"),
+    (status = 404, description = "module_not_found", body = Problem),
+))]
+pub(super) async fn component(
+    State(gateway): State<Arc<Gateway>>,
+    Path(module): Path<String>,
+) -> ApiResult<impl axum::response::IntoResponse> {
+    let found = find(&gateway, &module).await?;
+    let bytes = gateway.store.module_bytes(&found.digest).await?;
+    let bytes = bytes.ok_or_else(|| ApiError::not_found("module", module))?;
+    Ok(([(axum::http::header::CONTENT_TYPE, "application/wasm")], bytes))
+}
+
 /// One module, by digest or as `name@version`.
 #[utoipa::path(get, path = "/v1/modules/{module}", params(("module" = String, Path, description = "`sha256:<hex>` or `name@version`")),
     responses((status = 200, body = Module), (status = 404, description = "module_not_found", body = Problem)))]
 pub(super) async fn get(State(gateway): State<Arc<Gateway>>, Path(module): Path<String>) -> ApiResult<Json<Module>> {
+    find(&gateway, &module).await.map(Json)
+}
+
+async fn find(gateway: &Gateway, module: &str) -> ApiResult<Module> {
     let digest = match module.split_once('@') {
         Some((name, version)) => gateway.store.module_version(name, version).await?,
-        None => Some(module.clone()),
+        None => Some(module.to_owned()),
     };
     let found = match digest {
         Some(digest) => gateway.store.module(&digest).await?,
         None => None,
     };
-    found.map(Json).ok_or_else(|| ApiError::not_found("module", module))
+    found.ok_or_else(|| ApiError::not_found("module", module))
 }

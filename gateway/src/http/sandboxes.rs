@@ -108,6 +108,8 @@ pub(super) async fn policies(
         enforcing: newest.number == row.generation,
         ceiling: newest.content.ceiling,
         chain: newest.content.chain,
+        shadow: newest.content.shadow,
+        observe: newest.content.observe,
         router: newest.content.router,
     }))
 }

@@ -132,6 +132,6 @@ impl Drop for Attempt {
 
 /// Digests of the artifacts that a content refers to.
 fn artifacts(content: &Content) -> HashSet<String> {
-    let bindings = content.ceiling.iter().chain(&content.chain).chain(&content.router);
+    let bindings = content.bindings();
     bindings.map(|binding| binding.artifact.clone()).collect()
 }

@@ -12,7 +12,7 @@ mod two_phase;
 pub use catch_up::catch_up;
 pub use gateway_wide::{add_backend, remove_backend, set_ceiling};
 pub use plan::initial;
-pub use requests::{push, rollback, sandbox_not_found};
+pub use requests::{promote, push, rollback, sandbox_not_found};
 
 use std::collections::{BTreeMap, BTreeSet};
 

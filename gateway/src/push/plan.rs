@@ -40,10 +40,20 @@ pub(super) fn decides(module: &Module) -> bool {
     module.hooks.iter().any(|hook| matches!(hook.as_str(), "connect" | "request" | "response" | "launch"))
 }
 
+/// Has a binding asked and not obeyed, in the place of a shadow of the same name.
+pub(super) fn place_shadow(content: &mut Content, binding: &Binding) {
+    match content.shadow.iter_mut().find(|existing| existing.name == binding.name) {
+        Some(existing) => *existing = binding.clone(),
+        None => content.shadow.push(binding.clone()),
+    }
+}
+
 /// Puts a binding where its module's hooks belong: the chain (in the place of one with the same name), the router's
 /// place, or both.
 pub(super) fn place(content: &mut Content, module: &Module, binding: &Binding, replace_all: bool) {
     if decides(module) {
+        // Whoever says what is allowed has observed enough.
+        content.observe = false;
         if replace_all {
             content.chain.clear();
         }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use openshell_api::Name;
 use openshell_api::generation::Content;
+use openshell_api::module::Binding;
 use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
+use openshell_api::shadow::{Promote, ShadowReport};
 
-use super::plan::{Target, decides, place, refreshed, replaced, router_for, routes};
+use super::plan::{Target, decides, place, place_shadow, refreshed, replaced, router_for, routes};
 use super::two_phase::{Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
@@ -27,6 +29,14 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     })?;
     if !decides(&module) && !routes(&module) {
         return Err(refuse(422, "no_hook", format!("module {}@{} has no hook", module.name, module.version)));
+    }
+    if push.shadow && (push.replace_all || !decides(&module)) {
+        return Err(refuse(
+            422,
+            "no_shadow",
+            "a shadow judges connections, requests or responses, and replaces nothing",
+        )
+        .hint("push it without `replace_all`; a router has no shadow"));
     }
     let request = BindRequest {
         module: &module,
@@ -47,10 +57,15 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
         if let Some(old) = replaced(&target.current.content, &module, &binding.name) {
             imported_before.extend(old.granted_imports.iter().cloned());
         }
-        place(&mut target.next, &module, &binding, push.replace_all);
+        if push.shadow {
+            place_shadow(&mut target.next, &binding);
+        } else {
+            place(&mut target.next, &module, &binding, push.replace_all);
+        }
         targets.push(target);
     }
-    let cause = format!("push {}@{}", module.name, module.version);
+    let how = if push.shadow { "shadow" } else { "push" };
+    let cause = format!("{how} {}@{}", module.name, module.version);
     let done = carry_out(&gateway, targets, &cause, Effect::None, Reach::Each).await?;
     let imports_now: BTreeSet<String> = binding.granted_imports.into_iter().collect();
     Ok(PushReport {
@@ -59,6 +74,81 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
         no_longer_imports: imported_before.difference(&imports_now).cloned().collect(),
         timing: timing(compile, done.stage, done.activate, began),
     })
+}
+
+/// Obeys a shadow from now on, or throws it away. Refuses, with every reason, one that would have changed too much, gave
+/// no answer, or was hardly asked.
+pub async fn promote(gateway: Arc<Gateway>, name: String, promote: Promote) -> ApiResult<PushReport> {
+    let began = Instant::now();
+    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| sandbox_not_found(&name))?;
+    let _gateway_wide = gateway.locks.gateway_wide.read().await;
+    let _lock = gateway.locks.sandboxes([row.id.as_str()]).await;
+    let row = still_there(&gateway, row).await?;
+    let mut target = Target::of(&gateway, row).await?;
+    let shadow = chosen(&target.current.content, &name, promote.binding.as_ref())?.clone();
+    target.next.shadow.retain(|other| other.name != shadow.name);
+    if !promote.discard {
+        let reports = crate::shadow::reports(&gateway, &name).await?;
+        let report = reports.iter().find(|report| report.binding == shadow.name);
+        let report = report.ok_or_else(|| ApiError::not_found("shadow", &shadow.name))?;
+        let objections = objections(report, &promote);
+        if !objections.is_empty() {
+            return Err(refuse(
+                409,
+                "not_promoted",
+                format!("{} stays a shadow: {}", shadow.name, objections.join("; ")),
+            )
+            .hint(format!("see what it would have changed: `openshell policy shadow-report {name}`")));
+        }
+        target.next.observe = false;
+        match target.next.chain.iter_mut().find(|existing| existing.name == shadow.name) {
+            Some(existing) => *existing = shadow.clone(),
+            None => target.next.chain.push(shadow.clone()),
+        }
+    }
+    let (before, after) = (imports(&target.current.content), imports(&target.next));
+    let how = if promote.discard { "discard" } else { "promote" };
+    let cause = format!("{how} {}@{}", shadow.name, shadow.version);
+    let compile = began.elapsed();
+    let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
+    Ok(PushReport {
+        enforcing: done.enforcing,
+        newly_imports: after.difference(&before).cloned().collect(),
+        no_longer_imports: before.difference(&after).cloned().collect(),
+        timing: timing(compile, done.stage, done.activate, began),
+    })
+}
+
+fn chosen<'a>(content: &'a Content, sandbox: &str, wanted: Option<&Name>) -> ApiResult<&'a Binding> {
+    let names = || content.shadow.iter().map(|shadow| shadow.name.to_string()).collect::<Vec<_>>().join(", ");
+    match (wanted, content.shadow.as_slice()) {
+        (Some(name), shadows) => shadows.iter().find(|shadow| shadow.name == *name).ok_or_else(|| {
+            ApiError::not_found("shadow", format!("{name} on sandbox {sandbox}")).hint(format!("it has: {}", names()))
+        }),
+        (None, [only]) => Ok(only),
+        (None, []) => Err(ApiError::not_found("shadow", format!("on sandbox {sandbox}"))
+            .hint("bind one with `openshell policy push --shadow`")),
+        (None, _) => Err(refuse(409, "which_shadow", format!("sandbox {sandbox} has several shadows: {}", names()))
+            .hint("name one in `binding`")),
+    }
+}
+
+fn objections(report: &ShadowReport, promote: &Promote) -> Vec<String> {
+    let mut objections = Vec::new();
+    if report.asked < promote.min_decisions {
+        let least = promote.min_decisions;
+        objections.push(format!("it was asked about {} decisions, and {least} are wanted", report.asked));
+    }
+    if report.flips > promote.max_flips {
+        let most = promote.max_flips;
+        objections
+            .push(format!("it would have changed {} of {} decisions, and {most} may be", report.flips, report.asked));
+    }
+    if report.failures > 0 {
+        let reasons: Vec<&str> = report.reasons.keys().map(String::as_str).take(3).collect();
+        objections.push(format!("it gave no answer {} times ({})", report.failures, reasons.join(", ")));
+    }
+    objections
 }
 
 /// Brings the chain and router of an older generation back, under a new number. Ceiling, backends and credentials stay

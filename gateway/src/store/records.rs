@@ -18,6 +18,9 @@ pub struct Numbered<T> {
     pub item: T,
 }
 
+/// Decisions in one page of [`Store::decision_lines`].
+const LINES_PER_PAGE: i64 = 1000;
+
 /// Which decisions to answer.
 #[derive(Debug, Clone, Default)]
 pub struct DecisionQuery {
@@ -58,6 +61,40 @@ impl Store {
         .fetch_all(&self.read)
         .await?;
         rows.iter().rev().map(|row| numbered("decision", row, "record")).collect()
+    }
+
+    /// One decision.
+    pub async fn decision(&self, id: &str) -> Result<Option<DecisionRecord>, StoreError> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT record FROM decisions WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
+        text.map(|text| parse("decision", &text)).transpose()
+    }
+
+    /// Decisions stored after `seq`, oldest first, as JSON lines, and the last one's number; `None`: there is none. One
+    /// page at a time: a row for each would cost more than reading it.
+    pub async fn decision_lines(
+        &self,
+        sandbox: Option<&str>,
+        since: Option<jiff::Timestamp>,
+        seq: i64,
+    ) -> Result<Option<(i64, String)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT max(seq) AS last, group_concat(record, char(10)) AS lines FROM (
+                 SELECT seq, record FROM decisions
+                 WHERE seq > ?1 AND (?2 IS NULL OR sandbox = ?2) AND (?3 IS NULL OR at_us >= ?3)
+                 ORDER BY seq LIMIT ?4)",
+        )
+        .bind(seq)
+        .bind(sandbox)
+        .bind(since.map(|at| at.as_microsecond()))
+        .bind(LINES_PER_PAGE)
+        .fetch_one(&self.read)
+        .await?;
+        let last: Option<i64> = row.try_get("last")?;
+        let Some(last) = last else { return Ok(None) };
+        let mut lines: String = row.try_get("lines")?;
+        lines.push('\n');
+        Ok(Some((last, lines)))
     }
 
     /// Decisions stored after `seq`, oldest first, at most 500.

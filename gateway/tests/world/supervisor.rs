@@ -228,8 +228,8 @@ impl Supervisor {
                     }
                     _ => {
                         let content = &generation.content;
-                        let bindings = content.ceiling.iter().chain(&content.chain).chain(&content.router);
-                        let missing: HashSet<String> = bindings
+                        let missing: HashSet<String> = content
+                            .bindings()
                             .map(|binding| binding.artifact.clone())
                             .filter(|digest| !state.artifacts.contains_key(digest))
                             .collect();

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod failure;
 mod memo;
 pub mod policy;
+mod reads;
 mod session;
 mod state;
 mod ticker;
@@ -28,7 +29,7 @@ pub mod view;
 pub use artifact::{Artifact, ArtifactError, CONTRACT, Example, Expectation, Hook, Manifest, digest};
 #[cfg(feature = "compile")]
 pub use author::{BakeError, CheckError, Checked, CompileError, Compiled, Compiler, check};
-pub use chain::{Chains, Decision, Outcome};
+pub use chain::{Chains, Decision, Outcome, SHADOW, Shadow, Stance, Vote};
 pub use cidr::Cidr;
 pub use counters::{CounterError, Counters};
 pub use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -37,5 +38,6 @@ pub use engine::{
 };
 pub use failure::{Answer, Failure};
 pub use policy::{Policy, PolicyRef, PolicyStats, SelfTestError};
+pub use reads::{ReadName, ReadNames};
 pub use types::*;
 pub use view::{NoView, View};

@@ -6,76 +6,20 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use moka::sync::Cache;
 
+use crate::reads::{Read, ReadNames, Reads};
 use crate::types::{Capture, Connection, HttpRequest, HttpResponse, Scheme, Verdict};
 use crate::view::View;
 
-/// Bytes of the view that one remembered verdict may depend on; one that read more is not remembered.
-const MAX_READS: usize = 16 << 10;
 /// Different views remembered for the same arguments; then the oldest goes.
 const MAX_VARIANTS: usize = 8;
 /// What an entry costs beyond its bytes. It bounds their number.
 const OVERHEAD: usize = 256;
 
-/// One read of the view, as it was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Read {
-    Header(String, Option<String>),
-    Headers(Vec<u8>),
-    Body(Option<Bytes>),
-    Arguments(Vec<String>),
-    Ancestors(Vec<String>),
-    Label(String, Option<String>),
-}
-
-impl Read {
-    fn same(&self, view: &dyn View) -> bool {
-        match self {
-            Self::Header(name, value) => view.header(name) == *value,
-            Self::Headers(block) => view.headers() == *block,
-            Self::Body(body) => view.body() == *body,
-            Self::Arguments(arguments) => view.arguments() == *arguments,
-            Self::Ancestors(ancestors) => view.ancestors() == *ancestors,
-            Self::Label(name, value) => view.label(name) == *value,
-        }
-    }
-
-    fn size(&self) -> usize {
-        let list = |list: &[String]| list.iter().map(|item| item.len() + size_of::<String>()).sum();
-        size_of::<Self>()
-            + match self {
-                Self::Header(name, value) | Self::Label(name, value) => {
-                    name.len() + value.as_ref().map_or(0, String::len)
-                }
-                Self::Headers(block) => block.len(),
-                Self::Body(body) => body.as_ref().map_or(0, Bytes::len),
-                Self::Arguments(items) | Self::Ancestors(items) => list(items),
-            }
-    }
-}
-
-/// What a decision read, until that is too much to remember.
-#[derive(Debug, Default)]
-pub(crate) struct Reads {
-    list: Vec<Read>,
-    size: usize,
-}
-
-impl Reads {
-    pub(crate) fn push(&mut self, read: Read) {
-        self.size = self.size.saturating_add(read.size());
-        if self.size > MAX_READS {
-            self.list = Vec::new();
-        } else if !self.list.contains(&read) {
-            self.list.push(read);
-        }
-    }
-}
-
 struct Variant {
     reads: Vec<Read>,
+    names: ReadNames,
     size: usize,
     verdict: Arc<Verdict>,
 }
@@ -110,19 +54,17 @@ impl Memo {
     }
 
     /// The verdict that was given when everything was as it is now.
-    pub(crate) fn get(&self, question: Question<'_>, view: &dyn View) -> Option<Arc<Verdict>> {
+    pub(crate) fn get(&self, question: Question<'_>, view: &dyn View) -> Option<(Arc<Verdict>, ReadNames)> {
         let entry = question.with_key(|key| self.entries.get(key))?;
         let variant = entry.iter().find(|variant| variant.reads.iter().all(|read| read.same(view)))?;
-        Some(Arc::clone(&variant.verdict))
+        Some((Arc::clone(&variant.verdict), variant.names.clone()))
     }
 
     /// Remembers a verdict, unless it depends on more than can be remembered.
-    pub(crate) fn put(&self, question: Question<'_>, reads: Reads, verdict: &Arc<Verdict>) {
-        if reads.size > MAX_READS {
-            return;
-        }
-        let size = reads.size + verdict_size(verdict);
-        let variant = Arc::new(Variant { reads: reads.list, size, verdict: Arc::clone(verdict) });
+    pub(crate) fn put(&self, question: Question<'_>, reads: Reads, names: &ReadNames, verdict: &Arc<Verdict>) {
+        let Some((reads, size)) = reads.whole() else { return };
+        let size = size + names.size() + verdict_size(verdict);
+        let variant = Arc::new(Variant { reads, names: names.clone(), size, verdict: Arc::clone(verdict) });
         question.with_key(|key| {
             let old = self.entries.get(key);
             let old = old.as_deref().unwrap_or_default().iter();

@@ -11,7 +11,8 @@ use crate::breaker::Breaker;
 use crate::counters::Counters;
 use crate::engine::Quarantine;
 use crate::failure::{Answer, Failure};
-use crate::memo::{Memo, Question, Reads};
+use crate::memo::{Memo, Question};
+use crate::reads::{ReadNames, Reads};
 use crate::session::{Program, Run};
 use crate::types::{Backend, Connection, Denial, HttpRequest, HttpResponse, InferenceRequest, RouteDecision, Verdict};
 use crate::view::{NoView, View};
@@ -73,7 +74,7 @@ pub struct Policy {
 
 struct Inner {
     manifest: Manifest,
-    reference: PolicyRef,
+    reference: Arc<PolicyRef>,
     program: Program,
     counters: Arc<Counters>,
     memo: Option<Memo>,
@@ -98,7 +99,7 @@ impl Policy {
         memo: Option<Memo>,
         quarantine: Quarantine,
     ) -> Self {
-        let reference = PolicyRef { name_version: manifest.name_version(), digest: manifest.module.clone() };
+        let reference = Arc::new(PolicyRef { name_version: manifest.name_version(), digest: manifest.module.clone() });
         let (breaker, tally) = (Breaker::new(quarantine), Tally::default());
         Self { inner: Arc::new(Inner { manifest, reference, program, counters, memo, breaker, tally }) }
     }
@@ -116,6 +117,11 @@ impl Policy {
     /// Which policy it is, for records and refusals.
     pub fn reference(&self) -> &PolicyRef {
         &self.inner.reference
+    }
+
+    /// Its name in the chain and which policy it is, shared.
+    pub(crate) fn identity(&self) -> (Arc<str>, Arc<PolicyRef>) {
+        (Arc::clone(&self.inner.program.binding), Arc::clone(&self.inner.reference))
     }
 
     /// Whether it has a hook.
@@ -144,12 +150,12 @@ impl Policy {
 
     /// Asks about a connection.
     pub fn connect(&self, connection: &Connection, view: &Arc<dyn View>) -> Answer<Verdict> {
-        self.ask(Question::Connect(connection), view).map(Arc::unwrap_or_clone)
+        self.ask(Question::Connect(connection), view).0.map(Arc::unwrap_or_clone)
     }
 
     /// Asks about an HTTP request.
     pub fn request(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> Answer<Verdict> {
-        self.ask(Question::Request(connection, request), view).map(Arc::unwrap_or_clone)
+        self.ask(Question::Request(connection, request), view).0.map(Arc::unwrap_or_clone)
     }
 
     /// Asks about the head of a response.
@@ -160,7 +166,7 @@ impl Policy {
         response: HttpResponse,
         view: &Arc<dyn View>,
     ) -> Answer<Verdict> {
-        self.ask(Question::Response(connection, request, response), view).map(Arc::unwrap_or_clone)
+        self.ask(Question::Response(connection, request, response), view).0.map(Arc::unwrap_or_clone)
     }
 
     /// Asks where an inference request should go. Refuses an answer that names backends or bytes that don't exist.
@@ -172,21 +178,23 @@ impl Policy {
         Answer { result: run.result, memoized: false }
     }
 
-    /// Asks for a verdict, or remembers it.
-    pub(crate) fn ask(&self, question: Question<'_>, view: &Arc<dyn View>) -> Answer<Arc<Verdict>> {
+    /// Asks for a verdict, or remembers it. Also says what it read.
+    pub(crate) fn ask(&self, question: Question<'_>, view: &Arc<dyn View>) -> (Answer<Arc<Verdict>>, ReadNames) {
         let inner = &*self.inner;
         inner.tally.calls.fetch_add(1, Ordering::Relaxed);
-        if let Some(verdict) = inner.memo.as_ref().and_then(|memo| memo.get(question, &**view)) {
+        if let Some((verdict, read)) = inner.memo.as_ref().and_then(|memo| memo.get(question, &**view)) {
             inner.tally.memo_hits.fetch_add(1, Ordering::Relaxed);
-            return Answer { result: Ok(verdict), memoized: true };
+            return (Answer { result: Ok(verdict), memoized: true }, read);
         }
-        let reads = inner.memo.as_ref().map(|_| Reads::default());
-        let run = inner.watched(|program| program.verdict(question, view, &inner.counters, reads));
+        let reads = if inner.memo.is_some() { Reads::default() } else { Reads::names_only() };
+        let run = inner.watched(|program| program.verdict(question, view, &inner.counters, Some(reads)));
         let result = run.result.map(Arc::new);
-        if let (Some(memo), Some(reads), Ok(verdict)) = (&inner.memo, run.reads, &result) {
-            memo.put(question, reads, verdict);
+        let mut reads = run.reads.unwrap_or_default();
+        let names = reads.take_names();
+        if let (Some(memo), Ok(verdict)) = (&inner.memo, &result) {
+            memo.put(question, reads, &names, verdict);
         }
-        Answer { result, memoized: false }
+        (Answer { result, memoized: false }, names)
     }
 
     /// What it has done so far.

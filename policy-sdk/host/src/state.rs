@@ -9,7 +9,7 @@ use wasmtime::{ResourceLimiter, Result};
 use crate::bindings::openshell::policy::{clock, counters, log, types, view};
 use crate::counters::Counters;
 use crate::engine::{LogLevel, LogSink};
-use crate::memo::{Read, Reads};
+use crate::reads::{Read, ReadName, Reads, kept};
 use crate::view::View;
 
 /// Calls to the host that one decision may make.
@@ -102,9 +102,9 @@ impl State {
         Ok(())
     }
 
-    fn read(&mut self, read: impl FnOnce() -> Read) {
+    fn read(&mut self, name: impl FnOnce() -> ReadName, answered: impl FnOnce() -> Read) {
         if let Some(reads) = &mut self.reads {
-            reads.push(read());
+            reads.push(name(), answered);
         }
     }
 }
@@ -116,7 +116,7 @@ impl view::Host for State {
         self.call()?;
         let value = self.view.header(&name);
         self.hand(value.as_ref().map_or(0, String::len))?;
-        self.read(|| Read::Header(name, value.clone()));
+        self.read(|| ReadName::Header(kept(&name.to_ascii_lowercase())), || Read::Header(name.clone(), value.clone()));
         Ok(value)
     }
 
@@ -124,7 +124,7 @@ impl view::Host for State {
         self.call()?;
         let block = self.view.headers();
         self.hand(block.len())?;
-        self.read(|| Read::Headers(block.clone()));
+        self.read(|| ReadName::Headers, || Read::Headers(block.clone()));
         Ok(block)
     }
 
@@ -133,7 +133,7 @@ impl view::Host for State {
         let body = self.view.body();
         self.hand(body.as_ref().map_or(0, |body| body.len()))?;
         let bytes = body.as_ref().map(|body| body.to_vec());
-        self.read(|| Read::Body(body));
+        self.read(|| ReadName::Body, || Read::Body(body));
         Ok(bytes)
     }
 
@@ -141,7 +141,7 @@ impl view::Host for State {
         self.call()?;
         let arguments = self.view.arguments();
         self.hand(arguments.iter().map(String::len).sum())?;
-        self.read(|| Read::Arguments(arguments.clone()));
+        self.read(|| ReadName::Arguments, || Read::Arguments(arguments.clone()));
         Ok(arguments)
     }
 
@@ -149,7 +149,7 @@ impl view::Host for State {
         self.call()?;
         let ancestors = self.view.ancestors();
         self.hand(ancestors.iter().map(String::len).sum())?;
-        self.read(|| Read::Ancestors(ancestors.clone()));
+        self.read(|| ReadName::Ancestors, || Read::Ancestors(ancestors.clone()));
         Ok(ancestors)
     }
 
@@ -157,7 +157,7 @@ impl view::Host for State {
         self.call()?;
         let value = self.view.label(&name);
         self.hand(value.as_ref().map_or(0, String::len))?;
-        self.read(|| Read::Label(name, value.clone()));
+        self.read(|| ReadName::Label(kept(&name)), || Read::Label(name.clone(), value.clone()));
         Ok(value)
     }
 }

@@ -166,8 +166,8 @@ fn counts_survive_a_swap_and_belong_to_the_binding() {
 fn chains_ask_the_hooks_that_are_there() {
     let connects = load(ALLOW, &[Hook::Connect], options("connects"));
     let requests = load(BY_HEADER, &[Hook::Request], options("requests"));
-    let alone = Chains { ceiling: Vec::new(), own: vec![requests.clone()] };
-    let both = Chains { ceiling: vec![requests], own: vec![connects] };
+    let alone = Chains { own: vec![requests.clone()], ..Chains::default() };
+    let both = Chains { ceiling: vec![requests], own: vec![connects], ..Chains::default() };
     let here = connection("a.test");
 
     let decision = alone.connect(&here, &nothing());

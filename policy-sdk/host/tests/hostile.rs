@@ -49,7 +49,7 @@ fn every_non_answer_denies_with_its_own_reason() {
             assert!(failure.to_string().contains(words), "{name}: {failure}");
             assert_eq!(policy.stats().failures.get(kind), Some(&1), "{name}");
 
-            let chains = Chains { ceiling: Vec::new(), own: vec![innocent.clone(), policy] };
+            let chains = Chains { own: vec![innocent.clone(), policy], ..Chains::default() };
             let decision = chains.connect(&connection("a.test"), &view);
             assert_eq!(decision.outcome, Outcome::Failed(failure), "{name}");
             assert_eq!(show(&innocent.connect(&connection("a.test"), &view)), "allow", "beside {name}");

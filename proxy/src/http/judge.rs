@@ -1,14 +1,16 @@
 //! Asks the enforced generation, records what it answered, and turns the answer into a permit, a grant or a refusal.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Verdict};
+use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject, Verdict};
 use openshell_api::provider::CredentialRule;
 use openshell_policy_host::{
-    Connection, Decision, Grant, HeaderEdit, Hook, HttpRequest, HttpResponse, Outcome, Policy, PolicyRef, View,
+    Connection, Decision, Grant, HeaderEdit, HttpRequest, HttpResponse, Outcome, PolicyRef, View,
 };
 
+use super::account;
 use super::permit::Permit;
 use super::refusal::{Cause, Refusal};
 use crate::active::Active;
@@ -66,9 +68,7 @@ impl Decide for Active {
         response: HttpResponse,
         view: &dyn Fn() -> Arc<dyn View>,
     ) -> Option<Decision> {
-        let watches = |policy: &Policy| policy.has(Hook::Response);
-        (self.chains.ceiling.iter().any(watches) || self.chains.own.iter().any(watches))
-            .then(|| self.chains.response(connection, request, response, &view()))
+        self.chains.watches_responses().then(|| self.chains.response(connection, request, response, &view()))
     }
     fn body_cap(&self) -> u32 {
         self.chains.body_cap()
@@ -127,11 +127,11 @@ impl Facts {
         decide: &dyn Decide,
         request: &HttpRequest,
         view: &Arc<dyn View>,
+        body_bytes: Option<u64>,
     ) -> Result<Granted, Refusal> {
         let decision = decide.request(&self.connection, request, view);
         let mut record = self.record(Stage::Request, decide.generation(), &decision);
-        record.method = Some(request.method.clone());
-        record.path = Some(request.path.clone());
+        about(&mut record, request, &**view, body_bytes);
         match settle(decision.outcome, &decision.by, &record) {
             Ok(grant) => {
                 describe_grant(&mut record, &grant);
@@ -155,12 +155,14 @@ impl Facts {
     ) -> Option<Result<Vec<HeaderEdit>, Refusal>> {
         let decision = decide.response(&self.connection, request, response, view)?;
         let mut record = self.record(Stage::Response, decide.generation(), &decision);
-        record.method = Some(request.method.clone());
-        record.path = Some(request.path.clone());
+        about(&mut record, request, &*view(), None);
         record.status = Some(response.status);
         let settled = match decision.outcome {
             // Nobody objects: a response passes.
-            Outcome::Unanswered => Ok(Vec::new()),
+            Outcome::Unanswered => {
+                record.verdict = Verdict::Allow;
+                Ok(Vec::new())
+            }
             outcome => settle(outcome, &decision.by, &record).map(|grant| {
                 describe_grant(&mut record, &grant);
                 grant.headers
@@ -177,9 +179,8 @@ impl Facts {
             decision = decide.request(&self.connection, request, view);
         }
         let mut record = self.record(Stage::Reevaluate, decide.generation(), &decision);
-        if let Some((request, _)) = request {
-            record.method = Some(request.method.clone());
-            record.path = Some(request.path.clone());
+        if let Some((request, view)) = request {
+            about(&mut record, request, &**view, None);
         }
         match settle(decision.outcome, &decision.by, &record) {
             Ok(_) => true,
@@ -192,7 +193,20 @@ impl Facts {
 
     /// The host's own refusal, recorded.
     pub(super) fn refuse(&self, stage: Stage, generation: u64, cause: Cause, detail: String) -> Refusal {
-        let record = self.blank(stage, generation);
+        self.refuse_address(stage, generation, cause, detail, None)
+    }
+
+    /// The same, about an address that must not be dialled.
+    pub(super) fn refuse_address(
+        &self,
+        stage: Stage,
+        generation: u64,
+        cause: Cause,
+        detail: String,
+        address: Option<IpAddr>,
+    ) -> Refusal {
+        let mut record = self.blank(stage, generation);
+        record.address = address.map(|address| address.to_string());
         let refusal = refusal(cause, detail, &record);
         self.keep(record, Some(&refusal));
         refusal
@@ -202,6 +216,8 @@ impl Facts {
         let mut record = self.blank(stage, generation);
         record.decision_ns = u64::try_from(decision.elapsed.as_nanos()).unwrap_or(u64::MAX);
         record.memoized = decision.memoized;
+        record.asked = Some(account::connection(&self.connection, &self.caller, decision));
+        account::votes(&mut record, decision);
         if let Some(by) = &decision.by {
             record.policy = Some(by.name_version.clone());
             record.digest = Some(by.digest.clone());
@@ -211,36 +227,13 @@ impl Facts {
 
     fn blank(&self, stage: Stage, generation: u64) -> DecisionRecord {
         let Connection { sandbox, process, host, port, .. } = &self.connection;
-        DecisionRecord {
-            id: ulid::Ulid::generate().to_string(),
-            at: jiff::Timestamp::now(),
-            sandbox: sandbox.clone(),
-            generation,
-            stage,
-            process: ProcessRecord {
-                executable: process.executable.clone(),
-                digest: process.digest.clone(),
-                script: process.script.clone(),
-                pid: self.caller.pid,
-            },
-            host: host.clone(),
-            port: *port,
-            method: None,
-            path: None,
-            status: None,
-            verdict: Verdict::Allow,
-            error: None,
-            policy: None,
-            digest: None,
-            rule: None,
-            reason: None,
-            hint: None,
-            decision_ns: 0,
-            memoized: false,
-            credential: None,
-            audit: None,
-            route: None,
-        }
+        let process = ProcessRecord {
+            executable: process.executable.clone(),
+            digest: process.digest.clone(),
+            script: process.script.clone(),
+            pid: self.caller.pid,
+        };
+        DecisionRecord::unanswered(Subject { sandbox, process, host, port: *port }, stage, generation)
     }
 
     fn keep(&self, mut record: DecisionRecord, refusal: Option<&Refusal>) {
@@ -283,7 +276,17 @@ impl Drop for Pending {
     }
 }
 
+/// The request that was judged, as far as a record may hold it.
+fn about(record: &mut DecisionRecord, request: &HttpRequest, headers: &dyn View, body_bytes: Option<u64>) {
+    record.method = Some(request.method.clone());
+    record.path = Some(request.path.clone());
+    if let Some(asked) = &mut record.asked {
+        account::request(asked, request, headers, body_bytes);
+    }
+}
+
 fn describe_grant(record: &mut DecisionRecord, grant: &Grant) {
+    record.verdict = Verdict::Allow;
     record.rule = Some(grant.rule.clone());
     record.credential.clone_from(&grant.credential);
     record.audit = grant.audit.as_ref().map(|denial| denial.reason.clone());

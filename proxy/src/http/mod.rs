@@ -12,6 +12,7 @@
 
 #![allow(clippy::result_large_err, reason = "a refusal says much and is rare; boxing it would only hide that")]
 
+mod account;
 mod address;
 mod authority;
 mod body;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use openshell_api::decision::Stage;
 use openshell_policy_host::{HttpRequest, HttpResponse, Scheme, View};
 
@@ -72,6 +72,7 @@ async fn serve(
     let cap = decide.body_cap() as usize;
     let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
     let (parts, incoming) = request.into_parts();
+    let body_bytes = incoming.size_hint().exact();
     let (seen, body) = if cap == 0 {
         (None, boxed(incoming))
     } else {
@@ -81,7 +82,7 @@ async fn serve(
     };
     let form = Form::of_message(&parts.headers, seen.as_deref());
     let view = view(session, &parts.headers, seen);
-    let granted = match session.facts.request(&*decide, &facts, &view) {
+    let granted = match session.facts.request(&*decide, &facts, &view, body_bytes) {
         Ok(granted) => granted,
         Err(refusal) => return Ok(refusal.answer(&form)),
     };
@@ -165,8 +166,12 @@ pub(super) fn unreachable(session: &Session, generation: u64, error: &UpstreamEr
         UpstreamError::Dial(_) | UpstreamError::Http { .. } => (Cause::UpstreamUnreachable, false),
     };
     let detail = error.to_string();
+    let address = match error {
+        UpstreamError::Dial(DialError::Forbidden { address, .. }) => Some(*address),
+        _ => None,
+    };
     let mut refusal = if own {
-        session.facts.refuse(Stage::Dial, generation, cause, detail)
+        session.facts.refuse_address(Stage::Dial, generation, cause, detail, address)
     } else {
         let decision = decision.to_owned();
         Refusal { cause, detail, layer: Stage::Dial, policy: None, rule: None, hint: None, generation, decision }

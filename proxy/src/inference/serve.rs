@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Verdict};
+use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Subject, Verdict};
 use openshell_api::inference::{Backend, BackendKind, Catalogue, Sensitivity};
 use openshell_policy_host::{Failure, Hook, InferenceRequest, PolicyRef, RouteDecision};
 use serde_json::json;
@@ -282,35 +282,17 @@ impl InferenceService {
 
     /// What is known before anything is decided.
     fn draft(&self, terms: &Terms<'_>, caller: &Caller, parts: &Parts) -> DecisionRecord {
+        let process = ProcessRecord {
+            executable: caller.process.executable.clone(),
+            digest: caller.process.digest.clone(),
+            script: caller.process.script.clone(),
+            pid: caller.pid,
+        };
+        let subject = Subject { sandbox: &self.sandbox, process, host: HOST, port: 443 };
         DecisionRecord {
-            id: ulid::Ulid::generate().to_string(),
-            at: jiff::Timestamp::now(),
-            sandbox: self.sandbox.clone(),
-            generation: terms.generation,
-            stage: Stage::Route,
-            process: ProcessRecord {
-                executable: caller.process.executable.clone(),
-                digest: caller.process.digest.clone(),
-                script: caller.process.script.clone(),
-                pid: caller.pid,
-            },
-            host: HOST.to_owned(),
-            port: 443,
             method: Some(parts.method.to_string()),
             path: Some(parts.uri.path().to_owned()),
-            status: None,
-            verdict: Verdict::Deny,
-            error: None,
-            policy: None,
-            digest: None,
-            rule: None,
-            reason: None,
-            hint: None,
-            decision_ns: 0,
-            memoized: false,
-            credential: None,
-            audit: None,
-            route: None,
+            ..DecisionRecord::unanswered(subject, Stage::Route, terms.generation)
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use openshell_api::generation::{Generation, GenerationError, SignedGeneration};
 use openshell_api::module::Binding;
 use openshell_policy_host::{
-    Chains, Counters, Engine, Hook, LoadError, LoadOptions, LogSink, Policy, SelfTestError, VerifyingKey,
+    Chains, Counters, Engine, Hook, LoadError, LoadOptions, LogSink, Policy, SHADOW, SelfTestError, VerifyingKey,
 };
 use tokio::sync::watch;
 
@@ -116,9 +116,9 @@ struct PolicyKey {
 }
 
 impl PolicyKey {
-    fn of(binding: &Binding) -> Self {
+    fn of(binding: &Binding, prefix: &str) -> Self {
         Self {
-            binding: binding.name.to_string(),
+            binding: format!("{prefix}{}", binding.name),
             artifact: binding.artifact.clone(),
             imports: binding.granted_imports.iter().cloned().collect(),
             reuse: binding.reuse,
@@ -267,9 +267,10 @@ impl Generations {
         let mut loaded = Loaded::new();
         let mut missing = BTreeSet::new();
         let content = &generation.content;
-        let ceiling = self.chain(&content.ceiling, &mut loaded, &mut missing)?;
-        let own = self.chain(&content.chain, &mut loaded, &mut missing)?;
-        let router = self.chain(content.router.as_slice(), &mut loaded, &mut missing)?.pop();
+        let ceiling = self.chain(&content.ceiling, "", &mut loaded, &mut missing)?;
+        let own = self.chain(&content.chain, "", &mut loaded, &mut missing)?;
+        let shadow = self.chain(&content.shadow, SHADOW, &mut loaded, &mut missing)?;
+        let router = self.chain(content.router.as_slice(), "", &mut loaded, &mut missing)?.pop();
         if !missing.is_empty() {
             return Err(Refusal::Missing { digests: missing.into_iter().collect() });
         }
@@ -282,7 +283,7 @@ impl Generations {
         self.parts.state.write_aside(&aside.name, &serde_json::to_vec(&signed)?)?;
         let active = Active {
             generation: generation.number,
-            chains: Chains { ceiling, own },
+            chains: Chains { ceiling, own, shadow, observe: content.observe },
             router,
             catalogue: content.catalogue.clone(),
             credentials: content.credentials.clone(),
@@ -315,6 +316,7 @@ impl Generations {
     fn chain(
         &self,
         bindings: &[Binding],
+        prefix: &str,
         loaded: &mut Loaded,
         missing: &mut BTreeSet<String>,
     ) -> Result<Vec<Policy>, Refusal> {
@@ -324,9 +326,9 @@ impl Generations {
             if !names.insert(&binding.name) {
                 return Err(Refusal::Ambiguous { binding: binding.name.to_string() });
             }
-            let key = PolicyKey::of(binding);
+            let key = PolicyKey::of(binding, prefix);
             let known = loaded.get(&key).or(self.enforced().loaded.get(&key)).cloned();
-            match known.map_or_else(|| self.load(binding), |policy| Ok(Some(policy)))? {
+            match known.map_or_else(|| self.load(binding, &key.binding), |policy| Ok(Some(policy)))? {
                 Some(policy) => {
                     loaded.insert(key, policy.clone());
                     chain.push(policy);
@@ -339,8 +341,8 @@ impl Generations {
         Ok(chain)
     }
 
-    /// `None`: its artifact is not here.
-    fn load(&self, binding: &Binding) -> Result<Option<Policy>, Refusal> {
+    /// `None`: its artifact is not here. `bound_as` names it in the chain and in the counters.
+    fn load(&self, binding: &Binding, bound_as: &str) -> Result<Option<Policy>, Refusal> {
         let Some(artifact) = self.parts.artifacts.get(&binding.artifact)? else { return Ok(None) };
         let name = || binding.name.to_string();
         let found = &artifact.manifest().module;
@@ -356,7 +358,7 @@ impl Generations {
             deadline: Duration::from_millis(binding.deadline_ms.into()),
             counters: self.parts.counters.clone(),
             log: self.parts.log.clone(),
-            ..LoadOptions::new(name(), &binding.granted_imports)
+            ..LoadOptions::new(bound_as, &binding.granted_imports)
         };
         let policy =
             self.parts.engine.load(&artifact, options).map_err(|source| Refusal::Load { binding: name(), source })?;
@@ -369,13 +371,8 @@ impl Generations {
     }
 }
 
-fn bindings(generation: &Generation) -> impl Iterator<Item = &Binding> {
-    let content = &generation.content;
-    content.ceiling.iter().chain(&content.chain).chain(&content.router)
-}
-
 fn digests(generation: &Generation) -> HashSet<String> {
-    bindings(generation).map(|binding| binding.artifact.clone()).collect()
+    generation.content.bindings().map(|binding| binding.artifact.clone()).collect()
 }
 
 fn not_backwards(enforced: Option<&Generation>, offered: &Generation) -> Result<(), Refusal> {

@@ -1,7 +1,6 @@
 //! Attempts to leave that never reached the proxy, as decision records.
 
-use jiff::Timestamp;
-use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Verdict};
+use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject};
 
 use crate::active::Live;
 use crate::intercept::{Reason, Refusal, Refusals};
@@ -28,30 +27,13 @@ impl Refusals for Recorded {
             script: caller.process.script.clone(),
             pid: caller.pid,
         });
+        let subject = Subject { sandbox: &self.sandbox, process, host: &destination.host, port: destination.port };
+        let record = DecisionRecord::unanswered(subject, Stage::Connect, self.live.load().generation);
         self.records.record(DecisionRecord {
-            id: ulid::Ulid::generate().to_string(),
-            at: Timestamp::now(),
-            sandbox: self.sandbox.clone(),
-            generation: self.live.load().generation,
-            stage: Stage::Connect,
-            process,
-            host: destination.host,
-            port: destination.port,
-            method: None,
-            path: None,
-            status: None,
-            verdict: Verdict::Deny,
             error: Some(error.to_owned()),
-            policy: None,
-            digest: None,
-            rule: None,
             reason: Some(reason.to_owned()),
             hint: hint.map(str::to_owned),
-            decision_ns: 0,
-            memoized: false,
-            credential: None,
-            audit: None,
-            route: None,
+            ..record
         });
     }
 }

@@ -6,12 +6,21 @@ use openshell_api::Name;
 use serde::Serialize;
 
 use super::sdk;
-use crate::args::policy::NewArgs;
+use crate::args::policy::{NewArgs, Template};
 use crate::command::{Context, DONE};
 use crate::error::Error;
 
 const MANIFEST: &str = include_str!("../../template/Cargo.toml.template");
-const SOURCE: &str = include_str!("../../template/lib.rs.template");
+
+/// Source and cases of each template.
+macro_rules! template {
+    ($name:literal) => {
+        (
+            include_str!(concat!("../../template/", $name, "/lib.rs.template")),
+            include_str!(concat!("../../template/", $name, "/cases.yaml.template")),
+        )
+    };
+}
 
 #[derive(Debug, Serialize)]
 struct Created {
@@ -32,7 +41,7 @@ pub fn run(cx: &Context, args: &NewArgs) -> Result<u8, Error> {
         return Err(Error::Exists { path: args.directory.clone() });
     }
     let sdk = sdk::install()?;
-    write(&directory, &name, &sdk)?;
+    write(&directory, &name, &sdk, args.template)?;
     let created = Created { name, directory, sdk };
     cx.out.data(&created, || created.directory.display().to_string())?;
     let shown = args.directory.display();
@@ -40,13 +49,21 @@ pub fn run(cx: &Context, args: &NewArgs) -> Result<u8, Error> {
     Ok(DONE)
 }
 
-fn write(directory: &Path, name: &Name, sdk: &Path) -> Result<(), Error> {
+fn write(directory: &Path, name: &Name, sdk: &Path, template: Template) -> Result<(), Error> {
     let manifest = MANIFEST.replace("{name}", name.as_str()).replace("\"{sdk}\"", &toml_string(sdk));
+    let (code, cases) = match template {
+        Template::Connect => template!("connect"),
+        Template::Request => template!("request"),
+        Template::RateLimit => template!("rate-limit"),
+        Template::Router => template!("router"),
+        Template::Redact => template!("redact"),
+    };
     let files = [
         ("Cargo.toml", manifest.as_str()),
         ("Cargo.lock", sdk::LOCK),
         (".gitignore", "/target\n"),
-        ("src/lib.rs", &SOURCE.replace("{name}", name.as_str())),
+        ("cases.yaml", cases),
+        ("src/lib.rs", &code.replace("{name}", name.as_str())),
     ];
     let source = directory.join("src");
     std::fs::create_dir_all(&source).map_err(Error::io(format!("create {}", source.display())))?;

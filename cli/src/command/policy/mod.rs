@@ -1,10 +1,18 @@
 //! `openshell policy …`.
 
+mod bench;
+mod candidate;
 mod create;
+mod explain;
 mod inspect;
 mod push;
+mod replay;
 mod sdk;
+mod shadow;
 mod source;
+mod suggest;
+mod test;
+mod workbench;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -12,11 +20,10 @@ use std::path::Path;
 use openshell_api::generation::GenerationSummary;
 use openshell_api::module::Binding;
 use openshell_api::push::{Policies, Push, PushReport, Rollback};
-use openshell_policy_build::Toolchain;
 use serde::Serialize;
 
-use super::{Context, DONE, exit_code};
-use crate::args::policy::{BuildArgs, PolicyCommand, RollbackArgs, SetArgs, TestArgs};
+use super::{Context, DONE};
+use crate::args::policy::{BuildArgs, PolicyCommand, RollbackArgs, SetArgs};
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::{Table, age, bytes, facts, list, short_digest};
@@ -31,7 +38,8 @@ pub async fn run(cx: &Context, command: PolicyCommand) -> Result<u8, Error> {
     match command {
         PolicyCommand::New(args) => create::run(cx, &args),
         PolicyCommand::Build(args) => build(cx, &args).await,
-        PolicyCommand::Test(args) => test(cx, &args).await,
+        PolicyCommand::Test(args) => test::run(cx, &args).await,
+        PolicyCommand::Bench(args) => bench::run(cx, args).await,
         PolicyCommand::Inspect(args) => inspect::run(cx, &args.source).await,
         PolicyCommand::Push(args) => push::run(cx, args).await,
         PolicyCommand::List(args) => {
@@ -45,6 +53,11 @@ pub async fn run(cx: &Context, command: PolicyCommand) -> Result<u8, Error> {
             Ok(DONE)
         }
         PolicyCommand::Rollback(args) => rollback(cx, args).await,
+        PolicyCommand::Replay(args) => replay::run(cx, args).await,
+        PolicyCommand::Explain(args) => explain::run(cx, &args).await,
+        PolicyCommand::Suggest(args) => suggest::run(cx, args).await,
+        PolicyCommand::ShadowReport(args) => shadow::report(cx, &args).await,
+        PolicyCommand::Promote(args) => shadow::promote(cx, args).await,
         PolicyCommand::Set(args) => set(cx, args).await,
         PolicyCommand::Get(args) => {
             let policies = cx.client()?.policies(&args.name).await?;
@@ -94,29 +107,6 @@ async fn build(cx: &Context, args: &BuildArgs) -> Result<u8, Error> {
     Ok(DONE)
 }
 
-/// Runs `cargo test` with the compiler that builds policies; its exit code is passed on.
-async fn test(cx: &Context, args: &TestArgs) -> Result<u8, Error> {
-    let manifest = args.directory.join("Cargo.toml");
-    if !manifest.is_file() {
-        return Err(Error::NoSource { path: args.directory.clone() });
-    }
-    let progress = cx.out.progress("finding a Rust toolchain");
-    let tell = progress.teller();
-    let found = tokio::task::spawn_blocking(move || Toolchain::find(&tell)).await;
-    let found = found.map_err(|e| Error::Io { doing: "find a Rust toolchain".into(), source: e.into() })?;
-    let toolchain = found.map_err(openshell_policy_build::BuildError::from)?;
-    drop(progress);
-    let mut cargo = tokio::process::Command::new(&toolchain.cargo);
-    // Doc tests are compiled by rustdoc: it must be the compiler's own.
-    let rustdoc = toolchain.rustc.with_file_name("rustdoc");
-    cargo.env("RUSTC", &toolchain.rustc).env("RUSTDOC", rustdoc).arg("test").arg("--manifest-path").arg(&manifest);
-    if !args.arguments.is_empty() {
-        cargo.arg("--").args(&args.arguments);
-    }
-    let status = cargo.status().await.map_err(Error::io(format!("start {}", toolchain.cargo.display())))?;
-    Ok(exit_code(status.code().unwrap_or(i32::from(u8::MAX))))
-}
-
 async fn rollback(cx: &Context, args: RollbackArgs) -> Result<u8, Error> {
     let client = cx.client()?;
     let progress = cx.out.progress(format!("rolling back {}", args.name));
@@ -134,6 +124,7 @@ async fn set(cx: &Context, args: SetArgs) -> Result<u8, Error> {
         binding: None,
         settings: Some(serde_json::json!({ RULES_SETTING: text })),
         replace_all: true,
+        shadow: false,
         reuse: 0,
         deadline_ms: None,
     };
@@ -183,6 +174,7 @@ fn bindings(policies: &Policies) -> Table {
     };
     policies.ceiling.iter().for_each(|binding| add("ceiling", binding));
     policies.chain.iter().for_each(|binding| add("chain", binding));
+    policies.shadow.iter().for_each(|binding| add("shadow", binding));
     policies.router.iter().for_each(|binding| add("router", binding));
     table
 }
@@ -190,7 +182,11 @@ fn bindings(policies: &Policies) -> Table {
 /// The bindings, then the YAML of each one that was made from rules.
 fn with_rules(policies: &Policies) -> String {
     let state = if policies.enforcing { "enforcing" } else { "not yet enforcing" };
-    let mut text = facts(&[("generation", format!("{} ({state})", policies.generation))]);
+    let mut pairs = vec![("generation", format!("{} ({state})", policies.generation))];
+    if policies.observe {
+        pairs.push(("observes", "what no policy allows is allowed and recorded, until one is set or pushed".into()));
+    }
+    let mut text = facts(&pairs);
     text.push_str(&bindings(policies).render_or("no policies: everything is denied\n"));
     for binding in policies.ceiling.iter().chain(&policies.chain) {
         if let Some(yaml) = rules_of(binding) {

@@ -57,6 +57,7 @@ pub async fn run(cx: &Context, args: PushArgs) -> Result<u8, Error> {
         binding: args.binding,
         settings,
         replace_all: args.replace_all,
+        shadow: args.shadow,
         reuse: args.reuse,
         deadline_ms: args.deadline_ms,
     };
@@ -77,7 +78,7 @@ pub async fn enforce(cx: &Context, client: &Client, push: &Push) -> Result<PushR
 }
 
 /// `--settings`: JSON, or the path of a file that holds it.
-fn settings(given: &str) -> Result<serde_json::Value, Error> {
+pub fn settings(given: &str) -> Result<serde_json::Value, Error> {
     let not_json = |origin: String| move |e: serde_json::Error| Error::Settings { origin, reason: e.to_string() };
     let looks_like_json = given.trim_start().starts_with(['{', '[', '"']);
     if looks_like_json || (!Path::new(given).exists() && serde_json::from_str::<serde_json::Value>(given).is_ok()) {

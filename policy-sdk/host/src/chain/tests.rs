@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
+use crate::cidr::Cidr;
+use crate::reads::ReadNames;
+use crate::types::{HeaderEdit, Inspection, Verdict};
 
 /// A vote as plain data: a binding and what it says.
 #[derive(Debug, Clone)]
@@ -22,11 +25,16 @@ impl Plain {
     }
 }
 
-fn votes(plain: &[Plain]) -> Vec<Vote<'_>> {
-    let vote = |plain: &'_ Plain| -> Stance { plain.stance.clone() };
+fn votes(plain: &[Plain]) -> Vec<Vote> {
     plain
         .iter()
-        .map(|plain| Vote { binding: &plain.binding, policy: &plain.policy, stance: vote(plain), memoized: false })
+        .map(|plain| Vote {
+            binding: plain.binding.as_str().into(),
+            policy: Arc::new(plain.policy.clone()),
+            stance: plain.stance.clone(),
+            memoized: false,
+            read: ReadNames::default(),
+        })
         .collect()
 }
 
@@ -255,6 +263,19 @@ proptest! {
         if allowed(&decide(&ceiling, &own)).is_some() {
             prop_assert!(speaks_for(&own));
             prop_assert!(ceiling.is_empty() || speaks_for(&ceiling));
+        }
+    }
+
+    #[test]
+    fn observing_lifts_nothing_but_the_own_chain(ceiling in chain(), own in chain()) {
+        let limit = (!ceiling.is_empty()).then(|| votes(&ceiling));
+        let alone = settle(&votes(&own));
+        let lifted = combine(limit.as_deref(), observed(alone.clone()));
+        if let Some(grant) = allowed(&lifted) {
+            prop_assert!(limit.is_none_or(|votes| allowed(&settle(&votes)).is_some()), "the ceiling holds");
+            if allowed(&alone).is_none() {
+                prop_assert!(grant.audit.is_some() && grant.private_ranges.is_empty());
+            }
         }
     }
 

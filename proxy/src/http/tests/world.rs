@@ -93,7 +93,15 @@ pub(super) fn deny(reason: &str) -> Outcome {
 fn decision(outcome: Outcome) -> Decision {
     let by = (outcome != Outcome::Unanswered)
         .then(|| PolicyRef { name_version: "test@1.0.0".to_owned(), digest: "sha256:00".to_owned() });
-    Decision { outcome, by, memoized: false, elapsed: Duration::from_micros(1) }
+    Decision {
+        outcome,
+        by,
+        memoized: false,
+        elapsed: Duration::from_micros(1),
+        ceiling: Vec::new(),
+        own: Vec::new(),
+        shadows: Vec::new(),
+    }
 }
 
 impl Decide for Rules {

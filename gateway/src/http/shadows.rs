@@ -1,0 +1,41 @@
+//! Policies that are asked and not obeyed.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use openshell_api::Problem;
+use openshell_api::push::PushReport;
+use openshell_api::shadow::{Promote, ShadowReport};
+
+use super::extract::{Json, Path};
+use super::to_the_end;
+use crate::error::ApiResult;
+use crate::gateway::Gateway;
+use crate::shadow;
+
+/// Shadows of a sandbox, and what they would have changed since they were bound.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/shadows", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<ShadowReport>),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn list(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Vec<ShadowReport>>> {
+    shadow::reports(&gateway, &name).await.map(axum::Json)
+}
+
+/// Obeys a shadow from now on, in the chain and in the place of the binding of its name; or throws it away.
+#[utoipa::path(post, path = "/v1/sandboxes/{name}/promote", params(("name" = String, Path)), request_body = Promote,
+    responses(
+    (status = 200, body = PushReport),
+    (status = 404, description = "sandbox_not_found, shadow_not_found", body = Problem),
+    (status = 409, description = "not_promoted: too many flips, failures, or too few decisions; not_staged", body = Problem),
+))]
+pub(super) async fn promote(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Json(promote): Json<Promote>,
+) -> ApiResult<axum::Json<PushReport>> {
+    to_the_end(crate::push::promote(gateway, name, promote)).await.map(axum::Json)
+}
