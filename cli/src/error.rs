@@ -115,6 +115,14 @@ pub enum Error {
         /// Sandbox.
         name: String,
     },
+    /// A workload ended, and its log did not.
+    #[error("the workload of sandbox {name} ended ({}), and the end of its log did not arrive", code.map_or("exit code unknown".into(), |code| format!("exit code {code}")))]
+    LogEnd {
+        /// Sandbox.
+        name: String,
+        /// The workload's exit code.
+        code: Option<i32>,
+    },
     /// A command in a sandbox could not run.
     #[error("cannot run {program} in sandbox {sandbox}: {reason}")]
     Exec {
@@ -128,6 +136,27 @@ pub enum Error {
     /// The connection that carried a command's output broke.
     #[error("the connection to the gateway broke while the command ran: {reason}")]
     ExecBroken {
+        /// Why.
+        reason: String,
+    },
+    /// A command that was to be taken up again is over.
+    #[error("the command can't be taken up again: {reason}")]
+    SessionOver {
+        /// Why, in the sandbox's words.
+        reason: String,
+    },
+    /// Files did not go over, as this machine says.
+    #[error("{0}")]
+    Files(#[from] openshell_transfer::TransferError),
+    /// Files did not go over, as the sandbox says.
+    #[error("the sandbox says: {reason}")]
+    Transfer {
+        /// Its words.
+        reason: String,
+    },
+    /// A connection into a sandbox failed.
+    #[error("{reason}")]
+    Forward {
         /// Why.
         reason: String,
     },
@@ -316,6 +345,7 @@ impl Error {
             }
             Self::NotLocal { .. } => "stop it on the machine it runs on".into(),
             Self::SandboxFailed { name, .. } => format!("see `openshell sandbox logs {name}` and `openshell doctor`"),
+            Self::LogEnd { name, .. } => format!("see `openshell sandbox logs {name}`; its disk may be full"),
             Self::SandboxGone { .. } => "list what exists with `openshell sandbox list`".into(),
             Self::Exec { sandbox, program, .. } => {
                 format!(
@@ -323,6 +353,12 @@ impl Error {
                 )
             }
             Self::ExecBroken { .. } => "the command may still run; see `openshell sandbox logs`".into(),
+            Self::SessionOver { .. } => {
+                "start it again; for long work, use `nohup` or a terminal multiplexer in it".into()
+            }
+            Self::Files(error) => return files_hint(error).map(Into::into),
+            Self::Transfer { .. } => "paths in a sandbox are absolute, or start at its workspace".into(),
+            Self::Forward { .. } => "does the program in the sandbox listen on 127.0.0.1 or 0.0.0.0?".into(),
             Self::NotATerminal => "leave out --tty when input is piped".into(),
             Self::Build(error) => return error.hint(),
             Self::NotAPolicy { reason, .. } => reason.hint().unwrap_or(POLICY_HINT).into(),
@@ -371,6 +407,18 @@ impl Error {
 }
 
 const POLICY_HINT: &str = "`openshell policy build` makes components of crates that `openshell policy new` wrote";
+
+fn files_hint(error: &openshell_transfer::TransferError) -> Option<&'static str> {
+    use openshell_transfer::TransferError as E;
+    match error {
+        E::Read { .. } => Some("check the path, and who may read it"),
+        E::Write { .. } => Some("check who may write there, and how much room is left; what came before stays"),
+        E::Changed { .. } => Some("repeat it when nothing writes to the file"),
+        E::Outside { .. } | E::Kind { .. } => Some("the sandbox may be hostile: what came before stays"),
+        E::Short | E::Stream(_) => Some("repeat it; no half-written file was left"),
+        E::Nameless { .. } => None,
+    }
+}
 
 /// Hints that name commands and flags, where the gateway can only name parts of its API.
 fn hint_for(code: &str) -> Option<&'static str> {

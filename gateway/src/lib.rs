@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod link;
 pub mod modules;
 pub mod push;
+mod resume;
 pub mod runtime;
 pub mod secrets;
 pub mod server;

@@ -20,7 +20,8 @@ use crate::runtime::docker::{DockerError, HOST_GATEWAY};
 use crate::runtime::{RuntimeError, Start};
 use crate::store::{NewSandbox, SandboxRow};
 
-const GRACE: Duration = Duration::from_secs(5);
+/// How long a supervisor may take to end when asked.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 20;
 /// Least limits that leave room for the supervisor.
 const LEAST_MEMORY: u64 = 128 * 1024 * 1024;
@@ -136,7 +137,14 @@ fn check(spec: &CreateSandbox) -> ApiResult<()> {
     Ok(())
 }
 
-fn launch_spec(gateway: &Gateway, id: &str, name: &Name, spec: &CreateSandbox, token: &str) -> ApiResult<Start> {
+/// What a sandbox's supervisor is started with.
+pub(crate) fn launch_spec(
+    gateway: &Gateway,
+    id: &str,
+    name: &Name,
+    spec: &CreateSandbox,
+    token: &str,
+) -> ApiResult<Start> {
     let places = gateway.runtime.places(id);
     let add_hosts = spec
         .add_hosts
@@ -179,7 +187,7 @@ fn random_name() -> ApiResult<Name> {
 }
 
 /// Starts the supervisor and waits until its walls are up and it enforces its first generation.
-async fn start(gateway: &Gateway, id: &str, start: &Start) -> ApiResult<SandboxRow> {
+pub(crate) async fn start(gateway: &Gateway, id: &str, start: &Start) -> ApiResult<SandboxRow> {
     gateway.runtime.start(start).await?;
     loop {
         match started(gateway, id, &start.launch).await {
@@ -237,7 +245,7 @@ async fn not_started(gateway: &Gateway, id: &str, name: &Name, why: &str) -> Api
 }
 
 /// Notices when a supervisor dies.
-fn watch(gateway: &Arc<Gateway>, id: &str) {
+pub(crate) fn watch(gateway: &Arc<Gateway>, id: &str) {
     let (gateway, id) = (gateway.clone(), id.to_owned());
     tokio::spawn(async move {
         gateway.runtime.wait(&id).await;
@@ -250,7 +258,8 @@ fn watch(gateway: &Arc<Gateway>, id: &str) {
 
 async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<()> {
     let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
-    if matches!(row.phase, Phase::Starting | Phase::Running) {
+    // Another one may have been started for it meanwhile.
+    if matches!(row.phase, Phase::Starting | Phase::Running) && !gateway.runtime.alive(id).await? {
         let tail = gateway.runtime.log_tail(id, 3).await.replace('\n', " | ");
         let ending = gateway.runtime.ending(id).await.unwrap_or_else(|| "its supervisor died".to_owned());
         let failure = format!("{ending}: {}", if tail.is_empty() { "it left no word" } else { &tail });
@@ -310,7 +319,7 @@ pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
                     tracing::error!(sandbox = row.id, %error, "a half-done sandbox could not be removed");
                 }
             }
-            Phase::Running | Phase::Exited | Phase::Failed => {
+            Phase::Running | Phase::Exited | Phase::Failed | Phase::Stopped => {
                 gateway.tokens.admit(row.token_hash, Principal::Supervisor(row.id.clone()));
                 watch(gateway, &row.id);
             }

@@ -32,7 +32,7 @@ async fn every_refusal_is_a_problem() {
     check(Method::GET, "/v1/sandboxes/none", "", 404, "sandbox_not_found").await;
     check(Method::DELETE, "/v1/sandboxes/none", "", 404, "sandbox_not_found").await;
     check(Method::GET, "/v1/sandboxes/none/logs", "", 404, "sandbox_not_found").await;
-    check(Method::GET, "/v1/sandboxes/taken/exec", "", 400, "not_a_websocket").await;
+    check(Method::GET, "/v1/sandboxes/taken/streams", "", 400, "not_a_websocket").await;
     check(Method::GET, "/v1/decisions?since=yesterday", "", 400, "bad_query").await;
     check(Method::GET, "/v1/decisions?nonsense=1", "", 400, "bad_query").await;
     check(Method::GET, "/v1/modules/sha256:0", "", 404, "module_not_found").await;
@@ -51,7 +51,7 @@ async fn tokens_open_what_they_are_for() {
         let request = world.http.get(format!("{}{path}", world.running.endpoint.url)).bearer_auth(token);
         world.send(request).await.problem(expected.0, expected.1);
     };
-    for path in ["/v1/status", "/v1/sandboxes", "/v1/sandboxes/a/exec", "/v1/decisions", "/v1/providers"] {
+    for path in ["/v1/status", "/v1/sandboxes", "/v1/sandboxes/a/streams", "/v1/decisions", "/v1/providers"] {
         check(path, "wrong", (401, "unauthorized")).await;
         check(path, &supervisor, (403, "forbidden")).await;
     }
@@ -193,7 +193,7 @@ async fn reports_are_kept_once_and_acknowledged() {
 async fn commands_run_over_the_sandboxes_link() {
     let world = World::new().await;
     let a = world.sandbox("a").await;
-    let (frames, end) = exec(&world, json!({ "command": ["echo", "hi"] }), &[]).await;
+    let (frames, end) = exec(&world, json!({ "type": "exec", "exec": { "command": ["echo", "hi"] } }), &[]).await;
     assert_eq!(frames, [(1, b"echo hi".to_vec()), (2, b"oops".to_vec())]);
     assert_eq!(end, json!({ "type": "exited", "code": 7 }));
     let granted = async {
@@ -203,11 +203,11 @@ async fn commands_run_over_the_sandboxes_link() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(10), granted).await.expect("what was taken is granted again");
 
-    let (frames, end) = exec(&world, json!({ "command": ["cat"] }), &[b"in", b""]).await;
+    let (frames, end) = exec(&world, json!({ "type": "exec", "exec": { "command": ["cat"] } }), &[b"in", b""]).await;
     assert_eq!(frames, [(1, b"in".to_vec())]);
     assert_eq!(end, json!({ "type": "exited", "code": 0 }));
 
-    let (_, end) = exec(&world, json!({ "command": [] }), &[]).await;
+    let (_, end) = exec(&world, json!({ "type": "exec", "exec": { "command": [] } }), &[]).await;
     assert_eq!(end["type"], "failed");
     let (_, end) = exec(&world, json!({ "cmd": 1 }), &[]).await;
     assert_eq!(end["type"], "failed");
@@ -215,7 +215,7 @@ async fn commands_run_over_the_sandboxes_link() {
 
 async fn exec(world: &World, request: serde_json::Value, input: &[&[u8]]) -> (Vec<(u8, Vec<u8>)>, serde_json::Value) {
     use tokio_tungstenite::tungstenite::Message;
-    let url = format!("{}/v1/sandboxes/a/exec", world.running.endpoint.url.replace("https:", "wss:"));
+    let url = format!("{}/v1/sandboxes/a/streams", world.running.endpoint.url.replace("https:", "wss:"));
     let ca = std::fs::read(&world.running.endpoint.ca).unwrap();
     let mut socket = world::supervisor::websocket(&url, &ca, &world.token).await.unwrap();
     socket.send(Message::text(request.to_string())).await.unwrap();

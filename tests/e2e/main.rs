@@ -1,10 +1,12 @@
 //! Whole worlds through the command line: real binaries, real clients, real origins on loopback.
 
+mod access;
 mod bad_input;
 mod crash;
 mod docker;
 mod first_light;
 mod inference;
+mod lifecycle;
 mod protocols;
 mod rules;
 mod support;

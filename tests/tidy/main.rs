@@ -49,9 +49,10 @@ fn dependencies_point_one_way() {
         ("four-rules", &["openshell-policy-sdk"]),
         ("openshell-bundle", &["openshell-policy-build"]),
         ("openshell-api", &[]),
-        ("openshell-proxy", &["openshell-api", "openshell-policy-host"]),
+        ("openshell-transfer", &[]),
+        ("openshell-proxy", &["openshell-api", "openshell-policy-host", "openshell-transfer"]),
         ("openshell-gateway", &["openshell-api", "openshell-bundle", "openshell-policy-host"]),
-        ("openshell", &["openshell-api", "openshell-policy-build", "openshell-policy-host"]),
+        ("openshell", &["openshell-api", "openshell-policy-build", "openshell-policy-host", "openshell-transfer"]),
     ];
     let edges = workspace_edges();
     for (name, may) in allowed {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::sandbox::PortMapping;
 use openshell_api::sandbox::{RuntimeKind, Volume};
 
 /// `KEY=VALUE`; the key is not empty.
@@ -87,6 +88,24 @@ pub fn size(given: &str) -> Result<u64, String> {
     };
     let count: u64 = lower[..digits].parse().map_err(|_| wrong())?;
     count.checked_mul(1 << (10 * power)).filter(|size| *size > 0).ok_or_else(wrong)
+}
+
+/// `[ADDRESS:]LOCAL:REMOTE`, or one port for both.
+pub fn port_mapping(given: &str) -> Result<PortMapping, String> {
+    let wrong = || "write it as LOCAL:REMOTE, such as 8080:80, or ADDRESS:LOCAL:REMOTE".to_owned();
+    let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    let (rest, remote) = given.rsplit_once(':').unwrap_or((given, given));
+    let (address, local) = match rest.rsplit_once(':') {
+        Some((address, local)) => {
+            let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+            (Some(bare.parse().map_err(|_| format!("{address:?} is not an IP address"))?), local)
+        }
+        None => (None, rest),
+    };
+    match port(remote)? {
+        0 => Err("port 0 of a sandbox leads nowhere".into()),
+        remote => Ok(PortMapping { address, local: port(local)?, remote }),
+    }
 }
 
 /// A span of time such as `90s`, `15m`, `24h` or `7d`.

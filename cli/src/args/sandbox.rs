@@ -1,5 +1,7 @@
 //! `openshell sandbox …`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use openshell_api::Name;
 use openshell_api::sandbox::{RuntimeKind, Volume};
@@ -24,18 +26,38 @@ pub enum SandboxCommand {
     /// Run a program in a sandbox; its exit code is passed on.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
+    /// Open a shell in a sandbox. A connection that is cut is made again, and the shell goes on.
+    #[command(after_help = "Examples:\n  openshell sandbox connect demo\n  \
+                            openshell sandbox connect demo --shell /bin/zsh")]
+    Connect(ConnectArgs),
+    /// Copy a file or folder into a sandbox.
+    #[command(after_help = UPLOAD_EXAMPLES)]
+    Upload(UploadArgs),
+    /// Copy a file or folder out of a sandbox.
+    #[command(after_help = DOWNLOAD_EXAMPLES)]
+    Download(DownloadArgs),
+    /// Listen on this machine and carry connections to a port in a sandbox, until interrupted.
+    #[command(after_help = "Examples:\n  openshell sandbox forward demo 8080:80\n  \
+                            openshell sandbox forward demo 5432 0.0.0.0:3000:3000")]
+    Forward(ForwardArgs),
     /// Show what the workload and the supervisor wrote.
     #[command(
         after_help = "Examples:\n  openshell sandbox logs demo\n  openshell sandbox logs demo --tail 50 --follow"
     )]
     Logs(LogsArgs),
+    /// End what runs in sandboxes; keep their files, policies and logs.
+    #[command(after_help = "Examples:\n  openshell sandbox stop demo\n  openshell sandbox stop demo scratch")]
+    Stop(NamesArg),
+    /// Start sandboxes again that were stopped, have exited or failed, with what they held.
+    #[command(after_help = "Examples:\n  openshell sandbox start demo")]
+    Start(NamesArg),
     /// Delete sandboxes and what they hold.
     #[command(
         visible_alias = "rm",
         after_help = "Examples:\n  openshell sandbox delete demo\n  \
                                                   openshell sandbox delete demo scratch"
     )]
-    Delete(DeleteArgs),
+    Delete(NamesArg),
 }
 
 const CREATE_EXAMPLES: &str = "\
@@ -46,6 +68,17 @@ Examples:
   openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github
   openshell sandbox create --name trial --observe -- ./agent   # then: openshell policy suggest trial
   openshell sandbox create --from python:3.13-slim --cpu 2 --memory 4g --volume ./data:/data:ro -- python3";
+
+const UPLOAD_EXAMPLES: &str = "\
+Examples:
+  openshell sandbox upload demo ./project                # into the workspace
+  openshell sandbox upload demo notes.txt /tmp/          # into a directory
+  openshell sandbox upload demo notes.txt todo.txt       # under another name";
+
+const DOWNLOAD_EXAMPLES: &str = "\
+Examples:
+  openshell sandbox download demo project/report.md
+  openshell sandbox download demo /tmp/results ./here/";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -136,6 +169,63 @@ pub struct ExecArgs {
     pub command: Vec<String>,
 }
 
+/// Arguments of `sandbox connect`.
+#[derive(Debug, Args)]
+pub struct ConnectArgs {
+    /// Sandbox.
+    pub name: Name,
+    /// Shell to run; bash, or sh where there is none.
+    #[arg(long, value_name = "PROGRAM")]
+    pub shell: Option<String>,
+}
+
+/// Arguments of `sandbox upload`.
+#[derive(Debug, Args)]
+pub struct UploadArgs {
+    /// Sandbox.
+    pub name: Name,
+    /// File or folder on this machine.
+    #[arg(value_name = "SOURCE")]
+    pub source: PathBuf,
+    /// Where to in the sandbox: into a directory, or under a new name; the workspace if absent.
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+}
+
+/// Arguments of `sandbox download`.
+#[derive(Debug, Args)]
+pub struct DownloadArgs {
+    /// Sandbox.
+    pub name: Name,
+    /// File or folder in the sandbox.
+    #[arg(value_name = "PATH")]
+    pub path: String,
+    /// Where to on this machine: into a directory, or under a new name; the current directory if absent.
+    #[arg(value_name = "DESTINATION")]
+    pub destination: Option<PathBuf>,
+}
+
+/// Arguments of `sandbox forward`.
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// Sandbox.
+    pub name: Name,
+    /// Port here (0: any that is free) and port there; on 127.0.0.1 unless another address is named.
+    #[arg(required = true, value_name = "[ADDRESS:]LOCAL:REMOTE", value_parser = parse::port_mapping)]
+    pub ports: Vec<PortMapping>,
+}
+
+/// A port of this machine that leads into a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortMapping {
+    /// Where to listen; loopback if absent.
+    pub address: Option<IpAddr>,
+    /// The port here.
+    pub local: u16,
+    /// The port there.
+    pub remote: u16,
+}
+
 /// Arguments of `sandbox logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
@@ -156,9 +246,9 @@ pub struct NameArg {
     pub name: Name,
 }
 
-/// Arguments of `sandbox delete`.
+/// Sandboxes by name.
 #[derive(Debug, Args)]
-pub struct DeleteArgs {
+pub struct NamesArg {
     /// Sandboxes.
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<Name>,

@@ -6,9 +6,13 @@ pub mod daemon;
 pub mod endpoint;
 pub mod exec;
 pub mod export;
+pub mod files;
 pub mod follow;
+pub mod forward;
 pub mod paths;
 pub mod rest;
+pub mod stream;
+mod unconfirmed;
 mod ws;
 
 pub use endpoint::{Access, Place};

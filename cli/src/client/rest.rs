@@ -74,6 +74,16 @@ impl Client {
         self.get(&format!("/v1/sandboxes/{name}")).await
     }
 
+    /// `POST /v1/sandboxes/{name}/stop`.
+    pub async fn stop_sandbox(&self, name: &Name) -> Result<Sandbox, Error> {
+        self.post(&format!("/v1/sandboxes/{name}/stop"), &()).await
+    }
+
+    /// `POST /v1/sandboxes/{name}/start`.
+    pub async fn start_sandbox(&self, name: &Name) -> Result<Sandbox, Error> {
+        self.post(&format!("/v1/sandboxes/{name}/start"), &()).await
+    }
+
     /// `DELETE /v1/sandboxes/{name}`.
     pub async fn delete_sandbox(&self, name: &Name) -> Result<(), Error> {
         self.delete(&format!("/v1/sandboxes/{name}")).await

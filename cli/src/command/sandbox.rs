@@ -1,27 +1,25 @@
 //! `openshell sandbox …`.
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
-use std::time::Duration;
+mod access;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use openshell_api::Name;
-use openshell_api::sandbox::{CreateSandbox, ExecRequest, LogLine, Phase, Sandbox};
+use openshell_api::sandbox::{CreateSandbox, LogLine, Phase, Sandbox};
 
 use super::{Context, DONE, exit_code};
-use crate::args::sandbox::{CreateArgs, ExecArgs, LogsArgs, SandboxCommand};
-use crate::client::{Client, daemon, exec};
+use crate::args::sandbox::{CreateArgs, LogsArgs, SandboxCommand};
+use crate::client::{Client, daemon};
 use crate::error::Error;
 use crate::output::{Table, age, facts, list, printable, word};
-use crate::sys;
 
 /// How often a sandbox is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(50);
-/// How long a silence must last, once the workload has ended, to count as its end.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-/// More lines than a sandbox can have written before it is attended.
-const ALL_LINES: u32 = 10_000;
-/// Where no terminal says otherwise.
-const DEFAULT_SIZE: openshell_api::sandbox::WindowSize = openshell_api::sandbox::WindowSize { rows: 24, cols: 80 };
+/// How long a workload is silent before its sandbox is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the end of a log may take to arrive after the workload's own.
+const LOG_LIMIT: Duration = Duration::from_secs(30);
 
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
@@ -40,8 +38,32 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
             cx.out.data(&sandbox, || details(&sandbox))?;
             Ok(DONE)
         }
-        SandboxCommand::Exec(args) => execute(cx, args).await,
+        SandboxCommand::Exec(args) => access::execute(cx, args).await,
+        SandboxCommand::Connect(args) => access::connect(cx, args).await,
+        SandboxCommand::Upload(args) => access::upload(cx, args).await,
+        SandboxCommand::Download(args) => access::download(cx, args).await,
+        SandboxCommand::Forward(args) => access::forward(cx, args).await,
         SandboxCommand::Logs(args) => logs(cx, args).await,
+        SandboxCommand::Stop(args) => {
+            let client = cx.client()?;
+            for name in &args.names {
+                let progress = cx.out.progress(format!("stopping sandbox {name}"));
+                client.stop_sandbox(name).await?;
+                drop(progress);
+                cx.out.note(format!("stopped sandbox {name}"));
+            }
+            Ok(DONE)
+        }
+        SandboxCommand::Start(args) => {
+            let client = cx.client()?;
+            let mut started = Vec::new();
+            for name in &args.names {
+                let _progress = cx.out.progress(format!("starting sandbox {name}"));
+                started.push(client.start_sandbox(name).await?);
+            }
+            cx.out.data(&started, || table(&started))?;
+            Ok(DONE)
+        }
         SandboxCommand::Delete(args) => {
             let client = cx.client()?;
             for name in &args.names {
@@ -101,40 +123,49 @@ async fn started(client: &Client, mut sandbox: Sandbox) -> Result<Sandbox, Error
             Phase::Running | Phase::Exited => return Ok(sandbox),
             Phase::Starting => {}
             Phase::Failed => return Err(failed(&sandbox)),
-            Phase::Deleting => return Err(Error::SandboxGone { name: sandbox.name.to_string() }),
+            Phase::Stopped | Phase::Deleting => {
+                return Err(Error::SandboxGone { name: sandbox.name.to_string() });
+            }
         }
         tokio::time::sleep(POLL).await;
         sandbox = client.sandbox(&sandbox.name).await?;
     }
 }
 
-/// Passes on what a workload writes until it has ended; its exit code is the answer.
+/// Passes on what a workload writes until the line that ends its log; the exit code in it is the answer.
 async fn attend(client: &Client, name: &Name) -> Result<u8, Error> {
-    let mut lines = client.follow_logs(name, &[("tail", ALL_LINES.to_string())]).await?;
-    let code = loop {
-        // A burst of lines must not keep the end from being seen, nor a silence.
-        let heard = tokio::time::timeout(POLL, async {
-            while let Some(log_line) = lines.next().await? {
-                pass_on(&log_line)?;
+    let mut lines = client.follow_logs(name, &[("from_start", "true".to_owned())]).await?;
+    let mut ended = None;
+    loop {
+        match tokio::time::timeout(LOOK, lines.next()).await {
+            Ok(line) => {
+                let Some(line) = line? else {
+                    // Ended with the sandbox, or with the gateway.
+                    client.sandbox(name).await?;
+                    return Err(Error::ExecBroken { reason: "the gateway is stopping".into() });
+                };
+                if let Some(code) = line.exit_code {
+                    return Ok(exit_code(code));
+                }
+                pass_on(&line)?;
+                ended = None;
             }
-            Err::<(), _>(Error::ExecBroken { reason: "the gateway is stopping".into() })
-        });
-        if let Ok(broken) = heard.await {
-            broken?;
+            // Silence: does it still live? The end of the log of one that has ended is on its way.
+            Err(_) => {
+                let sandbox = client.sandbox(name).await?;
+                match sandbox.phase {
+                    Phase::Failed => return Err(failed(&sandbox)),
+                    Phase::Deleting => return Err(Error::SandboxGone { name: name.to_string() }),
+                    Phase::Starting | Phase::Running => {}
+                    Phase::Exited | Phase::Stopped => {
+                        if ended.get_or_insert_with(Instant::now).elapsed() > LOG_LIMIT {
+                            return Err(Error::LogEnd { name: name.to_string(), code: sandbox.exit_code });
+                        }
+                    }
+                }
+            }
         }
-        let sandbox = client.sandbox(name).await?;
-        match sandbox.phase {
-            Phase::Exited => break sandbox.exit_code.unwrap_or(i32::from(u8::MAX)),
-            Phase::Failed => return Err(failed(&sandbox)),
-            Phase::Deleting => return Err(Error::SandboxGone { name: name.to_string() }),
-            Phase::Starting | Phase::Running => {}
-        }
-    };
-    // Lines and the exit code travel apart: what was written last may still be on its way.
-    while let Ok(Ok(Some(log_line))) = tokio::time::timeout(LAST_WORDS, lines.next()).await {
-        pass_on(&log_line)?;
     }
-    Ok(exit_code(code))
 }
 
 fn pass_on(log_line: &LogLine) -> Result<(), Error> {
@@ -148,22 +179,6 @@ fn pass_on(log_line: &LogLine) -> Result<(), Error> {
 fn failed(sandbox: &Sandbox) -> Error {
     let reason = sandbox.failure.clone().unwrap_or_else(|| "it gave no reason".into());
     Error::SandboxFailed { name: sandbox.name.to_string(), reason }
-}
-
-async fn execute(cx: &Context, args: ExecArgs) -> Result<u8, Error> {
-    if args.tty && !std::io::stdin().is_terminal() {
-        return Err(Error::NotATerminal);
-    }
-    let client = cx.client()?;
-    let mut env: BTreeMap<String, String> = args.env.into_iter().collect();
-    if args.tty
-        && let Ok(term) = std::env::var("TERM")
-    {
-        env.entry("TERM".into()).or_insert(term);
-    }
-    let tty = args.tty.then(|| sys::window_size().unwrap_or(DEFAULT_SIZE));
-    let request = ExecRequest { command: args.command, env, workdir: args.workdir, tty };
-    exec::run(client.access(), &args.name, request).await.map(exit_code)
 }
 
 async fn logs(cx: &Context, args: LogsArgs) -> Result<u8, Error> {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use axum::{Json, Router};
 use openshell_api::Problem;
-use openshell_api::sandbox::{ExecControl, ExecEnd, ExecRequest};
+use openshell_api::stream::{StreamControl, StreamEvent, StreamRequest};
 use serde_json::{Value, json};
 
 pub const TOKEN: &str = "the-admin-token";
@@ -91,7 +91,7 @@ fn routes(seen: Seen) -> Router {
         .route("/v1/sandboxes", get(|| async { Json(json!([sandbox("demo", "running")])) }).post(create))
         .route("/v1/sandboxes/{name}", get(one).delete(|| async { axum::http::StatusCode::NO_CONTENT }))
         .route("/v1/sandboxes/{name}/logs", get(logs))
-        .route("/v1/sandboxes/{name}/exec", any(exec))
+        .route("/v1/sandboxes/{name}/streams", any(streams))
         .route("/v1/sandboxes/{name}/policies", get(|| async { Json(policies()) }))
         .route("/v1/sandboxes/{name}/generations", get(|| async { Json(generations()) }))
         .route("/v1/sandboxes/{name}/rollback", post(|| async { Json(report()) }))
@@ -160,9 +160,14 @@ async fn one(UrlPath(name): UrlPath<String>) -> Response {
     Json(shown).into_response()
 }
 
-async fn logs(RawQuery(query): RawQuery) -> Response {
+async fn logs(UrlPath(name): UrlPath<String>, RawQuery(query): RawQuery) -> Response {
     let line = |stream: &str, line: &str| json!({ "at": "2026-01-10T12:00:00Z", "stream": stream, "line": line });
-    let lines = [line("supervisor", "walls are up"), line("stdout", "hello"), line("stderr", "careful")];
+    let mut lines = vec![line("supervisor", "walls are up"), line("stdout", "hello"), line("stderr", "careful")];
+    if name == "once" {
+        let mut end = line("supervisor", "the workload exited with code 7");
+        end["exit_code"] = 7.into();
+        lines.push(end);
+    }
     if query.is_some_and(|query| query.contains("follow=true")) {
         // In pieces that do not end where lines do, and an end that never comes: as of a living sandbox.
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -233,7 +238,7 @@ async fn provider(body: Bytes) -> Json<Value> {
         "rule": { "attach": { "scheme": "bearer" }, "hosts": ["api.openai.com"] } }))
 }
 
-async fn exec(UrlPath(name): UrlPath<String>, upgrade: WebSocketUpgrade) -> Response {
+async fn streams(UrlPath(name): UrlPath<String>, upgrade: WebSocketUpgrade) -> Response {
     if name != "demo" {
         return refusal(404, "sandbox_not_found", &format!("there is no sandbox {name}"));
     }
@@ -243,14 +248,16 @@ async fn exec(UrlPath(name): UrlPath<String>, upgrade: WebSocketUpgrade) -> Resp
 /// Plays the programs `talk`, `cat`, `signalled`, `missing` and `cut`.
 async fn run(mut socket: WebSocket) {
     let Some(Ok(Message::Text(text))) = socket.recv().await else { return };
-    let request: ExecRequest = serde_json::from_str(&text).expect("an exec request");
+    let request: StreamRequest = serde_json::from_str(&text).expect("a request");
+    let StreamRequest::Exec { exec: request, resumable } = request else { panic!("not a command: {request:?}") };
+    assert!(resumable, "a command line's command outlives its connection");
     let output = |stream: u8, text: &[u8]| Message::Binary([&[stream], text].concat().into());
     let end = match request.command[0].as_str() {
         "talk" => {
             let said = format!("{} {}\n", request.command[1..].join(" "), request.env["MODE"]);
             let _ = socket.send(output(1, said.as_bytes())).await;
             let _ = socket.send(output(2, b"to stderr\n")).await;
-            ExecEnd::Exited { code: 3 }
+            StreamEvent::Exited { code: 3 }
         }
         "cat" => {
             while let Some(Ok(Message::Binary(data))) = socket.recv().await {
@@ -259,22 +266,22 @@ async fn run(mut socket: WebSocket) {
                 }
                 let _ = socket.send(output(1, &data)).await;
             }
-            ExecEnd::Exited { code: 0 }
+            StreamEvent::Exited { code: 0 }
         }
         "signalled" => {
             let _ = socket.send(output(1, b"ready\n")).await;
             loop {
                 match socket.recv().await {
                     Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).expect("a control") {
-                        ExecControl::Signal { signal } => break ExecEnd::Exited { code: 128 + signal },
-                        ExecControl::Resize(_) => {}
+                        StreamControl::Signal { signal } => break StreamEvent::Exited { code: 128 + signal },
+                        StreamControl::Resize(_) | StreamControl::Received { .. } => {}
                     },
                     Some(Ok(_)) => {}
                     _ => return,
                 }
             }
         }
-        "missing" => ExecEnd::Failed { reason: "not found in PATH".into() },
+        "missing" => StreamEvent::Failed { reason: "not found in PATH".into() },
         _ => return,
     };
     let _ = socket.send(Message::text(serde_json::to_string(&end).expect("JSON"))).await;

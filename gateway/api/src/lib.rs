@@ -15,6 +15,7 @@ pub mod push;
 pub mod sandbox;
 pub mod shadow;
 pub mod status;
+pub mod stream;
 
 pub use name::{InvalidName, Name};
 pub use problem::Problem;

@@ -2,7 +2,7 @@
 //!
 //! Text frames carry [`ToSupervisor`] and [`FromSupervisor`] as JSON. Binary frames carry bytes: an 8-byte big-endian
 //! channel number, then data. Channels are artifact transfers (gateway → supervisor, announced by
-//! [`ToSupervisor::Artifact`]) and exec sessions (both ways; see [`ExecStream`]). Channel numbers are chosen by the
+//! [`ToSupervisor::Artifact`]) and streams into the sandbox (both ways; see [`ExecStream`]). Channel numbers are chosen by the
 //! gateway and never reused on a link.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionRecord;
 use crate::generation::SignedGeneration;
-use crate::sandbox::{ExecRequest, LogLine, WindowSize};
+use crate::sandbox::{LogLine, WindowSize};
+use crate::stream::{StreamEvent, StreamRequest};
 
 /// Longest data part of one binary frame, in bytes.
 pub const MAX_CHUNK: usize = 256 * 1024;
@@ -60,12 +61,26 @@ pub enum ToSupervisor {
         /// Session → sensitivity.
         sensitivity: BTreeMap<String, crate::inference::Sensitivity>,
     },
-    /// Run a command in the sandbox.
-    Exec {
+    /// Open a stream into the sandbox, or take one up again.
+    Open {
         /// Channel of its bytes.
         channel: u64,
-        /// What to run.
-        request: ExecRequest,
+        /// What it is for.
+        request: StreamRequest,
+    },
+    /// The client of a stream is gone. A resumable one is kept for a while, unless it is `done`; any other ends.
+    Detach {
+        /// The stream.
+        channel: u64,
+        /// The client has all of it, and its end.
+        done: bool,
+    },
+    /// The client of a resumable stream has so much of its output, in bytes since it began.
+    Received {
+        /// The stream.
+        channel: u64,
+        /// Bytes.
+        bytes: u64,
     },
     /// The terminal of an exec changed size.
     ExecResize {
@@ -178,6 +193,13 @@ pub enum FromSupervisor {
         channel: u64,
         /// Further bytes.
         bytes: u64,
+    },
+    /// Something happened to a stream that is not its end.
+    Stream {
+        /// The stream.
+        channel: u64,
+        /// What.
+        event: StreamEvent,
     },
     /// An exec ended.
     ExecExited {

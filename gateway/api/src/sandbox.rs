@@ -132,15 +132,15 @@ pub enum Phase {
     Running,
     /// The workload ended by itself; `exit_code` says how.
     Exited,
+    /// It was stopped: nothing runs, and what it holds is kept for its next start. `exit_code` says how the workload ended.
+    Stopped,
     /// It could not start, or its supervisor died.
     Failed,
     /// It is being torn down.
     Deleting,
 }
 
-/// First text frame of the WebSocket `GET /v1/sandboxes/{name}/exec`, client → gateway. Afterwards binary frames carry
-/// stdin (client → gateway; an empty one closes it) and output (gateway → client; first byte 1 = stdout,
-/// 2 = stderr), and text frames carry [`ExecControl`] and, last, [`ExecEnd`].
+/// A command to run in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExecRequest {
@@ -166,35 +166,6 @@ pub struct WindowSize {
     pub cols: u16,
 }
 
-/// Text frames, client → gateway, while a command runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ExecControl {
-    /// The client's terminal changed size.
-    Resize(WindowSize),
-    /// Send a signal (number) to the command.
-    Signal {
-        /// As in `signal(7)`.
-        signal: i32,
-    },
-}
-
-/// Last text frame, gateway → client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ExecEnd {
-    /// The command ended; 128 + n if signal n ended it.
-    Exited {
-        /// Exit code.
-        code: i32,
-    },
-    /// The command could not run.
-    Failed {
-        /// Why, in words.
-        reason: String,
-    },
-}
-
 /// One line a workload wrote, as `GET /v1/sandboxes/{name}/logs` answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LogLine {
@@ -205,4 +176,8 @@ pub struct LogLine {
     pub stream: String,
     /// The line without its end.
     pub line: String,
+    /// On the one line that ends a run of the workload: its exit code. Everything the workload wrote before it ended
+    /// precedes this line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
 }

@@ -1,7 +1,6 @@
 //! The REST API: one function per call, each documented where it is answered.
 
 mod decisions;
-mod exec;
 mod extract;
 mod follow;
 mod health;
@@ -11,6 +10,7 @@ mod providers;
 mod pushes;
 mod sandboxes;
 mod shadows;
+mod streams;
 mod supervisor;
 
 use std::sync::Arc;
@@ -36,7 +36,11 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 #[openapi(
     info(title = "OpenShell gateway", description = "Sandboxes, policies, credentials and inference backends. \
         Every error is `application/problem+json` with a stable `code` and, where one helps, a `hint`."),
-    components(schemas(openshell_api::Problem)),
+    components(schemas(
+        openshell_api::Problem,
+        openshell_api::stream::StreamRequest,
+        openshell_api::stream::StreamControl,
+    )),
     security(("bearer" = [])),
     modifiers(&BearerToken)
 )]
@@ -63,11 +67,13 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(pushes::get_ceiling, pushes::set_ceiling))
         .routes(routes!(sandboxes::list, sandboxes::create))
         .routes(routes!(sandboxes::get, sandboxes::delete))
+        .routes(routes!(sandboxes::stop))
+        .routes(routes!(sandboxes::start))
         .routes(routes!(sandboxes::generations))
         .routes(routes!(sandboxes::policies))
         .routes(routes!(sandboxes::rollback))
         .routes(routes!(sandboxes::logs))
-        .routes(routes!(exec::exec))
+        .routes(routes!(streams::open))
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::export))
         .routes(routes!(decisions::get))

@@ -18,7 +18,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
 use crate::push::sandbox_not_found;
 use crate::store::SandboxRow;
-use crate::{lifecycle, push};
+use crate::{lifecycle, push, resume};
 
 const GENERATIONS_SHOWN: u32 = 1000;
 const MAX_LOG_LINES: u32 = 10_000;
@@ -66,6 +66,32 @@ pub(super) async fn get(
 pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> ApiResult<StatusCode> {
     to_the_end(lifecycle::delete(gateway, name)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends what runs in a sandbox and keeps what it holds: workspace, generation, logs. Answers when nothing runs.
+#[utoipa::path(post, path = "/v1/sandboxes/{name}/stop", params(("name" = String, Path)), responses(
+    (status = 200, body = Sandbox),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn stop(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Sandbox>> {
+    to_the_end(resume::stop(gateway, name)).await.map(axum::Json)
+}
+
+/// Starts a sandbox again that was stopped, has exited or failed, with what it held; answers when it runs.
+#[utoipa::path(post, path = "/v1/sandboxes/{name}/start", params(("name" = String, Path)), responses(
+    (status = 200, body = Sandbox),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+    (status = 409, description = "sandbox_running", body = Problem),
+    (status = 500, description = "sandbox_failed: it did not start, with the reason; it is stopped", body = Problem),
+))]
+pub(super) async fn start(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Sandbox>> {
+    to_the_end(resume::start(gateway, name)).await.map(axum::Json)
 }
 
 /// Generations of a sandbox, newest first.
@@ -138,6 +164,9 @@ pub(super) struct LogQuery {
     /// Stay and send lines as they come, one JSON document per line (`application/x-ndjson`), until the sandbox is gone.
     #[serde(default)]
     follow: bool,
+    /// With `follow`: begin with the oldest line that is kept, instead of the newest few.
+    #[serde(default)]
+    from_start: bool,
 }
 
 fn default_tail() -> u32 {
@@ -156,6 +185,9 @@ pub(super) async fn logs(
 ) -> ApiResult<Response> {
     let row = named(&gateway, &name).await?;
     let changed = gateway.changed.follow_logs();
+    if query.follow && query.from_start {
+        return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, Vec::new(), changed));
+    }
     let lines = gateway.store.logs(&row.id, query.tail.min(MAX_LOG_LINES)).await?;
     if query.follow {
         return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, lines, changed));

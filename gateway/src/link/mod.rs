@@ -1,11 +1,12 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
-//! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`exec`] runs commands over
-//! it; [`Links`] finds the one of a sandbox. A newer link of the same sandbox replaces the older one.
+//! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`streams`] carries
+//! commands, files and ports over it; [`Links`] finds the one of a sandbox. A newer link of the same sandbox replaces the
+//! older one.
 
 pub mod attempt;
-pub mod exec;
 mod session;
+pub mod streams;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +18,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use attempt::AttemptSlot;
-use exec::Outbox;
 
 pub use session::serve;
+use streams::Outbox;
 
 /// The link has ended; what was asked of it may or may not have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +34,7 @@ pub struct Link {
     control: mpsc::Sender<ToSupervisor>,
     data: mpsc::Sender<Bytes>,
     attempts: Mutex<HashMap<String, AttemptSlot>>,
-    execs: Mutex<HashMap<u64, Arc<Outbox>>>,
+    streams: Mutex<HashMap<u64, Arc<Outbox>>>,
     next_channel: AtomicU64,
     closed: CancellationToken,
 }
@@ -54,7 +55,7 @@ impl Link {
             control,
             data,
             attempts: Mutex::default(),
-            execs: Mutex::default(),
+            streams: Mutex::default(),
             next_channel: AtomicU64::new(1),
             closed: CancellationToken::new(),
         });
@@ -109,8 +110,8 @@ impl Link {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn execs(&self) -> MutexGuard<'_, HashMap<u64, Arc<Outbox>>> {
-        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn streams(&self) -> MutexGuard<'_, HashMap<u64, Arc<Outbox>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,8 +161,8 @@ impl Links {
             }
         }
         link.attempts().clear();
-        for (_, outbox) in link.execs().drain() {
-            outbox.fail("the sandbox's connection to the gateway ended");
+        for (_, outbox) in link.streams().drain() {
+            outbox.lose();
         }
     }
 

@@ -10,7 +10,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use openshell_api::decision::DecisionRecord;
 use openshell_api::inference::Sensitivity;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
-use openshell_api::sandbox::{ExecEnd, LogLine, Phase};
+use openshell_api::sandbox::{LogLine, Phase};
+use openshell_api::stream::StreamEvent;
 use tokio::sync::mpsc;
 
 use super::attempt::{Enforced, Event};
@@ -178,12 +179,13 @@ async fn handle(
         FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
         FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,
         FromSupervisor::ExecCredit { channel, bytes } => {
-            if let Some(outbox) = link.execs().get(&channel) {
+            if let Some(outbox) = link.streams().get(&channel) {
                 outbox.grant_input(bytes);
             }
         }
-        FromSupervisor::ExecExited { channel, code } => end(link, channel, ExecEnd::Exited { code }),
-        FromSupervisor::ExecFailed { channel, reason } => end(link, channel, ExecEnd::Failed { reason }),
+        FromSupervisor::Stream { channel, event } => about(link, channel, event),
+        FromSupervisor::ExecExited { channel, code } => about(link, channel, StreamEvent::Exited { code }),
+        FromSupervisor::ExecFailed { channel, reason } => about(link, channel, StreamEvent::Failed { reason }),
     }
     Ok(())
 }
@@ -195,10 +197,11 @@ fn tell(link: &Link, push: &str, event: Event) {
     }
 }
 
-fn end(link: &Link, channel: u64, end: ExecEnd) {
-    let outbox = link.execs().remove(&channel);
+/// Tells a stream's client. One that went away is nobody's fault.
+fn about(link: &Link, channel: u64, event: StreamEvent) {
+    let outbox = if event.is_last() { link.streams().remove(&channel) } else { link.streams().get(&channel).cloned() };
     if let Some(outbox) = outbox {
-        outbox.end(end);
+        outbox.tell(event);
     }
 }
 
@@ -206,13 +209,13 @@ fn end(link: &Link, channel: u64, end: ExecEnd) {
 async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
     let (channel, rest) = frame.split_first_chunk::<8>().ok_or(Fault::ShortFrame)?;
     let channel = u64::from_be_bytes(*channel);
-    let outbox = link.execs().get(&channel).cloned();
+    let outbox = link.streams().get(&channel).cloned();
     if let (Some(outbox), Some((stream, data))) = (outbox, rest.split_first())
         && !outbox.push(*stream, data).await
     {
-        link.execs().remove(&channel);
+        link.streams().remove(&channel);
         outbox.fail("its output was not read for too long");
-        let _ = link.send(ToSupervisor::ExecSignal { channel, signal: 9 }).await;
+        let _ = link.send(ToSupervisor::Detach { channel, done: true }).await;
     }
     Ok(())
 }

@@ -140,6 +140,16 @@ impl Store {
         Ok(())
     }
 
+    /// Changes the token by which a sandbox's supervisor is known.
+    pub async fn set_token(&self, id: &str, hash: [u8; 32]) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET token_hash = ? WHERE id = ?")
+            .bind(hash.as_slice())
+            .bind(id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
     /// Keeps which protections are missing.
     pub async fn set_degraded(&self, id: &str, degraded: &[String]) -> Result<(), StoreError> {
         sqlx::query("UPDATE sandboxes SET degraded = ? WHERE id = ?")
@@ -243,6 +253,7 @@ fn phase_text(phase: Phase) -> &'static str {
         Phase::Running => "running",
         Phase::Exited => "exited",
         Phase::Failed => "failed",
+        Phase::Stopped => "stopped",
         Phase::Deleting => "deleting",
     }
 }
@@ -253,6 +264,7 @@ fn parse_phase(text: &str) -> Result<Phase, StoreError> {
         "running" => Ok(Phase::Running),
         "exited" => Ok(Phase::Exited),
         "failed" => Ok(Phase::Failed),
+        "stopped" => Ok(Phase::Stopped),
         "deleting" => Ok(Phase::Deleting),
         other => Err(StoreError::Unknown { what: "phase", value: other.to_owned() }),
     }

@@ -8,6 +8,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use openshell_api::generation::{Content, Generation};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_api::stream::StreamRequest;
 use openshell_policy_host::{Artifact, VerifyingKey};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -163,7 +164,8 @@ impl Supervisor {
                 Some(Ok(Message::Text(text))) => {
                     let message = serde_json::from_str(text.as_str()).unwrap();
                     match message {
-                        ToSupervisor::Exec { channel, request } => {
+                        ToSupervisor::Open { channel, request } => {
+                            let StreamRequest::Exec { exec: request, .. } = request else { panic!("{request:?}") };
                             for frame in self.exec_output(channel, &request.command) {
                                 let _ = socket.send(Message::Binary(frame)).await;
                             }

@@ -32,6 +32,7 @@ mod wire;
 pub use error::{SealError, SpawnError};
 pub use sandbox::{Sandbox, Seal};
 pub use spawn::{Child, ExitStatus, Pty, Signaller, SpawnRequest, Spawner, Stdio};
+pub use wire::Task;
 
 /// The hidden first argument that makes this executable an init; `main` must call [`init::main`] when it sees it,
 /// before it starts any thread.

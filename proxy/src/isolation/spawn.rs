@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::SpawnError;
 use super::keeper::Control;
 use super::sys;
-use super::wire::{self, Command, Program};
+use super::wire::{self, Command, Program, Task};
 
 /// What to start.
 #[derive(Debug)]
@@ -99,10 +100,39 @@ impl Spawner {
     /// sandbox's user. Refuses when the program can't be executed or the sandbox is gone.
     pub async fn spawn(&self, request: SpawnRequest) -> Result<Child, SpawnError> {
         let program = request.argv.first().cloned().ok_or(SpawnError::NoCommand)?;
+        self.start(program, request, None).await
+    }
+
+    /// Does work of ours inside, in a process that is confined as every other.
+    pub async fn spawn_task(&self, task: Task, cwd: PathBuf, stdio: Stdio) -> Result<Child, SpawnError> {
+        let request = SpawnRequest { argv: Vec::new(), env: BTreeMap::new(), cwd, stdio };
+        self.start("a task of the supervisor".to_owned(), request, Some(task)).await
+    }
+
+    /// Connects to a TCP port on the sandbox's loopback: IPv4 first, then IPv6.
+    pub async fn dial(&self, port: u16) -> io::Result<TcpStream> {
+        let (ours, theirs) = sys::packet_pair()?;
+        let null = || std::fs::File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
+        let stdio = Stdio::Descriptors { stdin: theirs, stdout: null()?, stderr: null()? };
+        let mut child = self.spawn_task(Task::Dial { port }, "/".into(), stdio).await.map_err(io::Error::other)?;
+        match child.wait().await.map_err(io::Error::other)? {
+            ExitStatus::Code(0) => {}
+            // Error numbers of sockets fit into an exit code.
+            ExitStatus::Code(errno) => return Err(io::Error::from_raw_os_error(errno)),
+            ExitStatus::Signal(_) => return Err(io::ErrorKind::Interrupted.into()),
+        }
+        let (_, mut sockets) = sys::receive_packet(ours.as_fd(), &mut [0], 1)?;
+        let socket = std::net::TcpStream::from(sockets.pop().ok_or(io::ErrorKind::UnexpectedEof)?);
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        TcpStream::from_std(socket)
+    }
+
+    async fn start(&self, program: String, request: SpawnRequest, task: Option<Task>) -> Result<Child, SpawnError> {
         let control = self.control.clone();
         let (id, started, exited) = control.expect();
         let forgotten = Forget { control: control.clone(), id, armed: true };
-        tokio::task::spawn_blocking(move || send_spawn(&control, id, request))
+        tokio::task::spawn_blocking(move || send_spawn(&control, id, request, task))
             .await
             .map_err(|join| SpawnError::Control(io::Error::other(join)))?
             .map_err(SpawnError::Control)?;
@@ -124,12 +154,12 @@ impl Spawner {
     }
 }
 
-fn send_spawn(control: &Control, id: u64, request: SpawnRequest) -> io::Result<()> {
+fn send_spawn(control: &Control, id: u64, request: SpawnRequest, task: Option<Task>) -> io::Result<()> {
     let (terminal, streams) = match request.stdio {
         Stdio::Terminal { columns, rows } => (Some((columns, rows)), Vec::new()),
         Stdio::Descriptors { stdin, stdout, stderr } => (None, vec![stdin, stdout, stderr]),
     };
-    let program = wire::document(&Program { argv: request.argv, env: request.env, cwd: request.cwd, terminal })?;
+    let program = wire::document(&Program { argv: request.argv, env: request.env, cwd: request.cwd, terminal, task })?;
     let mut fds = vec![program.as_fd()];
     fds.extend(streams.iter().map(|stream| stream.as_fd()));
     control.send(&Command::Spawn { id }, &fds)

@@ -341,3 +341,31 @@ pub(super) fn deepen_backlog(listener: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::listen(listener.as_raw_fd(), 4096) }.into())?;
     Ok(())
 }
+
+/// Makes three descriptors the standard streams. For a forked child only, which executes nothing.
+pub(super) fn become_stdio(stdio: [OwnedFd; 3]) -> io::Result<()> {
+    // Above the standard streams first, so that none is closed before it is copied.
+    let [stdin, stdout, stderr] = stdio;
+    for (fd, number) in [(stdin, 0), (stdout, 1), (stderr, 2)] {
+        // SAFETY: replaces a standard stream, which nothing in this process owns; `fd` is above 2 and closed after.
+        check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())?;
+    }
+    Ok(())
+}
+
+/// Lets every signal through again. For a forked child of init.
+pub(super) fn unblock_signals() -> io::Result<()> {
+    Ok(nix::sys::signal::SigSet::all().thread_unblock()?)
+}
+
+/// Standard output without the standard library's line buffer.
+pub(super) fn standard_output() -> File {
+    // SAFETY: for a process that uses its standard output here alone.
+    unsafe { File::from_raw_fd(1) }
+}
+
+/// Ends the process without running anything of the parent's that was copied.
+pub(super) fn exit_at_once(code: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(code) }
+}

@@ -48,6 +48,29 @@ pub(super) struct Program {
     pub cwd: PathBuf,
     /// Columns and rows of the terminal to give it.
     pub terminal: Option<(u16, u16)>,
+    /// Instead of executing a program, `init`'s child does this.
+    #[serde(default)]
+    pub task: Option<Task>,
+}
+
+/// Work of ours that is done inside, by a process that is confined as the workload is. Needs no program in the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// Write the tree at `path` to standard output, as a tar stream.
+    Pack {
+        /// Relative to the working directory.
+        path: PathBuf,
+    },
+    /// Write the tar stream at standard input to `path`.
+    Unpack {
+        /// Relative to the working directory.
+        path: PathBuf,
+    },
+    /// Connect to a port on loopback and hand the socket over on standard input, a socket itself.
+    Dial {
+        /// The port.
+        port: u16,
+    },
 }
 
 /// From init to the supervisor.

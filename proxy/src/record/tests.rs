@@ -8,7 +8,12 @@ use openshell_api::sandbox::LogLine;
 use super::{Spool, SpoolOptions};
 
 fn line(number: u64) -> LogLine {
-    LogLine { at: jiff::Timestamp::UNIX_EPOCH, stream: "stdout".to_owned(), line: format!("line {number}") }
+    LogLine {
+        at: jiff::Timestamp::UNIX_EPOCH,
+        stream: "stdout".to_owned(),
+        line: format!("line {number}"),
+        exit_code: None,
+    }
 }
 
 fn options() -> SpoolOptions {

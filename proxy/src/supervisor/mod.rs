@@ -6,7 +6,6 @@
 
 pub mod artifacts;
 pub mod dialer;
-mod exec;
 pub mod generations;
 pub mod inside;
 pub mod link;
@@ -16,6 +15,7 @@ pub mod pushes;
 mod refusals;
 pub mod session;
 pub mod state;
+pub mod streams;
 #[cfg(test)]
 mod tests;
 pub mod workload;
@@ -132,6 +132,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         records: records.clone(),
         logs: logs.clone(),
         workload: workload.clone(),
+        streams: Arc::default(),
         degraded,
         shutdown: shutdown.clone(),
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::link::{ExecStream, FromSupervisor, ToSupervisor};
 use serde::de::DeserializeOwned;
@@ -15,11 +15,11 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::dialer::Socket;
-use super::exec::Exec;
 use super::generations::Generations;
 use super::logs::Logs;
 use super::outbox::{self, LinkEnded, Outbox};
 use super::pushes::{Pushes, Reevaluate};
+use super::streams::{Stream, Streams};
 use super::workload::{Phase, Workload};
 use crate::active::Secrets;
 use crate::inference::{Rise, Sessions};
@@ -34,8 +34,8 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// Items that may be sent and not yet stored.
 const WINDOW: u64 = 8192;
 
-/// Commands that may run at once for the gateway.
-const MAX_EXECS: usize = 256;
+/// Streams that may be open at once on a link.
+const MAX_STREAMS: usize = 256;
 
 /// What a link works on. It outlives every link.
 pub struct Desk {
@@ -55,6 +55,8 @@ pub struct Desk {
     pub logs: Logs,
     /// What runs in the sandbox.
     pub workload: Arc<Workload>,
+    /// Streams that outlive a link.
+    pub streams: Arc<Streams>,
     /// Protections that could not be put up.
     pub degraded: Vec<String>,
     /// Cancelled when the sandbox is to end.
@@ -76,13 +78,14 @@ pub(super) enum SessionEnd {
     Sending(#[from] LinkEnded),
 }
 
-/// Converses until the link ends. What was in flight on it, pushes and commands, ends with it.
+/// Converses until the link ends. What was in flight on it ends with it: pushes, and
+/// streams that are not resumable.
 pub(super) async fn run(socket: Socket, desk: Arc<Desk>) -> SessionEnd {
     let (sink, stream) = outbox::split(socket);
     let (outbox, queue) = outbox::outbox();
     let writer = tokio::spawn(outbox::write(sink, queue));
     let pushes = Pushes::new(desk.generations.clone(), desk.connections.clone());
-    let session = Session { desk, outbox, pushes, execs: HashMap::new() };
+    let session = Session { desk, outbox, pushes, streams: HashMap::new() };
     let end = session.converse(stream).await;
     // Whatever the writer says about it, the link has ended.
     writer.abort();
@@ -93,13 +96,13 @@ struct Session {
     desk: Arc<Desk>,
     outbox: Outbox,
     pushes: Pushes,
-    execs: HashMap<u64, Exec>,
+    streams: HashMap<u64, Arc<Stream>>,
 }
 
 impl Session {
     async fn converse(
         mut self,
-        mut stream: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+        mut stream: impl futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
     ) -> SessionEnd {
         match self.listen(&mut stream).await {
             Ok(never) => match never {},
@@ -109,7 +112,7 @@ impl Session {
 
     async fn listen(
         &mut self,
-        stream: &mut (impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
+        stream: &mut (impl futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
     ) -> Result<std::convert::Infallible, SessionEnd> {
         let mut phases = self.desk.workload.phase();
         let phase = phases.borrow_and_update().clone();
@@ -212,19 +215,26 @@ impl Session {
             ToSupervisor::Abort { push } => self.pushes.abort(&push),
             ToSupervisor::Secrets { values } => self.desk.secrets.0.store(Arc::new(values)),
             ToSupervisor::Sessions { sensitivity } => self.desk.sessions.merge(sensitivity),
-            ToSupervisor::Exec { channel, request } => {
-                self.execs.retain(|_, exec| !exec.ended());
-                if self.execs.len() >= MAX_EXECS || self.execs.contains_key(&channel) {
-                    let reason = "too many commands run in this sandbox".to_owned();
-                    self.outbox.send(&FromSupervisor::ExecFailed { channel, reason }).await?;
-                    return Ok(());
+            ToSupervisor::Open { channel, request } => {
+                self.streams.retain(|_, stream| !stream.ended());
+                let opened = match self.streams.len() >= MAX_STREAMS || self.streams.contains_key(&channel) {
+                    true => Err("too many streams are open in this sandbox".to_owned()),
+                    false => self.desk.streams.open(channel, request, &self.desk.workload, &self.outbox).await,
+                };
+                match opened {
+                    Ok(stream) => drop(self.streams.insert(channel, stream)),
+                    Err(reason) => self.outbox.send_in_order(&FromSupervisor::ExecFailed { channel, reason }).await?,
                 }
-                let exec = Exec::start(channel, request, self.desk.workload.clone(), self.outbox.clone());
-                self.execs.insert(channel, exec);
             }
-            ToSupervisor::ExecResize { channel, size } => self.exec(channel, |exec| exec.resize(size)),
-            ToSupervisor::ExecSignal { channel, signal } => self.exec(channel, |exec| exec.signal(signal)),
-            ToSupervisor::ExecCredit { channel, bytes } => self.exec(channel, |exec| exec.credit(bytes)),
+            ToSupervisor::Detach { channel, done } => {
+                if let Some(stream) = self.streams.remove(&channel) {
+                    self.desk.streams.detach(stream, channel, done);
+                }
+            }
+            ToSupervisor::Received { channel, bytes } => self.stream(channel, |stream| stream.received(bytes)),
+            ToSupervisor::ExecResize { channel, size } => self.stream(channel, |stream| stream.resize(size)),
+            ToSupervisor::ExecSignal { channel, signal } => self.stream(channel, |stream| stream.signal(signal)),
+            ToSupervisor::ExecCredit { channel, bytes } => self.stream(channel, |stream| stream.credit(bytes)),
             ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
             ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),
@@ -240,15 +250,23 @@ impl Session {
         if let Some(answers) = self.pushes.bytes(channel, &bytes) {
             self.answer(answers).await?;
         } else if bytes.first() == Some(&(ExecStream::Stdin as u8)) {
-            self.exec(channel, |exec| exec.input(bytes.slice(1..)));
+            self.stream(channel, |stream| stream.input(bytes.slice(1..)));
         }
         Ok(())
     }
 
-    /// Acts on a command. One that has ended meanwhile is no error.
-    fn exec(&self, channel: u64, act: impl FnOnce(&Exec)) {
-        if let Some(exec) = self.execs.get(&channel) {
-            act(exec);
+    /// Acts on a stream. One that has ended meanwhile is no error.
+    fn stream(&self, channel: u64, act: impl FnOnce(&Stream)) {
+        if let Some(stream) = self.streams.get(&channel) {
+            act(stream);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for (channel, stream) in self.streams.drain() {
+            self.desk.streams.detach(stream, channel, false);
         }
     }
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::logs::Logs;
-use crate::isolation::{Child, SpawnError, SpawnRequest, Spawner, Stdio};
+use super::logs::{Drained, Logs};
+use crate::isolation::{Child, ExitStatus, SpawnError, SpawnRequest, Spawner, Stdio, Task};
 
 /// Where the sandbox finds the certificates it trusts: the system's and the proxy's own.
 pub const CA_BUNDLE: &str = "/run/openshell/ca.pem";
@@ -74,6 +75,13 @@ pub enum WorkloadError {
     Streams(#[from] io::Error),
 }
 
+/// A workload that runs, and its output on the way into the log.
+struct Running {
+    child: Child,
+    exited: CancellationToken,
+    output: [Drained; 2],
+}
+
 /// The inside of one sandbox.
 pub struct Workload {
     /// Absent: the sandbox could not be sealed, so nothing runs in it.
@@ -119,15 +127,25 @@ impl Workload {
         self.spawner.as_ref().ok_or(SpawnError::Gone)?.spawn(request).await
     }
 
+    /// Runs code of ours in it, as the workload's user and behind the same walls. Refuses as [`Self::spawn`] does.
+    pub async fn spawn_task(&self, task: Task, stdio: Stdio) -> Result<Child, SpawnError> {
+        self.spawner.as_ref().ok_or(SpawnError::Gone)?.spawn_task(task, self.workdir(), stdio).await
+    }
+
+    /// Connects to a TCP port on its loopback.
+    pub async fn dial(&self, port: u16) -> io::Result<TcpStream> {
+        self.spawner.as_ref().ok_or(io::ErrorKind::NotConnected)?.dial(port).await
+    }
+
     /// Runs the workload, if there is one, to its end or until `stop`; then ends it: SIGTERM, SIGKILL after 5 s.
     /// Returns after `stop` and when nothing of the sandbox is left running.
     pub async fn run(self: Arc<Self>, command: Vec<String>, logs: Logs, stop: CancellationToken) {
         let Some(spawner) = self.spawner.clone() else { return stop.cancelled().await };
         match self.start(command, &logs).await {
             Ok(None) => self.enter(Phase::Running, &logs),
-            Ok(Some(child)) => {
+            Ok(Some(running)) => {
                 self.enter(Phase::Running, &logs);
-                self.watch(child, &logs, &stop).await;
+                self.watch(running, &logs, &stop).await;
             }
             Err(error) => self.enter(Phase::Failed { reason: error.to_string() }, &logs),
         }
@@ -143,17 +161,21 @@ impl Workload {
         let _ = tokio::time::timeout(FAREWELL, spawner.ended()).await;
     }
 
-    async fn start(&self, command: Vec<String>, logs: &Logs) -> Result<Option<Child>, WorkloadError> {
+    async fn start(&self, command: Vec<String>, logs: &Logs) -> Result<Option<Running>, WorkloadError> {
         if command.is_empty() {
             return Ok(None);
         }
+        let exited = CancellationToken::new();
         let stdin = std::fs::File::open("/dev/null")?.into();
-        let stdio = Stdio::Descriptors { stdin, stdout: logs.pipe("stdout")?, stderr: logs.pipe("stderr")? };
+        let (stdout, out) = logs.pipe("stdout", exited.clone())?;
+        let (stderr, err) = logs.pipe("stderr", exited.clone())?;
+        let stdio = Stdio::Descriptors { stdin, stdout, stderr };
         let request = SpawnRequest { argv: command, env: self.environment(), cwd: self.workdir(), stdio };
-        Ok(Some(self.spawn(request).await?))
+        Ok(Some(Running { child: self.spawn(request).await?, exited, output: [out, err] }))
     }
 
-    async fn watch(&self, mut child: Child, logs: &Logs, stop: &CancellationToken) {
+    async fn watch(&self, mut running: Running, logs: &Logs, stop: &CancellationToken) {
+        let child = &mut running.child;
         let ended = tokio::select! {
             ended = child.wait() => ended,
             () = stop.cancelled() => {
@@ -163,21 +185,29 @@ impl Workload {
                 // Whoever has not ended by then is killed with the sandbox.
                 match tokio::time::timeout(FAREWELL, child.wait()).await {
                     Ok(ended) => ended,
-                    Err(_) => return,
+                    Err(_) => Ok(ExitStatus::Signal(libc::SIGKILL)),
                 }
             }
         };
         match ended {
-            Ok(status) => self.enter(Phase::Exited { code: status.shell_code() }, logs),
+            Ok(status) => {
+                running.exited.cancel();
+                for output in running.output {
+                    output.wait().await;
+                }
+                let code = status.shell_code();
+                logs.end(code).await;
+                self.enter(Phase::Exited { code }, logs);
+            }
             Err(error) => self.enter(Phase::Failed { reason: error.to_string() }, logs),
         }
     }
 
     fn enter(&self, phase: Phase, logs: &Logs) {
         match &phase {
-            Phase::Starting => {}
+            // What ends a log was said with it.
+            Phase::Starting | Phase::Exited { .. } => {}
             Phase::Running => logs.say("the sandbox is sealed and runs"),
-            Phase::Exited { code } => logs.say(format!("the workload exited with code {code}")),
             Phase::Failed { reason } => logs.say(format!("the workload failed: {reason}")),
         }
         self.phase.send_replace(phase);

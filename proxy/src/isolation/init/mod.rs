@@ -15,6 +15,7 @@ mod overlays;
 mod privileges;
 mod serve;
 mod sockets;
+mod tasks;
 mod user;
 
 pub(super) use user::may_make_namespaces;

@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::tasks;
 use super::user::User;
 use crate::isolation::sys;
 use crate::isolation::wire::{self, Command, Program, Report};
@@ -94,6 +95,10 @@ impl<'a> Server<'a> {
         let mut fds = fds.into_iter();
         let mut next = || fds.next().ok_or(io::Error::from_raw_os_error(libc::EBADF));
         let program: Program = wire::read_document(next()?)?;
+        if let Some(task) = &program.task {
+            let stdio = [next()?, next()?, next()?];
+            return Ok((tasks::start(task, &program.cwd, stdio, self.user)?, None));
+        }
         let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Process::new(name);
         command.args(arguments).env_clear().envs(&program.env).current_dir(&program.cwd);

@@ -1,0 +1,88 @@
+//! Stopping sandboxes and starting them again: same id, workspace, generation and logs.
+//!
+//! A sandbox is `stopped` in the database from before its supervisor starts again until that supervisor says that it
+//! runs. A gateway that is killed in between finds either a stopped sandbox or one that runs, and both are true.
+
+use std::sync::Arc;
+
+use openshell_api::link::ToSupervisor;
+use openshell_api::sandbox::{Phase, Sandbox};
+
+use crate::auth::{self, Principal};
+use crate::error::{ApiResult, refuse};
+use crate::gateway::Gateway;
+use crate::lifecycle::{self, GRACE};
+use crate::push;
+use crate::store::SandboxRow;
+
+/// Ends a sandbox's supervisor and everything in it; keeps all it holds. Stopping a stopped one changes nothing.
+pub async fn stop(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
+    let (row, _lock) = locked(&gateway, &name).await?;
+    if row.phase != Phase::Stopped {
+        end(&gateway, &row).await?;
+    }
+    shown(&gateway, &row.id, &name).await
+}
+
+/// Starts a sandbox again that was stopped, has exited or failed; answers when it runs. If it does not come up, it is
+/// stopped. Refuses one that runs.
+pub async fn start(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
+    let (row, _lock) = locked(&gateway, &name).await?;
+    match row.phase {
+        Phase::Stopped => {}
+        Phase::Exited | Phase::Failed => end(&gateway, &row).await?,
+        Phase::Starting | Phase::Running | Phase::Deleting => {
+            return Err(refuse(409, "sandbox_running", format!("sandbox {name} runs already"))
+                .hint("stop it first, or run a command in it"));
+        }
+    }
+    let token = auth::generate("osh_supervisor")?;
+    let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, &row.spec, &token)?;
+    gateway.store.set_token(&row.id, auth::hash(&token)).await?;
+    gateway.tokens.revoke(&row.token_hash);
+    gateway.tokens.admit(auth::hash(&token), Principal::Supervisor(row.id.clone()));
+    gateway.store.set_phase(&row.id, Phase::Stopped, None, None).await?;
+    match lifecycle::start(&gateway, &row.id, &launch).await {
+        Ok(started) => {
+            lifecycle::watch(&gateway, &row.id);
+            Ok(started.into_api(gateway.links.get(&row.id).is_some()))
+        }
+        Err(error) => {
+            end(&gateway, &row).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Finds a sandbox and keeps pushes and other changes of it out.
+async fn locked(gateway: &Gateway, name: &str) -> ApiResult<(SandboxRow, Vec<tokio::sync::OwnedMutexGuard<()>>)> {
+    let row = gateway.store.sandbox_named(name).await?.ok_or_else(|| push::sandbox_not_found(name))?;
+    let lock = gateway.locks.sandboxes([row.id.as_str()]).await;
+    // It may have changed while the lock was waited for.
+    let row = gateway.store.sandbox(&row.id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
+    match row.phase {
+        Phase::Deleting => Err(push::sandbox_not_found(name)),
+        _ => Ok((row, lock)),
+    }
+}
+
+async fn end(gateway: &Gateway, row: &SandboxRow) -> ApiResult<()> {
+    let id = row.id.as_str();
+    if let Some(link) = gateway.links.get(id)
+        && link.send(ToSupervisor::Shutdown).await.is_ok()
+    {
+        // The supervisor gives the workload its own grace and then hands over what it has recorded.
+        let _ = tokio::time::timeout(2 * GRACE, gateway.runtime.wait(id)).await;
+        link.close();
+    }
+    gateway.runtime.stop(id, GRACE).await?;
+    let exit_code = gateway.store.sandbox(id).await?.and_then(|row| row.exit_code);
+    gateway.store.set_phase(id, Phase::Stopped, exit_code, None).await?;
+    gateway.changed.sandboxes();
+    Ok(())
+}
+
+async fn shown(gateway: &Gateway, id: &str, name: &str) -> ApiResult<Sandbox> {
+    let row = gateway.store.sandbox(id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
+    Ok(row.into_api(gateway.links.get(id).is_some()))
+}

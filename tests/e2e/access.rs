@@ -1,0 +1,197 @@
+//! Ways into a sandbox: files, ports, shells, and what a cut connection does to them.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use crate::support::Stage;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_folders_go_up_and_come_down() -> Result<()> {
+    let stage = Stage::new().await?;
+    stage.world.write("project/src/main.py", "print('hello')\n")?;
+    stage.world.write("project/notes", "as they were")?;
+    std::os::unix::fs::symlink("notes", stage.world.path("project/link"))?;
+    // More than every buffer and window between the two ends.
+    let mut big = std::fs::File::create(stage.world.path("project/big"))?;
+    for n in 0..8_u8 {
+        big.write_all(&vec![n; 4 << 20])?;
+    }
+    drop(big);
+    let up = stage.run(&["sandbox", "upload", "demo", "project"]).await?.ok()?;
+    ensure!(up.stderr.contains("uploaded 3 files"), "{}", up.stderr);
+    stage
+        .check(&[
+            ("python3 project/src/main.py; readlink project/link; cat project/link", "hello\nnotes\nas they were"),
+            ("sha256sum < project/big > sum; wc -c < project/big; test -O project/big && echo mine", "33554432\nmine"),
+        ])
+        .await?;
+    stage.run(&["sandbox", "upload", "demo", "project/notes", "/tmp/renamed"]).await?.ok()?;
+    stage.check(&[("cat /tmp/renamed", "as they were")]).await?;
+    stage.run(&["sandbox", "download", "demo", "project", "back"]).await?.ok()?;
+    ensure!(std::fs::read(stage.world.path("back/big"))? == std::fs::read(stage.world.path("project/big"))?);
+    ensure!(std::fs::read_link(stage.world.path("back/link"))? == std::path::Path::new("notes"));
+
+    let refused = stage.run(&["sandbox", "upload", "demo", "project/notes", "/etc/notes"]).await?;
+    ensure!(refused.code == 1 && refused.stderr.contains("can't write notes"), "{refused:?}");
+    let refused = stage.run(&["sandbox", "download", "demo", "/no/such"]).await?;
+    ensure!(refused.code == 1 && refused.stderr.contains("can't read /no/such"), "{refused:?}");
+    let refused = stage.run(&["sandbox", "upload", "demo", "no-such"]).await?;
+    ensure!(refused.code == 1 && refused.stderr.contains("can't read no-such"), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_here_leads_to_a_port_there() -> Result<()> {
+    let stage = Stage::new().await?;
+    stage
+        .check(&[(
+            "mkdir www; echo served > www/page; cd www; python3 -m http.server 8000 >/dev/null 2>&1 & sleep 1; echo up",
+            "up",
+        )])
+        .await?;
+    let mut command = tokio::process::Command::from(
+        stage.world.command(&["sandbox", "forward", "demo", "0:8000", "0:9", "-o", "json"]),
+    );
+    let mut forward = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut lines = BufReader::new(forward.stdout.take().context("its output")?).lines();
+    let mut ports = Vec::new();
+    for _ in 0..2 {
+        let line = lines.next_line().await?.context("a line per port")?;
+        let mapping: serde_json::Value = serde_json::from_str(&line)?;
+        ports.push(mapping["local"].as_str().context("an address")?.parse::<SocketAddr>()?);
+    }
+    for _ in 0..20 {
+        let mut socket = TcpStream::connect(ports[0]).await?;
+        socket.write_all(b"GET /page HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await?;
+        ensure!(answer.contains("200 OK") && answer.ends_with("served\n"), "{answer}");
+    }
+    let mut nobody = TcpStream::connect(ports[1]).await?;
+    ensure!(nobody.read(&mut [0; 10]).await? == 0);
+    forward.start_kill()?;
+    let said = forward.wait_with_output().await?;
+    ensure!(String::from_utf8_lossy(&said.stderr).contains("nothing answers on port 9"), "{said:?}");
+    Ok(())
+}
+
+/// A network between command line and gateway that can be cut.
+async fn network(gateway: SocketAddr) -> Result<(SocketAddr, Arc<Notify>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let cut = Arc::new(Notify::new());
+    let cuts = cut.clone();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let cut = cuts.clone();
+            tokio::spawn(async move {
+                let Ok(mut server) = TcpStream::connect(gateway).await else { return };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    () = cut.notified() => {}
+                }
+            });
+        }
+    });
+    Ok((address, cut))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_survives_a_cut_network_and_a_new_gateway() -> Result<()> {
+    let stage = Stage::new().await?;
+    let state = stage.world.path("state/openshell/gateway");
+    let endpoint: serde_json::Value = serde_json::from_slice(&std::fs::read(state.join("endpoint.json"))?)?;
+    let url = endpoint["url"].as_str().context("a URL")?.to_owned();
+    let (address, cut) = network(url.trim_start_matches("https://").parse()?).await?;
+    let token = std::fs::read_to_string(endpoint["token_file"].as_str().context("a token")?)?;
+    let script = "n=0; while read line; do n=$((n+1)); echo \"$n $line\"; done; echo end of $n; exit 6";
+    let mut command = stage.world.command(&["sandbox", "exec", "demo", "--", "sh", "-c", script]);
+    command
+        .env("OPENSHELL_GATEWAY", format!("https://{address}"))
+        .env("OPENSHELL_TOKEN", token.trim())
+        .env("OPENSHELL_CA_FILE", endpoint["ca"].as_str().context("a CA")?);
+    let mut command = tokio::process::Command::from(command);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let (mut input, output) = (child.stdin.take().context("input")?, child.stdout.take().context("output")?);
+    let mut lines = BufReader::new(output).lines();
+    for n in 1..=30 {
+        input.write_all(format!("line {n}\n").as_bytes()).await?;
+        match n % 10 {
+            // With the line just typed in flight.
+            3 => cut.notify_waiters(),
+            7 if n < 20 => {
+                stage.run(&["gateway", "stop"]).await?.ok()?;
+                stage.run(&["gateway", "start"]).await?.ok()?;
+            }
+            _ => {}
+        }
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await??;
+        ensure!(line.as_deref() == Some(&*format!("{n} line {n}")), "line {n}: {line:?}");
+    }
+    drop(input);
+    ensure!(lines.next_line().await?.as_deref() == Some("end of 30"));
+    let ended = child.wait_with_output().await?;
+    let notes = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.code() == Some(6) && notes.matches("connected again").count() >= 4, "{notes}");
+    Ok(())
+}
+
+/// Through a terminal of our own, as a person would.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_has_a_terminal_a_size_signals_and_an_exit_code() -> Result<()> {
+    let stage = Stage::new().await?;
+    let script = r#"
+import os, pty, sys, fcntl, termios, struct, time, select, signal
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+def size(rows, cols):
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', rows, cols, 0, 0))
+seen = b''
+def until(word, limit=30):
+    global seen
+    end = time.time() + limit
+    while word not in seen:
+        if time.time() > end: sys.exit('no %r in %r' % (word, seen))
+        if select.select([fd], [], [], 0.1)[0]:
+            try: seen += os.read(fd, 4096)
+            except OSError: break
+    if word not in seen: sys.exit('no %r in %r' % (word, seen))
+    seen = seen.split(word, 1)[1]
+size(40, 100)
+os.write(fd, b'PS1=; stty size; tty\n'); until(b'40 100'); until(b'/dev/pts/')
+size(50, 120); time.sleep(0.5)
+os.write(fd, b'stty size\n'); until(b'50 120')
+os.write(fd, b'sleep 100; echo in"terr"upted $?\n'); time.sleep(0.5)
+os.write(fd, b'\x03'); time.sleep(0.3); os.write(fd, b'echo st"ill" here\n'); until(b'still here')
+os.write(fd, b'exit 9\n')
+try:
+    while os.read(fd, 4096): pass
+except OSError: pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+    let path = stage.world.write("terminal.py", script)?;
+    let connect = stage.world.command(&["sandbox", "connect", "demo"]);
+    let mut command = tokio::process::Command::new("python3");
+    command.arg(path).arg(connect.get_program()).args(connect.get_args());
+    for (name, value) in connect.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let ended = command.kill_on_drop(true).output().await?;
+    ensure!(ended.status.code() == Some(9), "{ended:?}");
+    let refused = stage.run(&["sandbox", "connect", "demo"]).await?;
+    ensure!(refused.code == 1 && refused.stderr.contains("not a terminal"), "{refused:?}");
+    Ok(())
+}
