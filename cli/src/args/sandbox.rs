@@ -1,5 +1,6 @@
 //! `openshell sandbox …`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
