@@ -273,6 +273,36 @@ pub enum Error {
     /// A provider's secret could not be read.
     #[error("{0}")]
     Secret(SecretError),
+    /// What should be explained is no inference request.
+    #[error("what {origin} holds is no inference request: {reason}")]
+    NotARequest {
+        /// Where it came from.
+        origin: String,
+        /// Why not; repeats nothing of it.
+        reason: String,
+    },
+    /// A sandbox has no router.
+    #[error("sandbox {sandbox} has no router")]
+    NoRouter {
+        /// The sandbox.
+        sandbox: String,
+    },
+    /// A router can't be asked.
+    #[error("router {name} can't be asked: {reason}")]
+    Router {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file holds no list of backends.
+    #[error("{} holds no list of backends: {reason}", path.display())]
+    Catalogue {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
     /// No binding `rules` on the sandbox.
     #[error("this gateway has no module named {name}")]
     NoModule {
@@ -384,6 +414,12 @@ impl Error {
             Self::Settings { .. } => "give a JSON document, or the path of a file that holds one".into(),
             Self::Secret(SecretError::VariableUnset(_)) => "export it first, or use --from-file".into(),
             Self::Secret(_) => "give the bare secret on one line".into(),
+            Self::NotARequest { .. } => "give the JSON body of a request, or {\"url\", \"headers\", \"body\"}".into(),
+            Self::NoRouter { .. } => {
+                "add a backend with `openshell inference backend add`: that binds the built-in one".into()
+            }
+            Self::Router { .. } => "see `openshell policy inspect`, and the settings it takes".into(),
+            Self::Catalogue { .. } => "`openshell inference backend list -o json` prints one".into(),
             Self::NoModule { .. } => "upgrade the gateway: the module is built into it".into(),
             Self::NoHome { .. } => "set HOME to an absolute path".into(),
             Self::Io { source, .. } => match source.kind() {

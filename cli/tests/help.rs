@@ -42,6 +42,7 @@ fn help_of_every_command() {
         ("provider-list", "provider list"),
         ("provider-delete", "provider delete"),
         ("inference", "inference"),
+        ("inference-explain", "inference explain"),
         ("inference-backend", "inference backend"),
         ("inference-backend-add", "inference backend add"),
         ("inference-backend-list", "inference backend list"),

@@ -19,6 +19,15 @@ fn ask(session: &str, stream: bool, prompt: &str) -> String {
     )
 }
 
+fn ask_anthropic(stream: bool, prompt: &str) -> String {
+    format!(
+        "curl -sS -N -i https://inference.local/v1/messages -H 'x-api-key: callers-own' -H 'anthropic-version: 2023-06-01' \
+         -H 'x-openshell-session: anthropic-{stream}-{}' -H 'Content-Type: application/json' \
+         -d '{{\"model\":\"small\",\"max_tokens\":64,\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}]}}'",
+        prompt.len()
+    )
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
     let stage = Stage::new().await?;
@@ -80,6 +89,26 @@ async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
         }
     }
     ensure!(cheap.seen().iter().all(|request| !request.body.contains("4111")), "the card got out");
+
+    // An Anthropic client, served by the same OpenAI-style backends.
+    stage
+        .check(&[
+            (&ask_anthropic(false, "Hello"), "\"content\":[{\"type\":\"text\",\"text\":\"hello from cheap\"}]"),
+            (&ask_anthropic(true, "Hello"), "event: message_stop"),
+            (&ask_anthropic(false, card), "hello from home"),
+        ])
+        .await?;
+    ensure!(cheap.seen().iter().all(|request| !request.body.contains("4111")), "the card got out");
+
+    // The sandbox's own router says the same of a file, and sends nothing.
+    let before = (cheap.seen().len(), home.seen().len());
+    let body = format!(r#"{{"model":"small","messages":[{{"role":"user","content":"{card}"}}]}}"#);
+    let request = stage.world.write("request.json", &body)?;
+    let explain = ["inference", "explain", "--sandbox", "demo", "-o", "json", "-f", &request.to_string_lossy()];
+    let explained: serde_json::Value = serde_json::from_str(&stage.run(&explain).await?.ok()?.stdout)?;
+    ensure!(explained["sensitivity"] == "restricted" && explained["backends"][0]["name"] == "home", "{explained}");
+    ensure!(explained["passed_over"][0]["name"] == "cheap" && !explained.to_string().contains("4111"), "{explained}");
+    ensure!((cheap.seen().len(), home.seen().len()) == before, "explain sent something");
 
     // A restart of the gateway forgets no session.
     stage.run(&["gateway", "stop"]).await?.ok()?;

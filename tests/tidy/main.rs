@@ -50,9 +50,23 @@ fn dependencies_point_one_way() {
         ("openshell-bundle", &["openshell-policy-build"]),
         ("openshell-api", &[]),
         ("openshell-transfer", &[]),
-        ("openshell-proxy", &["openshell-api", "openshell-policy-host", "openshell-transfer"]),
+        ("openshell-inference-format", &["openshell-api", "openshell-policy-host"]),
+        (
+            "openshell-proxy",
+            &["openshell-api", "openshell-inference-format", "openshell-policy-host", "openshell-transfer"],
+        ),
         ("openshell-gateway", &["openshell-api", "openshell-bundle", "openshell-policy-host"]),
-        ("openshell", &["openshell-api", "openshell-policy-build", "openshell-policy-host", "openshell-transfer"]),
+        (
+            "openshell",
+            &[
+                "openshell-api",
+                "openshell-bundle",
+                "openshell-inference-format",
+                "openshell-policy-build",
+                "openshell-policy-host",
+                "openshell-transfer",
+            ],
+        ),
     ];
     let edges = workspace_edges();
     for (name, may) in allowed {

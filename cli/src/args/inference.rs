@@ -1,7 +1,10 @@
 //! `openshell inference …`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use openshell_api::{Name, inference as wire};
+use openshell_inference_format::endpoint as format;
 
 use super::parse;
 
@@ -11,6 +14,74 @@ pub enum InferenceCommand {
     /// The backends that https://inference.local may use.
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// Say what the router makes of a request, sending nothing.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Box<ExplainArgs>),
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  openshell inference explain -f request.json
+  openshell inference explain --jsonl yesterday.jsonl --sandbox demo -o json
+  openshell inference explain -f request.json --catalogue backends.yaml --router ./my-router";
+
+/// Arguments of `inference explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// One request: its JSON body, or {"url", "headers", "body"}; `-` and the default: standard input.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "jsonl")]
+    pub file: Option<PathBuf>,
+    /// One request a line; `-`: standard input.
+    #[arg(long, value_name = "FILE")]
+    pub jsonl: Option<PathBuf>,
+    /// Ask this sandbox's router, with its settings; by default the one that comes with OpenShell.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["router", "settings"])]
+    pub sandbox: Option<Name>,
+    /// Ask this router: a policy crate's directory, or a built component.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub router: Option<PathBuf>,
+    /// Settings of the router: JSON, or a file that holds it.
+    #[arg(long, value_name = "JSON|FILE")]
+    pub settings: Option<String>,
+    /// Backends to choose from, as `inference backend list -o json` prints them; by default the gateway's.
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
+    /// Endpoint that every request was sent to; by default its `url`, or what its keys suggest.
+    #[arg(long, value_enum)]
+    pub endpoint: Option<Endpoint>,
+    /// What the session counted as before.
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub so_far: Option<Sensitivity>,
+}
+
+/// An operation of an inference API.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Endpoint {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's completions.
+    Completions,
+    /// OpenAI's responses.
+    Responses,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// Anthropic's messages.
+    Messages,
+    /// Anthropic's count_tokens.
+    CountTokens,
+}
+
+impl From<Endpoint> for format::Endpoint {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Chat => Self::Chat,
+            Endpoint::Completions => Self::Completions,
+            Endpoint::Responses => Self::Responses,
+            Endpoint::Embeddings => Self::Embeddings,
+            Endpoint::Messages => Self::Messages,
+            Endpoint::CountTokens => Self::CountTokens,
+        }
+    }
 }
 
 /// Commands about backends.

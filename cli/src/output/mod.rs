@@ -53,6 +53,22 @@ impl Output {
         self.text(&text)
     }
 
+    /// Writes several records of a stream at once.
+    pub fn records<T: Serialize>(self, data: &[T], line: impl Fn(&T) -> String) -> Result<(), Error> {
+        let mut text = String::new();
+        for record in data {
+            match self.format {
+                Format::Table => text.push_str(&line(record)),
+                Format::Json => {
+                    text.push_str(&json(record, false)?);
+                    text.push('\n');
+                }
+                Format::Yaml => text.push_str(&format!("---\n{}", yaml(record)?)),
+            }
+        }
+        self.text(&text)
+    }
+
     /// Writes text and a line end, if it has none, to standard output. Empty text writes nothing.
     pub fn text(self, text: &str) -> Result<(), Error> {
         if text.is_empty() {

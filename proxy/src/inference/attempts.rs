@@ -4,18 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
 use openshell_api::inference::{Backend, Sensitivity};
+use openshell_inference_format::document::{Document, Json};
+use openshell_inference_format::endpoint::Endpoint;
+use openshell_inference_format::translate::{Carry, Target, Translation, Untranslatable};
 use tokio::time::timeout;
 
 use super::clearance::Cleared;
-use super::document::Document;
-use super::endpoint::Endpoint;
 use super::head;
+use super::refusal::full;
 use super::relay::{Relay, Terms};
 use super::router::Latencies;
-use super::service::BoxError;
+use super::service::{Body, BoxError};
 use super::upstream::{Outgoing, Transport, idle};
 
 /// What is to be sent, whoever gets it.
@@ -44,6 +48,8 @@ pub struct Served<'a> {
 pub struct Passed {
     pub backend: String,
     pub why: String,
+    /// It was sent nothing, because its API has no form for part of the request.
+    pub untranslatable: bool,
 }
 
 impl fmt::Display for Passed {
@@ -69,10 +75,15 @@ impl<'a> Attempts<'a> {
                     passed.push(Passed {
                         backend: backend.name.to_string(),
                         why: format!("it answered {}", served.head.status),
+                        untranslatable: false,
                     });
                     busy = Some(served);
                 }
-                Err(why) => passed.push(Passed { backend: backend.name.to_string(), why: why.to_string() }),
+                Err(why) => passed.push(Passed {
+                    backend: backend.name.to_string(),
+                    why: why.to_string(),
+                    untranslatable: why.is::<Refused>(),
+                }),
             }
         }
         match busy {
@@ -90,10 +101,11 @@ impl<'a> Attempts<'a> {
                 None => return Err(format!("the key of provider {provider} is not here").into()),
             },
         };
+        let carry = Carry::of(self.endpoint, backend.kind).ok_or("its API has no such operation")?;
         let outgoing = Outgoing {
-            suffix: format!("{}{}", self.endpoint.suffix(), head::query(self.query)),
+            suffix: format!("{}{}", carry.endpoint(self.endpoint).suffix(), head::query(self.query)),
             headers: head::for_backend(self.headers, backend.kind, self.wants_events(), key)?,
-            body: self.document.bytes_for(backend.model.as_deref()),
+            body: self.body(backend, carry)?,
         };
         let start = Instant::now();
         let sent = timeout(idle(cleared), self.transport.send(cleared, outgoing)).await;
@@ -108,12 +120,53 @@ impl<'a> Attempts<'a> {
             }
             _ => {}
         }
-        let relay = Relay::begin(body, self.terms(backend, &head.headers, idle(cleared))).await?;
+        let mut terms = self.terms(backend, &head.headers, idle(cleared));
+        let (mut head, mut body) = (head, body);
+        if let Carry::Translated(translation) = carry {
+            if terms.events {
+                terms.translator = Some(translation.stream(self.document, now()));
+            } else {
+                body = self.translated(translation, &mut head, body, idle(cleared)).await?;
+            }
+        }
+        let relay = Relay::begin(body, terms).await?;
         let waited = start.elapsed();
         self.latencies.seen(backend.name.as_str(), u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
         let busy = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.is_server_error();
         let served = Box::new(Served { backend, head, relay });
         Ok(if busy { Answer::Busy(served) } else { Answer::Served(served) })
+    }
+
+    /// The request as this backend reads it.
+    fn body(&self, backend: &Backend, carry: Carry) -> Result<Bytes, Refused> {
+        match carry {
+            Carry::Unchanged => Ok(self.document.bytes_for(backend.model.as_deref())),
+            Carry::Translated(translation) => {
+                let model = backend.model.as_deref().unwrap_or_else(|| self.document.model());
+                translation.request(self.document, model, Target::at(&backend.base_url)).map_err(Refused)
+            }
+        }
+    }
+
+    /// A whole answer in the caller's API. Fails, so that another candidate may be tried, if it has no form there.
+    async fn translated(
+        &self,
+        translation: Translation,
+        head: &mut Parts,
+        body: Body,
+        idle: Duration,
+    ) -> Result<Body, BoxError> {
+        let answer = whole(body, idle).await?;
+        let answer = if !head.status.is_success() {
+            translation.error(head.status.as_u16(), &answer)
+        } else if self.wants_events() {
+            return Err("it answered no stream of events".into());
+        } else {
+            translation.answer(&answer, now())?
+        };
+        head.headers.remove(http::header::CONTENT_LENGTH);
+        head.headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(full(answer))
     }
 
     fn terms(&self, backend: &Backend, headers: &HeaderMap, idle: Duration) -> Terms {
@@ -123,12 +176,44 @@ impl<'a> Attempts<'a> {
             events: kind.is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream")),
             idle,
             backend: backend.name.to_string(),
+            translator: None,
         }
     }
 
     fn wants_events(&self) -> bool {
-        matches!(self.document.get("stream"), Some(super::document::Json::Plain("true")))
+        matches!(self.document.get("stream"), Some(Json::Plain("true")))
     }
+}
+
+/// Part of the request has no form in the backend's API.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Refused(Untranslatable);
+
+/// Longest answer that is translated whole, in bytes.
+const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+
+/// Reads an answer to its end. Refuses one that is too long, breaks off or pauses for longer than `idle`.
+async fn whole(mut body: Body, idle: Duration) -> Result<Bytes, BoxError> {
+    let mut all = BytesMut::new();
+    loop {
+        match timeout(idle, body.frame()).await {
+            Err(_) => return Err(format!("it was silent for {} ms", idle.as_millis()).into()),
+            Ok(None) => return Ok(all.freeze()),
+            Ok(Some(frame)) => {
+                let Ok(data) = frame?.into_data() else { continue };
+                if all.len() + data.len() > LONGEST_ANSWER {
+                    return Err(format!("its answer is longer than {LONGEST_ANSWER} bytes").into());
+                }
+                all.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+/// Seconds since the Unix epoch.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
 }
 
 enum Answer<'a> {

@@ -5,6 +5,7 @@ use http::header::{
     USER_AGENT,
 };
 use openshell_api::inference::{BackendKind, Sensitivity};
+use openshell_inference_format::contract;
 
 use super::refusal::{Cause, Refusal};
 
@@ -85,16 +86,10 @@ pub fn check_body_kind(headers: &HeaderMap) -> Result<(), Refusal> {
 pub fn label(headers: &HeaderMap) -> Result<Sensitivity, Refusal> {
     let mut claimed = Sensitivity::Public;
     for value in headers.get_all("x-openshell-sensitivity") {
-        let level = match value.as_bytes() {
-            b"public" => Sensitivity::Public,
-            b"internal" => Sensitivity::Internal,
-            b"confidential" => Sensitivity::Confidential,
-            b"restricted" => Sensitivity::Restricted,
-            _ => {
-                return Err(Refusal::new(Cause::BadRequest, "x-openshell-sensitivity is not a sensitivity")
-                    .hint("use public, internal, confidential or restricted"));
-            }
-        };
+        let level = contract::parse(value.as_bytes()).ok_or_else(|| {
+            Refusal::new(Cause::BadRequest, "x-openshell-sensitivity is not a sensitivity")
+                .hint("use public, internal, confidential or restricted")
+        })?;
         claimed = claimed.max(level);
     }
     Ok(claimed)

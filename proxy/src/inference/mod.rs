@@ -1,17 +1,15 @@
 //! `https://inference.local`: parsed, judged by the router, sent only where it is cleared to go.
 //!
-//! A request's life: [`endpoint`] says which API it speaks, [`document`] parses its body once, [`texts`] lays out every text
-//! in it, [`sessions`] says what its conversation contained before, [`router`] asks the `route` hook, [`clearance`] checks each
+//! A request's life: the crate `openshell-inference-format` says which API it speaks, parses its body once and lays out every
+//! text in it, [`sessions`] says what its conversation contained before, [`router`] asks the `route` hook, [`clearance`] checks each
 //! candidate again and makes the only value that [`upstream`] sends with, [`attempts`] falls back before the first byte,
-//! [`relay`] streams the answer and [`usage`] reads its figures on the way. [`refusal`] answers in the caller's dialect.
+//! [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
 //!
 //! Absences: nothing the sandbox sent as a credential is forwarded; no redirect is followed; no byte goes to a backend
 //! without a [`clearance::Cleared`] for it.
 
 mod attempts;
 mod clearance;
-mod document;
-mod endpoint;
 mod head;
 mod refusal;
 mod relay;
@@ -19,9 +17,7 @@ mod router;
 mod serve;
 mod service;
 mod sessions;
-mod texts;
 mod upstream;
-mod usage;
 
 pub use serve::{InferenceOptions, InferenceService};
 pub use service::{Body, BoxError, HOST, Inference};

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use openshell_inference_format::endpoint::Dialect;
 use openshell_policy_host::PolicyRef;
 use serde_json::json;
 
-use super::endpoint::Dialect;
 use super::service::{Body, BoxError};
 
 /// Why a request was not served. Matched, never parsed.

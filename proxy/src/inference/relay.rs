@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use openshell_inference_format::endpoint::Dialect;
+use openshell_inference_format::translate::{Stream, Untranslatable};
+use openshell_inference_format::usage::{Meter, Usage};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::endpoint::Dialect;
 use super::refusal::stream_error;
 use super::service::{Body, BoxError};
-use super::usage::{Meter, Usage};
 
 /// Called once when an answer is over, however it ended, with its figures.
 pub type Settle = Box<dyn FnOnce(Usage) + Send>;
@@ -27,6 +28,8 @@ pub struct Terms {
     pub idle: Duration,
     /// Name of the backend, for the error event.
     pub backend: String,
+    /// Puts the events into the caller's API.
+    pub translator: Option<Stream>,
 }
 
 /// A backend's answer on its way to the caller. Dropping it gives up the request upstream, and settles.
@@ -69,6 +72,32 @@ impl Relay {
         self.boxed_unsync()
     }
 
+    /// The frame as the caller reads it; `None`: nothing of it is for the caller yet.
+    fn translate(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Untranslatable> {
+        let Some(translator) = &mut self.terms.translator else { return Ok(Some(frame)) };
+        match frame.into_data() {
+            Ok(data) => {
+                Ok(Some(translator.feed(&data)?).filter(|out| !out.is_empty()).map(|out| Frame::data(out.into())))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The backend is done; a translated stream may owe the caller a last event.
+    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.terms.translator.take().map(|mut translator| translator.finish()) {
+            Some(Err(error)) => self.fail(error.into()),
+            Some(Ok(last)) if !last.is_empty() => {
+                self.over();
+                Poll::Ready(Some(Ok(Frame::data(last.into()))))
+            }
+            _ => {
+                self.over();
+                Poll::Ready(None)
+            }
+        }
+    }
+
     fn over(&mut self) {
         self.rest = None;
         if let Some(settle) = self.settle.take() {
@@ -98,33 +127,34 @@ impl HttpBody for Relay {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let next = match this.first.take() {
-            Some(first) => Poll::Ready(Some(Ok(first))),
-            None => match &mut this.rest {
-                Some(body) => Pin::new(body).poll_frame(cx),
-                None => return Poll::Ready(None),
-            },
-        };
-        match next {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    this.meter.feed(data);
+        loop {
+            let next = match this.first.take() {
+                Some(first) => Poll::Ready(Some(Ok(first))),
+                None => match &mut this.rest {
+                    Some(body) => Pin::new(body).poll_frame(cx),
+                    None => return Poll::Ready(None),
+                },
+            };
+            match next {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        this.meter.feed(data);
+                    }
+                    this.silence.as_mut().reset(Instant::now() + this.terms.idle);
+                    match this.translate(frame) {
+                        Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                        Ok(None) => {}
+                        Err(error) => return this.fail(error.into()),
+                    }
                 }
-                this.silence.as_mut().reset(Instant::now() + this.terms.idle);
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => this.fail(error),
-            Poll::Ready(None) => {
-                this.over();
-                Poll::Ready(None)
-            }
-            Poll::Pending => match this.silence.as_mut().poll(cx) {
-                Poll::Ready(()) => {
+                Poll::Ready(Some(Err(error))) => return this.fail(error),
+                Poll::Ready(None) => return this.end(),
+                Poll::Pending => {
+                    std::task::ready!(this.silence.as_mut().poll(cx));
                     let error = Box::new(silent(&this.terms));
-                    this.fail(error)
+                    return this.fail(error);
                 }
-                Poll::Pending => Poll::Pending,
-            },
+            }
         }
     }
 

@@ -11,19 +11,19 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Subject, Verdict};
-use openshell_api::inference::{Backend, BackendKind, Catalogue, Sensitivity};
-use openshell_policy_host::{Failure, Hook, InferenceRequest, PolicyRef, RouteDecision};
+use openshell_api::inference::{Backend, Catalogue, Sensitivity};
+use openshell_inference_format::document::Document;
+use openshell_inference_format::endpoint::{self, Dialect, Endpoint, Unknown};
+use openshell_inference_format::{contract, question, texts};
+use openshell_policy_host::{Hook, InferenceRequest, PolicyRef, RouteDecision};
 use serde_json::json;
 
 use super::attempts::{Attempts, Served};
-use super::document::Document;
-use super::endpoint::{self, Dialect, Endpoint, Unknown};
 use super::head;
 use super::refusal::{Cause, Refusal, json_response};
-use super::router::{self, Latencies, Router};
+use super::router::{Latencies, Router};
 use super::service::{Body, BoxError, HOST, Inference};
 use super::sessions::{self, Sessions};
-use super::texts;
 use super::upstream::{Pooled, Transport};
 use crate::active::{Live, Secrets};
 use crate::caller::Caller;
@@ -34,9 +34,6 @@ use crate::record::Record;
 const BODY_CAP: usize = 32 * 1024 * 1024;
 /// Longest pause while a request's body arrives.
 const BODY_IDLE: Duration = Duration::from_secs(30);
-/// Texts longer than this are judged where they do not hold up other connections, in bytes.
-const LONG: usize = 32 * 1024;
-
 /// What the service needs.
 pub struct InferenceOptions {
     /// Name of the sandbox.
@@ -144,28 +141,17 @@ impl InferenceService {
         let label = head::label(&parts.headers)?;
         let bytes = collect(body).await?;
         let document = Document::parse(bytes).map_err(|error| Refusal::new(Cause::BadRequest, error.to_string()))?;
-        let candidates = candidates(terms.catalogue, endpoint.dialect())?;
+        let candidates = candidates(terms.catalogue, endpoint)?;
         let session = sessions::key(&parts.headers, &document);
         let texts = texts::of(&document, endpoint);
-        let unread = if texts.oversized { Sensitivity::Restricted } else { Sensitivity::Public };
-        let so_far = self.sessions.get(&session).max(label).max(unread);
-
-        let asked = InferenceRequest {
-            sandbox: self.sandbox.clone(),
-            process: caller.process.clone(),
-            model: document.model().to_owned(),
-            messages: texts.messages,
-            needs: texts.needs,
-            input_tokens: texts.input_tokens,
-            output_tokens: texts.output_tokens,
-            so_far: router::to_host(so_far),
-        };
+        let so_far = self.sessions.get(&session).max(label);
+        let asked = question::of(&document, texts, &self.sandbox, &caller.process, so_far);
         let start = Instant::now();
         let decision = self.ask(router, asked, &candidates);
         draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let (decision, so_far) = decision?;
 
-        let said = router::to_api(decision.sensitivity).max(router::to_api(so_far));
+        let said = contract::to_api(decision.sensitivity).max(contract::to_api(so_far));
         let sensitivity = self.sessions.raise(&session, said).max(said);
         draft.route = Some(RouteRecord {
             sensitivity,
@@ -193,12 +179,15 @@ impl InferenceService {
                 let tried: Vec<String> = passed.iter().map(ToString::to_string).collect();
                 let tried = if tried.is_empty() { "the router named none".to_owned() } else { tried.join("; ") };
                 let cleared = candidates.iter().any(|b| b.clearance >= sensitivity);
-                Err(if cleared {
+                Err(if cleared && !passed.is_empty() && passed.iter().all(|p| p.untranslatable) {
+                    Refusal::new(Cause::BadRequest, format!("no backend can be asked this: {tried}"))
+                        .hint("leave that out, or use a backend that speaks the API of this endpoint")
+                } else if cleared {
                     Refusal::new(Cause::UpstreamFailed, format!("no backend served the request: {tried}"))
                 } else {
                     Refusal::new(
                         Cause::PolicyDenied,
-                        format!("no backend is cleared for {} content: {tried}", router::name(sensitivity)),
+                        format!("no backend is cleared for {} content: {tried}", contract::name(sensitivity)),
                     )
                     .hint("remove the sensitive values, start a new session, or clear a backend for such content")
                 })
@@ -206,8 +195,7 @@ impl InferenceService {
         }
     }
 
-    /// Asks the router. What it can't read within its limits counts as restricted: it is asked again, without the text. Every
-    /// other non-answer refuses. Also answers how sensitive the session was said to be.
+    /// Asks the router. Every non-answer refuses. Also answers how sensitive the session was said to be.
     fn ask(
         &self,
         router: &dyn Router,
@@ -215,19 +203,13 @@ impl InferenceService {
         candidates: &[&Backend],
     ) -> Result<(RouteDecision, openshell_policy_host::Sensitivity), Refusal> {
         let latency = |backend: &Backend| self.latencies.median(backend.name.as_str());
-        let offered: Vec<_> = candidates.iter().map(|b| router::offered(b, &asked.model, latency(b))).collect();
-        let long = asked.messages.iter().map(|m| m.text.len()).sum::<usize>() > LONG;
+        let offered: Vec<_> = candidates.iter().map(|b| contract::offered(b, &asked.model, latency(b))).collect();
         let threads = tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread;
-        let mut answer = if long && threads {
-            tokio::task::block_in_place(|| router.route(&asked, &offered))
+        let answer = if question::is_long(&asked) && threads {
+            tokio::task::block_in_place(|| question::ask(&mut asked, |asked| router.route(asked, &offered)))
         } else {
-            router.route(&asked, &offered)
+            question::ask(&mut asked, |asked| router.route(asked, &offered))
         };
-        if long && matches!(answer.result, Err(Failure::Deadline { .. } | Failure::Memory { .. })) {
-            asked.messages.clear();
-            asked.so_far = openshell_policy_host::Sensitivity::Restricted;
-            answer = router.route(&asked, &offered);
-        }
         match answer.result {
             Ok(Ok(decision)) => Ok((decision, asked.so_far)),
             Ok(Err(denial)) => {
@@ -253,7 +235,7 @@ impl InferenceService {
     ) -> Response<Body> {
         let Served { backend, head, relay } = served;
         let mut headers = head::for_caller(&head.headers);
-        let route = format!("{}; {}", router::name(sensitivity), decision.reason);
+        let route = format!("{}; {}", contract::name(sensitivity), decision.reason);
         for (name, text) in [("x-openshell-served-by", backend.name.as_str()), ("x-openshell-route", route.as_str())] {
             headers.insert(HeaderName::from_static(name), header_text(text));
         }
@@ -308,23 +290,20 @@ impl InferenceService {
     }
 }
 
-/// Backends that speak the caller's dialect. Refuses, naming those that do not, when there is none.
-fn candidates(catalogue: &Catalogue, dialect: Dialect) -> Result<Vec<&Backend>, Refusal> {
-    let speaking: Vec<&Backend> = catalogue.backends.iter().filter(|b| b.kind == dialect.kind()).collect();
-    if !speaking.is_empty() {
-        return Ok(speaking);
+/// Backends that can be asked this, in their own API or by translation. Refuses, naming those that can't, when there is none.
+fn candidates(catalogue: &Catalogue, endpoint: Endpoint) -> Result<Vec<&Backend>, Refusal> {
+    let able: Vec<&Backend> = catalogue.backends.iter().filter(|b| endpoint.carried_to(b.kind)).collect();
+    if !able.is_empty() {
+        return Ok(able);
     }
-    let api = match dialect.kind() {
-        BackendKind::Openai => "OpenAI's",
-        BackendKind::Anthropic => "Anthropic's",
-    };
     let others: Vec<String> = catalogue.backends.iter().map(|b| b.name.to_string()).collect();
     let others = if others.is_empty() {
         "there are no backends".to_owned()
     } else {
-        format!("{} speak another", others.join(", "))
+        format!("the API of {} has no such operation", others.join(", "))
     };
-    Err(Refusal::new(Cause::Unavailable, format!("no backend of this sandbox speaks {api} API; {others}"))
+    let operation = endpoint.suffix().trim_start_matches('/');
+    Err(Refusal::new(Cause::Unavailable, format!("no backend of this sandbox can serve {operation}; {others}"))
         .hint("add one with `openshell inference backend add`, or use the API that they speak"))
 }
 

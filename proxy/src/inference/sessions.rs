@@ -5,10 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use openshell_api::inference::Sensitivity;
+use openshell_inference_format::document::{Document, Json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
-
-use super::document::{Document, Json};
 
 /// Sessions remembered one by one; beyond that, new ones count towards the whole sandbox, which is stricter.
 const MOST: usize = 50_000;

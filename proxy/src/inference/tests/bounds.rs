@@ -138,7 +138,8 @@ async fn refuses_in_the_callers_dialect() {
         (CHAT, ("content-encoding", "gzip"), &hello, 415, "compressed"),
         (CHAT, ("x-openshell-sensitivity", "secret"), &hello, 400, "not a sensitivity"),
         (CHAT, json, &chat("4111"), 403, r#""code":"policy_denied""#),
-        ("/v1/messages", json, &hello, 403, "speaks Anthropic's API; one speak another"),
+        ("/v1/messages", json, r#"{"model":"m","max_tokens":1,"top_k":4,"messages":[]}"#, 400, "top_k has no form"),
+        ("/v1/messages/count_tokens", json, &hello, 403, "the API of one has no such operation"),
     ] {
         let answer = world.post(path, &[header], body).await;
         assert_eq!(answer.status, status, "{path} {header:?}: {}", answer.text);
@@ -227,9 +228,9 @@ proptest! {
         let watched = Watched::default();
         let world = World::over(backends, Some(Box::new(watched.clone())));
         world.sessions.raise("sandbox", LEVELS[before]);
-        let sensitivity = crate::inference::router::to_host(LEVELS[said]);
+        let sensitivity = openshell_inference_format::contract::to_host(LEVELS[said]);
         let hostile = Hostile { sensitivity, order, redact };
-        let name = crate::inference::router::name(LEVELS[label]);
+        let name = openshell_inference_format::contract::name(LEVELS[label]);
         let request = post(CHAT, &[("x-openshell-sensitivity", name)], &chat("hello"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(async { world.send_under(Some(&hostile), request).await.into_body().collect().await.map(|_| ()) }).expect("answered");

@@ -1,4 +1,4 @@
 mod answers;
 mod bounds;
-mod parsing;
+mod translation;
 mod world;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use crate::inference::document::Document;
-use crate::inference::endpoint::Endpoint;
-use crate::inference::texts;
-use crate::inference::usage::{Meter, Usage};
+use crate::document::Document;
+use crate::endpoint::Endpoint;
+use crate::texts;
+use crate::usage::{Meter, Usage};
 
 fn parse(body: &str) -> Document {
     Document::parse(Bytes::copy_from_slice(body.as_bytes())).expect("a document")

@@ -1,5 +1,7 @@
 //! `openshell inference …`.
 
+mod explain;
+
 use openshell_api::inference::Backend;
 
 use super::{Context, DONE};
@@ -9,7 +11,10 @@ use crate::output::{Table, word};
 
 /// Does one of the commands.
 pub async fn run(cx: &Context, command: InferenceCommand) -> Result<u8, Error> {
-    let InferenceCommand::Backend(command) = command;
+    let command = match command {
+        InferenceCommand::Backend(command) => command,
+        InferenceCommand::Explain(args) => return explain::run(cx, *args).await,
+    };
     let client = cx.client()?;
     match command {
         BackendCommand::Add(args) => {

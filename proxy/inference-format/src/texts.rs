@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use openshell_policy_host::Message;
 
-use super::document::{Document, Json};
-use super::endpoint::Endpoint;
+use crate::document::{Document, Json};
+use crate::endpoint::Endpoint;
 
 /// Longest text the router reads, in bytes. A longer request counts as restricted, unread.
 pub const READ_CAP: usize = 512 * 1024;
@@ -17,6 +17,8 @@ const DEFAULT_OUTPUT: u32 = 1024;
 pub struct Texts {
     /// Every text, in order.
     pub messages: Vec<Message>,
+    /// Where in the request each of them stands.
+    pub places: Vec<Place>,
     /// Features it needs.
     pub needs: Vec<String>,
     /// Estimated input tokens: four bytes each.
@@ -27,14 +29,34 @@ pub struct Texts {
     pub oversized: bool,
 }
 
+/// A part of a request: one of its outermost keys, and which element below it, if that is a list of turns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    key: u32,
+    item: Option<u32>,
+}
+
+impl Place {
+    /// As a path into the request: `messages[2]`, `system`.
+    pub fn path(self, document: &Document) -> String {
+        let key = document.entries().get(self.key as usize).map_or("", |(key, _)| key.as_str());
+        self.item.map_or_else(|| key.to_owned(), |item| format!("{key}[{item}]"))
+    }
+}
+
 /// Lays out a request.
 pub fn of(document: &Document, endpoint: Endpoint) -> Texts {
     let mut layout = Layout::default();
-    for (key, value) in document.entries() {
+    for (index, (key, value)) in document.entries().iter().enumerate() {
+        layout.at = Place { key: index as u32, item: None };
         match (key.as_str(), value) {
             ("model", _) => layout.push("model", document.model()),
-            ("messages", Json::Array(messages)) => messages.iter().for_each(|m| layout.message(m, "user")),
-            ("input", Json::Array(items)) => items.iter().for_each(|m| layout.message(m, "user")),
+            ("messages" | "input", Json::Array(turns)) => {
+                for (item, turn) in turns.iter().enumerate() {
+                    layout.at.item = Some(item as u32);
+                    layout.message(turn, "user");
+                }
+            }
             ("input" | "prompt", value) => layout.content("user", value),
             ("system" | "instructions", value) => layout.content("system", value),
             (key, value) => layout.rendered("parameters", key, value),
@@ -52,6 +74,7 @@ pub fn of(document: &Document, endpoint: Endpoint) -> Texts {
             _ => output.map_or(DEFAULT_OUTPUT, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         },
         messages: if oversized { Vec::new() } else { layout.messages },
+        places: if oversized { Vec::new() } else { layout.places },
         oversized,
     }
 }
@@ -69,6 +92,8 @@ fn needs(document: &Document, endpoint: Endpoint, vision: bool, tool_turns: bool
 #[derive(Default)]
 struct Layout {
     messages: Vec<Message>,
+    places: Vec<Place>,
+    at: Place,
     vision: bool,
     tools: bool,
     image_bytes: usize,
@@ -78,6 +103,7 @@ impl Layout {
     fn push(&mut self, role: &str, text: &str) {
         if !text.is_empty() {
             self.messages.push(Message { role: role.to_owned(), text: text.to_owned() });
+            self.places.push(self.at);
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// JSON. Objects keep their keys' order and never hold one twice.
@@ -144,6 +145,105 @@ impl Json {
         match self {
             Self::Number(n) => n.as_u64(),
             _ => None,
+        }
+    }
+}
+
+impl Json {
+    /// `null`.
+    pub const NULL: Self = Self::Plain("null");
+
+    /// An object of these entries.
+    pub fn object<const N: usize>(entries: [(&str, Json); N]) -> Self {
+        Self::Object(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(&self) -> bool {
+        *self == Self::NULL
+    }
+
+    /// Whether it is `true`.
+    pub fn is_true(&self) -> bool {
+        *self == Self::Plain("true")
+    }
+
+    /// The number, if it is one.
+    pub fn float(&self) -> Option<f64> {
+        match self {
+            Self::Number(n) => n.as_f64(),
+            _ => None,
+        }
+    }
+
+    /// The entries, if it is an object.
+    pub fn fields(&self) -> Option<&[(String, Json)]> {
+        match self {
+            Self::Object(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// Parses JSON of any kind; `None`: it is none, or holds a key twice.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// Adds an entry. Does nothing to what is no object.
+    pub fn set(&mut self, key: &str, value: impl Into<Json>) {
+        if let Self::Object(entries) = self {
+            entries.push((key.to_owned(), value.into()));
+        }
+    }
+}
+
+impl fmt::Display for Json {
+    /// Compact JSON.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Json {
+    fn from(number: u64) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<bool> for Json {
+    fn from(value: bool) -> Self {
+        Self::Plain(if value { "true" } else { "false" })
+    }
+}
+
+impl From<Vec<Json>> for Json {
+    fn from(items: Vec<Json>) -> Self {
+        Self::Array(items)
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Plain("true") => serializer.serialize_bool(true),
+            Self::Plain("false") => serializer.serialize_bool(false),
+            Self::Plain(_) => serializer.serialize_unit(),
+            Self::Number(number) => number.serialize(serializer),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Array(items) => serializer.collect_seq(items),
+            Self::Object(entries) => serializer.collect_map(entries.iter().map(|(key, value)| (key, value))),
         }
     }
 }

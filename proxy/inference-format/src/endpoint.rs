@@ -3,6 +3,9 @@
 use http::Method;
 use openshell_api::inference::BackendKind;
 
+use crate::document::Document;
+use crate::translate::Carry;
+
 /// Whose errors, events and shapes the caller understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -67,6 +70,16 @@ impl Endpoint {
         if method.as_str() == takes { Ok(endpoint) } else { Err(Unknown::Method(takes)) }
     }
 
+    /// The operation that a path names when a body is posted to it.
+    pub fn parse_post(path: &str) -> Result<Self, Unknown> {
+        Self::parse(&Method::POST, path)
+    }
+
+    /// Whether a backend of this kind can serve it.
+    pub fn carried_to(self, kind: BackendKind) -> bool {
+        Carry::of(self, kind).is_some()
+    }
+
     /// What follows a backend's base URL.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -86,6 +99,22 @@ impl Endpoint {
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
             _ => Dialect::Openai,
         }
+    }
+}
+
+/// The operation that a body was most likely written for, where nobody says.
+pub fn of_body(document: &Document) -> Endpoint {
+    let has = |key| document.get(key).is_some();
+    if has("messages") {
+        // Anthropic's API has its system prompt apart, and always a limit.
+        let anthropic = has("system") || has("stop_sequences") || has("anthropic_version");
+        if anthropic { Endpoint::Messages } else { Endpoint::Chat }
+    } else if has("prompt") {
+        Endpoint::Completions
+    } else if document.model().contains("embed") || has("encoding_format") || has("dimensions") {
+        Endpoint::Embeddings
+    } else {
+        Endpoint::Responses
     }
 }
 

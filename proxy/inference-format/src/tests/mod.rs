@@ -1,0 +1,3 @@
+mod parsing;
+mod samples;
+mod translation;
