@@ -92,7 +92,9 @@ fn what_is_refused() {
         let words: Vec<&str> = words.split(' ').collect();
         let ran = world.run(&words);
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{words:?}: {}", ran.whole());
-        insta::assert_snapshot!(format!("refused-{name}"), ran.whole());
+        // Whether bytes were left unread when the gateway went decides which of the two the kernel says.
+        let whole = ran.whole().replace("Connection reset by peer (os error 104)", "it ended early");
+        insta::assert_snapshot!(format!("refused-{name}"), whole);
     }
 }
 
