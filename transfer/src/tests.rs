@@ -103,7 +103,8 @@ fn crafted(entries: &[(&str, EntryType, &str)]) -> Vec<u8> {
 #[test]
 fn nothing_is_written_outside_the_destination() {
     use EntryType as E;
-    let rows: [(&str, &[(&str, E, &str)]); 9] = [
+    type Row<'a> = (&'a str, &'a [(&'a str, E, &'a str)]);
+    let rows: [Row<'_>; 9] = [
         ("outside", &[("../escaped", E::Regular, "x")]),
         ("outside", &[("a/../../escaped", E::Regular, "x")]),
         ("outside", &[("/escaped", E::Regular, "x")]),

@@ -173,25 +173,30 @@ fn launch(config: SealConfig) -> Result<(Control, Child), SealError> {
     Ok((Control::new(ours), guard))
 }
 
+/// Waits until the sandbox is sealed. The guard says that it forked, and init that it has sealed: two processes, so either
+/// may be heard first.
 fn handshake(control: &Control) -> Result<Handover, SealError> {
-    let mut init_pid = None;
-    loop {
+    let (mut forked, mut sealed) = (None, None);
+    let (init_pid, (uid, gid, degraded), fds) = loop {
+        if let Some(pid) = forked
+            && let Some((seal, fds)) = sealed.take()
+        {
+            break (pid, seal, fds);
+        }
         let received = wire::receive(control.socket.as_fd()).map_err(|error| SealError::Protocol(error.to_string()))?;
         match received.ok_or(SealError::Ended)? {
-            (Report::Forked { pid }, _) => init_pid = Some(pid),
+            (Report::Forked { pid }, _) => forked = Some(pid),
             (Report::Failed { step, detail }, _) => return Err(SealError::Step { step, detail }),
             (Report::Degraded { wall, detail }, _) => return Err(SealError::Degraded { wall, detail }),
-            (Report::Sealed { uid, gid, degraded }, fds) => {
-                let mut fds = fds.into_iter();
-                let mut next = || fds.next().ok_or_else(|| SealError::Protocol("a descriptor is missing".into()));
-                let (notify, dns_udp, dns_tcp, first) = (next()?, next()?, next()?, next()?);
-                let init_pid = init_pid.ok_or_else(|| SealError::Protocol("init has no process id".into()))?;
-                let listeners = std::iter::once(first).chain(fds).collect();
-                return Ok(Handover { init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners });
-            }
+            (Report::Sealed { uid, gid, degraded }, fds) => sealed = Some(((uid, gid, degraded), fds)),
             (other, _) => return Err(SealError::Protocol(format!("{other:?} before the sandbox was sealed"))),
         }
-    }
+    };
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().ok_or_else(|| SealError::Protocol("a descriptor is missing".into()));
+    let (notify, dns_udp, dns_tcp, first) = (next()?, next()?, next()?, next()?);
+    let listeners = std::iter::once(first).chain(fds).collect();
+    Ok(Handover { init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners })
 }
 
 fn converse(control: &Control) {

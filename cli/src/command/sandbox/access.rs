@@ -108,7 +108,7 @@ pub async fn forward(cx: &Context, args: ForwardArgs) -> Result<u8, Error> {
         let bound = listener.local_addr().map_err(Error::io("ask for the listener's address"))?;
         let mapping = serde_json::json!({ "local": bound.to_string(), "sandbox": args.name, "port": remote });
         cx.out.record(&mapping, || format!("{bound} -> {} port {remote}", args.name))?;
-        serving.spawn(serve(listener, client.access().clone(), args.name.clone(), remote, cx.out.clone()));
+        serving.spawn(serve(listener, client.access().clone(), args.name.clone(), remote, cx.out));
     }
     while serving.join_next().await.is_some() {}
     Ok(DONE)
