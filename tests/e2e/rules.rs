@@ -83,7 +83,7 @@ async fn operations_in_bodies_are_judged_and_refused_in_their_own_form() -> Resu
     };
     let (mutation, write) = (r#"{"query":"mutation { drop }"}"#, call("write_file"));
     let rows = [
-        (send("/graphql", r#"{"query":"{ viewer }"}"#), " 200"),
+        (send("/graphql", r#"{"query":"{ viewer }"}"#), " 201"),
         (send("/graphql", mutation), r#""errors":[{"extensions":{"code":"policy_denied"}"#),
         (send("/graphql", mutation), " 403"),
         (send("/graphql", r#"{"query":"{ a }","query":"mutation { drop }"}"#), "stands twice"),
