@@ -4,7 +4,8 @@
 prepare_cargo
 "$cargo" fmt --all --check
 "$cargo" clippy --workspace --all-targets -- -D warnings
-RUSTDOCFLAGS="-D warnings" "$cargo" doc --workspace --no-deps --quiet
+# Private items too: a module's documentation that is a map links to the rooms it leads to. Bare URLs: help texts have them.
+RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links -A rustdoc::bare_urls" "$cargo" doc --workspace --no-deps --document-private-items --quiet
 if "$cargo" deny --version >/dev/null 2>&1; then
   "$cargo" deny check licenses bans sources
 else

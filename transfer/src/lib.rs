@@ -1,6 +1,6 @@
 //! Files and folders as tar streams.
 //!
-//! [`pack`] and [`unpack`] are the two ends of an upload or a download. The stream holds one tree, whose root is named
+//! [`pack()`] and [`unpack()`] are the two ends of an upload or a download. The stream holds one tree, whose root is named
 //! as the source was; the receiver decides where it goes ([`Destination`]). Symbolic links travel as links and are never
 //! followed below the root. Nothing is ever written outside the destination: not by a name, not through a link that the
 //! stream or somebody else has put there. Memory does not grow with the size of a file.

@@ -7,7 +7,7 @@
 //!   failures, and the smallest binding name first.
 //! - A policy that has no `request` hook answers a request with what it answers on `connect`.
 //! - A policy that has `request` but no `connect`: if nobody denies and nobody allows the connection, it counts as an
-//!   allow with [`Inspection::Required`]: nothing is dialled or looked up before a request is allowed.
+//!   allow with [`Inspection::Required`](crate::Inspection::Required): nothing is dialled or looked up before a request is allowed.
 //! - `response`: any deny or failure wins, else it passes; policies without the hook have no say.
 //! - Several allows merge: strictest inspection; private ranges: union within a chain, intersection between the ceiling
 //!   and the own chain; header edits: union. Two different credentials, or two different edits of one header, are a
