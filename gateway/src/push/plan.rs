@@ -42,9 +42,14 @@ pub(super) fn decides(module: &Module) -> bool {
 
 /// Has a binding asked and not obeyed, in the place of a shadow of the same name.
 pub(super) fn place_shadow(content: &mut Content, binding: &Binding) {
-    match content.shadow.iter_mut().find(|existing| existing.name == binding.name) {
+    put(&mut content.shadow, binding);
+}
+
+/// In the place of the one with the same name, else at the end.
+pub(super) fn put(bindings: &mut Vec<Binding>, binding: &Binding) {
+    match bindings.iter_mut().find(|existing| existing.name == binding.name) {
         Some(existing) => *existing = binding.clone(),
-        None => content.shadow.push(binding.clone()),
+        None => bindings.push(binding.clone()),
     }
 }
 
@@ -57,10 +62,7 @@ pub(super) fn place(content: &mut Content, module: &Module, binding: &Binding, r
         if replace_all {
             content.chain.clear();
         }
-        match content.chain.iter_mut().find(|existing| existing.name == binding.name) {
-            Some(existing) => *existing = binding.clone(),
-            None => content.chain.push(binding.clone()),
-        }
+        put(&mut content.chain, binding);
     }
     if routes(module) {
         content.router = Some(binding.clone());

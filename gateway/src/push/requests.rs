@@ -9,9 +9,10 @@ use openshell_api::generation::Content;
 use openshell_api::module::Binding;
 use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
 use openshell_api::shadow::{Promote, ShadowReport};
+use tokio::sync::{OwnedMutexGuard, RwLockReadGuard};
 
-use super::plan::{Target, decides, place, place_shadow, refreshed, replaced, router_for, routes};
-use super::two_phase::{Reach, carry_out};
+use super::plan::{Target, decides, place, place_shadow, put, refreshed, replaced, router_for, routes};
+use super::two_phase::{Done, Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::modules::BindRequest;
@@ -68,23 +69,14 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     let cause = format!("{how} {}@{}", module.name, module.version);
     let done = carry_out(&gateway, targets, &cause, Effect::None, Reach::Each).await?;
     let imports_now: BTreeSet<String> = binding.granted_imports.into_iter().collect();
-    Ok(PushReport {
-        enforcing: done.enforcing,
-        newly_imports: imports_now.difference(&imported_before).cloned().collect(),
-        no_longer_imports: imported_before.difference(&imports_now).cloned().collect(),
-        timing: timing(compile, done.stage, done.activate, began),
-    })
+    Ok(report(done, &imported_before, &imports_now, compile, began))
 }
 
 /// Obeys a shadow from now on, or throws it away. Refuses, with every reason, one that would have changed too much, gave
 /// no answer, or was hardly asked.
 pub async fn promote(gateway: Arc<Gateway>, name: String, promote: Promote) -> ApiResult<PushReport> {
     let began = Instant::now();
-    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| sandbox_not_found(&name))?;
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _lock = gateway.locks.sandboxes([row.id.as_str()]).await;
-    let row = still_there(&gateway, row).await?;
-    let mut target = Target::of(&gateway, row).await?;
+    let (mut target, _locks) = alone(&gateway, &name).await?;
     let shadow = chosen(&target.current.content, &name, promote.binding.as_ref())?.clone();
     target.next.shadow.retain(|other| other.name != shadow.name);
     if !promote.discard {
@@ -101,22 +93,14 @@ pub async fn promote(gateway: Arc<Gateway>, name: String, promote: Promote) -> A
             .hint(format!("see what it would have changed: `openshell policy shadow-report {name}`")));
         }
         target.next.observe = false;
-        match target.next.chain.iter_mut().find(|existing| existing.name == shadow.name) {
-            Some(existing) => *existing = shadow.clone(),
-            None => target.next.chain.push(shadow.clone()),
-        }
+        put(&mut target.next.chain, &shadow);
     }
     let (before, after) = (imports(&target.current.content), imports(&target.next));
     let how = if promote.discard { "discard" } else { "promote" };
     let cause = format!("{how} {}@{}", shadow.name, shadow.version);
     let compile = began.elapsed();
     let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
-    Ok(PushReport {
-        enforcing: done.enforcing,
-        newly_imports: after.difference(&before).cloned().collect(),
-        no_longer_imports: before.difference(&after).cloned().collect(),
-        timing: timing(compile, done.stage, done.activate, began),
-    })
+    Ok(report(done, &before, &after, compile, began))
 }
 
 fn chosen<'a>(content: &'a Content, sandbox: &str, wanted: Option<&Name>) -> ApiResult<&'a Binding> {
@@ -155,11 +139,7 @@ fn objections(report: &ShadowReport, promote: &Promote) -> Vec<String> {
 /// as they are now: rolling a policy back must not undo what the gateway's administrator changed since.
 pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -> ApiResult<PushReport> {
     let began = Instant::now();
-    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| sandbox_not_found(&name))?;
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _lock = gateway.locks.sandboxes([row.id.as_str()]).await;
-    let row = still_there(&gateway, row).await?;
-    let mut target = Target::of(&gateway, row).await?;
+    let (mut target, _locks) = alone(&gateway, &name).await?;
     let (number, old) = older(&gateway, &target, &rollback).await?;
 
     target.next.chain = refreshed(&gateway, &old.chain).await?;
@@ -170,12 +150,7 @@ pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -
     let (before, after) = (imports(&target.current.content), imports(&target.next));
     let cause = format!("rollback to {number}");
     let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
-    Ok(PushReport {
-        enforcing: done.enforcing,
-        newly_imports: after.difference(&before).cloned().collect(),
-        no_longer_imports: before.difference(&after).cloned().collect(),
-        timing: timing(compile, done.stage, done.activate, began),
-    })
+    Ok(report(done, &before, &after, compile, began))
 }
 
 async fn older(gateway: &Gateway, target: &Target, rollback: &Rollback) -> ApiResult<(u64, Content)> {
@@ -212,6 +187,18 @@ async fn named(gateway: &Gateway, names: &[Name]) -> ApiResult<Vec<SandboxRow>> 
     Ok(rows)
 }
 
+/// One sandbox, kept from every other change for as long as the locks live.
+async fn alone<'a>(
+    gateway: &'a Gateway,
+    name: &str,
+) -> ApiResult<(Target, (RwLockReadGuard<'a, ()>, Vec<OwnedMutexGuard<()>>))> {
+    let row = gateway.store.sandbox_named(name).await?.ok_or_else(|| sandbox_not_found(name))?;
+    let gateway_wide = gateway.locks.gateway_wide.read().await;
+    let locks = gateway.locks.sandboxes([row.id.as_str()]).await;
+    let target = Target::of(gateway, still_there(gateway, row).await?).await?;
+    Ok((target, (gateway_wide, locks)))
+}
+
 /// The row as it is under its lock: it may have been deleted while the lock was waited for.
 async fn still_there(gateway: &Gateway, row: SandboxRow) -> ApiResult<SandboxRow> {
     gateway.store.sandbox(&row.id).await?.ok_or_else(|| sandbox_not_found(&row.name))
@@ -225,6 +212,21 @@ pub fn sandbox_not_found(name: impl std::fmt::Display) -> ApiError {
 fn imports(content: &Content) -> BTreeSet<String> {
     let bindings = content.chain.iter().chain(&content.router);
     bindings.flat_map(|binding| binding.granted_imports.iter().cloned()).collect()
+}
+
+fn report(
+    done: Done,
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+    compile: Duration,
+    began: Instant,
+) -> PushReport {
+    PushReport {
+        enforcing: done.enforcing,
+        newly_imports: after.difference(before).cloned().collect(),
+        no_longer_imports: before.difference(after).cloned().collect(),
+        timing: timing(compile, done.stage, done.activate, began),
+    }
 }
 
 fn timing(compile: Duration, stage: Duration, activate: Duration, began: Instant) -> PushTiming {
