@@ -3,12 +3,13 @@
 #   make demo     the main job on real input, step by step
 #   make test     everything that must hold
 #   make bench    measure; writes BENCHMARKS.md
+#   make fuzz     fuzz what parses a workload's bytes, a minute each
 #   make lint     fmt, clippy, rustdoc, licences
 #   make build    the three binaries in target/dist
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build release setup demo test bench lint fmt clean
+.PHONY: build release setup demo test bench fuzz lint fmt clean
 
 setup:
 	@scripts/setup.sh
@@ -28,6 +29,9 @@ test: setup
 
 bench: release
 	@scripts/bench.sh
+
+fuzz: setup
+	@scripts/fuzz.sh
 
 lint: setup
 	@scripts/lint.sh

@@ -2,7 +2,7 @@
 # Everything that must hold: unit and property tests, the hostile modules, and whole worlds through the CLI.
 . "$(dirname "$0")/lib.sh"
 prepare_cargo
-apt_install curl git python3 python3-requests openssl
+scripts/test-tools.sh
 
 export OPENSHELL_BIN_DIR=$dist
 # Tests of the docker runtime start an engine where none answers; it goes when they are done.

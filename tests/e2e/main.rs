@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod clients;
 mod crash;
 mod docker;
 mod first_light;
@@ -9,5 +10,6 @@ mod inference;
 mod lifecycle;
 mod protocols;
 mod rules;
+mod servers;
 mod support;
 mod trust;

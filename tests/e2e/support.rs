@@ -15,18 +15,31 @@ pub struct Stage {
 
 impl Stage {
     pub async fn new() -> Result<Self> {
+        Self::knowing(&[]).await
+    }
+
+    /// The same, whose sandbox also knows these names, all of them this machine.
+    pub async fn knowing(names: &[&str]) -> Result<Self> {
+        Self::trusting(&Authority::new()?, names).await
+    }
+
+    /// The same, trusting certificates of this authority at its origins.
+    pub async fn trusting(authority: &Authority, names: &[&str]) -> Result<Self> {
         let world = World::new()?;
-        let authority = Authority::new()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let origin = Origin::start(
             listener,
             OriginConfig { name: "api".into(), ..OriginConfig::default() },
-            Some((&authority, &["api.demo.test".to_owned()])),
+            Some((authority, &["api.demo.test".to_owned()])),
         )?;
         let ca = world.write("origins.pem", authority.pem())?;
         let stage = Self { api: format!("https://api.demo.test:{}", origin.address.port()), world, origin };
         stage.run(&["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]).await?.ok()?;
-        stage.run(&["sandbox", "create", "--name", "demo", "--add-host", "api.demo.test:127.0.0.1"]).await?.ok()?;
+        let hosts: Vec<String> =
+            ["api.demo.test"].iter().chain(names).map(|name| format!("{name}:127.0.0.1")).collect();
+        let mut create = vec!["sandbox", "create", "--name", "demo"];
+        create.extend(hosts.iter().flat_map(|host| ["--add-host", host]));
+        stage.run(&create).await?.ok()?;
         Ok(stage)
     }
 
@@ -45,6 +58,12 @@ impl Stage {
     pub async fn inside(&self, script: &str) -> Result<Ran> {
         let script = format!("API={}; {script}", self.api);
         self.run(&["sandbox", "exec", "demo", "--", "sh", "-c", &script]).await
+    }
+
+    /// Puts a file into the sandbox's workspace, where scripts start.
+    pub async fn upload(&self, name: &str, contents: &str) -> Result<()> {
+        let path = self.world.write(name, contents)?;
+        self.run(&["sandbox", "upload", "demo", &path.to_string_lossy()]).await?.ok().map(|_| ())
     }
 
     /// Each row: a shell script in the sandbox, and what its output must hold.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod decisions;
+pub mod doctor;
 pub mod gateway;
 pub mod inference;
 pub mod parse;
@@ -87,8 +88,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  openshell status\n  openshell status -o json")]
     Status,
     /// Check what this machine offers and say how to mend what is missing.
-    #[command(after_help = "Examples:\n  openshell doctor\n  openshell doctor -o json")]
-    Doctor,
+    #[command(
+        after_help = "Examples:\n  openshell doctor\n  openshell doctor -o json\n  openshell doctor tls --sandbox demo"
+    )]
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:\n  openshell completions bash > /etc/bash_completion.d/openshell\n  \
                             openshell completions zsh > ~/.zfunc/_openshell")]

@@ -50,7 +50,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Inference(command) => inference::run(&cx, command).await,
         Command::Decisions(args) => decisions::run(&cx, args).await,
         Command::Status => status::run(&cx).await,
-        Command::Doctor => doctor::run(&cx).await,
+        Command::Doctor(args) => doctor::run(&cx, args).await,
         Command::Completions(_) => Ok(DONE),
     }
 }

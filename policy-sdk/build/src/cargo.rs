@@ -6,13 +6,14 @@ use std::process::Output;
 use serde::Deserialize;
 
 use crate::toolchain::TARGET;
-use crate::{BuildError, Toolchain};
+use crate::{BuildError, DEFAULT_STACK_BYTES, Toolchain};
 
 /// The package of a crate directory, as cargo describes it.
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) target_directory: PathBuf,
+    pub(crate) stack_bytes: u32,
     id: String,
     manifest: PathBuf,
 }
@@ -30,6 +31,40 @@ struct MetadataPackage {
     version: String,
     manifest_path: PathBuf,
     targets: Vec<MetadataTarget>,
+    /// `[package.metadata]`: anybody's, so only our own table is read.
+    #[serde(default)]
+    metadata: serde_json::Value,
+}
+
+/// `[package.metadata.openshell]`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Settings {
+    #[serde(default = "default_stack")]
+    stack_bytes: u32,
+}
+
+fn default_stack() -> u32 {
+    DEFAULT_STACK_BYTES
+}
+
+/// Stacks a policy may ask for, in bytes.
+const STACKS: std::ops::RangeInclusive<u32> = 4096..=1 << 20;
+
+impl MetadataPackage {
+    fn stack_bytes(&self) -> Result<u32, String> {
+        let Some(table) = self.metadata.get("openshell") else { return Ok(DEFAULT_STACK_BYTES) };
+        let Settings { stack_bytes } =
+            Settings::deserialize(table).map_err(|error| format!("[package.metadata.openshell]: {error}"))?;
+        if !STACKS.contains(&stack_bytes) || !stack_bytes.is_multiple_of(16) {
+            return Err(format!(
+                "[package.metadata.openshell]: stack-bytes is {stack_bytes}; it must be a multiple of 16 between {} and {}",
+                STACKS.start(),
+                STACKS.end()
+            ));
+        }
+        Ok(stack_bytes)
+    }
 }
 
 #[derive(Deserialize)]
@@ -65,7 +100,9 @@ impl Package {
         if !package.targets.iter().any(|target| target.crate_types.iter().any(|kind| kind == "cdylib")) {
             return Err(BuildError::NoCdylib(package.name));
         }
+        let stack_bytes = package.stack_bytes().map_err(unreadable)?;
         Ok(Self {
+            stack_bytes,
             name: package.name,
             version: package.version,
             target_directory: metadata.target_directory,

@@ -25,26 +25,33 @@ pub use component::{CONTRACT, Componentized, componentize};
 pub use error::{BuildError, ComponentError, ToolchainError};
 pub use toolchain::Toolchain;
 
-/// Stack of a policy unless told otherwise, in bytes.
+/// Stack of a policy whose manifest states none, in bytes.
 ///
-/// Every decision starts in a fresh instance, and clearing or copying what it touched is most of its cost; a stack
-/// lies at the start of that memory. Parsing and compiling settings runs on the same stack, before the snapshot.
-pub const DEFAULT_STACK_BYTES: u32 = 64 * 1024;
+/// Every decision starts in a fresh instance, and restoring its memory is most of its cost: a small stack, with the data
+/// of a small policy, leaves it at one page of 64 KiB. Parsing and compiling settings runs on the same stack, before the
+/// snapshot; a policy that needs more for it says so in its `Cargo.toml`:
+///
+/// ```toml
+/// [package.metadata.openshell]
+/// stack-bytes = 65536
+/// ```
+pub const DEFAULT_STACK_BYTES: u32 = 16 * 1024;
 
 /// How to build.
 pub struct BuildOptions<'a> {
     /// Where cargo puts its work. By default `openshell` in the crate's target directory, so that no build waits for
     /// the lock of another: this one may be called from a build script.
     pub target_dir: Option<PathBuf>,
-    /// Stack of the module, in bytes; a multiple of 16.
-    pub stack_bytes: u32,
+    /// Stack of the module, in bytes; a multiple of 16. By default what its manifest states, else
+    /// [`DEFAULT_STACK_BYTES`].
+    pub stack_bytes: Option<u32>,
     /// Told what a long step is about to do, one line each.
     pub progress: &'a dyn Fn(&str),
 }
 
 impl Default for BuildOptions<'_> {
     fn default() -> Self {
-        Self { target_dir: None, stack_bytes: DEFAULT_STACK_BYTES, progress: &|_| {} }
+        Self { target_dir: None, stack_bytes: None, progress: &|_| {} }
     }
 }
 
@@ -72,7 +79,7 @@ pub fn build(crate_dir: &Path, options: &BuildOptions<'_>) -> Result<Built, Buil
     let package = cargo::Package::read(&toolchain, crate_dir)?;
     let target_dir = options.target_dir.clone().unwrap_or_else(|| package.target_directory.join("openshell"));
     (options.progress)(&format!("building {} {} for {}", package.name, package.version, toolchain::TARGET));
-    let module = package.build(&toolchain, &target_dir, options.stack_bytes)?;
+    let module = package.build(&toolchain, &target_dir, options.stack_bytes.unwrap_or(package.stack_bytes))?;
     let Componentized { component, exports, imports } = componentize(&module)?;
     Ok(Built { component, name: package.name, version: package.version, exports, imports })
 }

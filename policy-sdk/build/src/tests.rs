@@ -66,6 +66,17 @@ fn crates_that_are_no_policies() {
     assert!(error.to_string().contains("mismatched types"), "{error}");
     let error = check(&[("Cargo.toml", &policy), ("src/lib.rs", "")], "exports no hook");
     assert!(matches!(error, BuildError::Component(ComponentError::NoHook)));
+    for (settings, expected) in [
+        ("stack-bites = 16384", "unknown field `stack-bites`"),
+        ("stack-bytes = 100", "stack-bytes is 100; it must be a multiple of 16 between 4096 and 1048576"),
+        ("stack-bytes = 16388", "stack-bytes is 16388"),
+        ("stack-bytes = \"64k\"", "expected u32"),
+    ] {
+        check(
+            &[("Cargo.toml", &format!("{policy}[package.metadata.openshell]\n{settings}\n")), ("src/lib.rs", "")],
+            expected,
+        );
+    }
 }
 
 #[test]
@@ -81,8 +92,8 @@ fn an_example_states_what_it_uses() {
         assert_eq!(built.imports, imports, "{name}");
         assert!(built.component.len() < 400_000, "{name}: {} bytes", built.component.len());
     };
-    check("get-only", &["configure", "connect", "request"], &["log"]);
-    check("rate-limit", &["configure", "request"], &["counters", "log"]);
-    check("header-edit", &["configure", "request"], &["log", "view"]);
-    check("body-check", &["configure", "request"], &["log", "view"]);
+    check("get-only", &["configure", "connect", "request"], &[]);
+    check("rate-limit", &["configure", "request"], &["counters"]);
+    check("header-edit", &["configure", "request"], &["view"]);
+    check("body-check", &["configure", "request"], &["view"]);
 }

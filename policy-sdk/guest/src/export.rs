@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::Policy;
 use crate::bindings::exports::openshell::policy::configure::Setup;
-use crate::{Policy, log};
 
 /// Exports a policy and the hooks it implements: `export!(MyPolicy: connect, request);`.
 ///
@@ -157,9 +157,10 @@ pub(crate) fn from_settings<P: Policy>(settings: &str) -> Result<P, String> {
     Ok(policy)
 }
 
-/// The exported `configure`: from now on panics go to the log, and hooks find the policy in `slot`.
+/// The exported `configure`: from now on the host hears why a hook panics, and hooks find the policy in `slot`.
 pub fn configure<P: Policy>(slot: &OnceLock<P>, settings: &str) -> Result<Setup, String> {
-    std::panic::set_hook(Box::new(|panic| log::error(panic.to_string())));
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| crate::last_words::say(panic)));
     let policy = from_settings::<P>(settings)?;
     policy.warm_up();
     let setup = Setup { body_cap: policy.body_cap(), examples: policy.examples() };

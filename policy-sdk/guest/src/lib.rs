@@ -59,6 +59,8 @@ pub mod export;
 mod hooks;
 mod imports;
 mod input;
+#[cfg(target_arch = "wasm32")]
+mod last_words;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod verdict;

@@ -22,7 +22,9 @@ pub(crate) fn shared() -> Result<Config, wasmtime::Error> {
         .memory_reservation(4 << 30)
         .memory_guard_size(32 << 20)
         .guard_before_linear_memory(true)
-        .max_wasm_stack(256 << 10);
+        .max_wasm_stack(256 << 10)
+        // What a policy said before it trapped lies in its memory; nothing else is kept of it.
+        .coredump_on_trap(true);
     // What policies have no use for is off, whether or not this build of wasmtime has it: the two faces are built with
     // different features of it, and an artifact loads only where both agree.
     config.gc_support(false);

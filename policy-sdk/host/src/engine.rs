@@ -36,7 +36,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { instances: 256, max_memory_bytes: 64 << 20, keep_resident_bytes: 128 << 10 }
+        Self { instances: 256, max_memory_bytes: 64 << 20, keep_resident_bytes: 512 << 10 }
     }
 }
 

@@ -17,6 +17,7 @@ mod convert;
 pub mod counters;
 pub mod engine;
 pub mod failure;
+mod last_words;
 mod memo;
 pub mod policy;
 mod reads;

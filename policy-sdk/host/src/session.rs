@@ -12,6 +12,7 @@ use crate::convert;
 use crate::counters::Counters;
 use crate::engine::{LogSink, Shared};
 use crate::failure::Failure;
+use crate::last_words;
 use crate::memo::Question;
 use crate::reads::Reads;
 use crate::state::{State, Stop};
@@ -207,7 +208,7 @@ impl Program {
             Ok(instance) => Ok(Session { store, instance, guests: Guests::default(), asked: 0 }),
             Err(error) => {
                 let detail = |error: &wasmtime::Error| Failure::Instantiate { detail: format!("{error:#}") };
-                Err(self.failure(&error, store.data().last_words.as_deref(), detail))
+                Err(self.failure(&error, &store, detail))
             }
         }
     }
@@ -218,7 +219,7 @@ impl Program {
             Fault::Answer(failure) => failure,
             Fault::Call(error) => {
                 let other = |error: &wasmtime::Error| Failure::Output { detail: error.root_cause().to_string() };
-                self.failure(&error, session.store.data().last_words.as_deref(), other)
+                self.failure(&error, &session.store, other)
             }
         }
     }
@@ -226,7 +227,7 @@ impl Program {
     fn failure(
         &self,
         error: &wasmtime::Error,
-        last_words: Option<&str>,
+        store: &Store<State>,
         other: impl FnOnce(&wasmtime::Error) -> Failure,
     ) -> Failure {
         match error.downcast_ref::<Stop>() {
@@ -239,11 +240,21 @@ impl Program {
                 Failure::Deadline { limit_ms: u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX) }
             }
             Some(trap) => {
-                let words = || trap.to_string().trim_start_matches("wasm trap: ").to_owned();
-                Failure::Trap { message: last_words.map_or_else(words, str::to_owned) }
+                let said = last_words::find(store, error).or_else(|| store.data().last_words.clone());
+                Failure::Trap { message: said.unwrap_or_else(|| words(*trap)) }
             }
             None => other(error),
         }
+    }
+}
+
+/// What a trap is called where the guest said nothing. Stacks grow down to address 0, so one that is too small ends
+/// outside the memory.
+fn words(trap: Trap) -> String {
+    let name = trap.to_string().trim_start_matches("wasm trap: ").to_owned();
+    match trap {
+        Trap::MemoryOutOfBounds => format!("{name}; did it run out of stack (`stack-bytes` in its Cargo.toml)?"),
+        _ => name,
     }
 }
 

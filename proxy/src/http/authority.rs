@@ -48,8 +48,8 @@ pub enum AuthorityError {
     /// TLS refuses the leaf.
     #[error("TLS configuration: {0}")]
     Tls(#[from] rustls::Error),
-    /// Half of it is missing: the certificate without its key, or the reverse.
-    #[error("only one of {CERTIFICATE_FILE} and {KEY_FILE} is there")]
+    /// The certificate is there without its key.
+    #[error("{CERTIFICATE_FILE} is there and {KEY_FILE} is not")]
     Incomplete,
     /// The kept certificate is not PEM.
     #[error("{CERTIFICATE_FILE} holds no certificate")]
@@ -65,7 +65,7 @@ impl CertificateAuthority {
     }
 
     /// Loads the one kept in `directory`, or makes one and keeps it there (key readable by its owner only). Refuses a
-    /// directory that holds only half of one.
+    /// certificate that lost its key.
     pub fn load_or_generate(directory: &Path, sandbox: &str) -> Result<Self, AuthorityError> {
         let (certificate, key) = (directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE));
         match (certificate.exists(), key.exists()) {
@@ -75,14 +75,20 @@ impl CertificateAuthority {
                 let der = first_certificate(&pem)?;
                 Self::assemble(pem, der, key)
             }
-            (false, false) => {
+            (false, kept) => {
                 let fresh = Self::generate(sandbox)?;
                 fs::create_dir_all(directory)?;
+                // A key without its certificate, which is written last, has never signed anything.
+                if kept {
+                    fs::remove_file(&key)?;
+                }
                 write_private(&key, &fresh.issuer.key().serialize_pem())?;
-                fs::write(certificate, &fresh.pem)?;
+                let unfinished = directory.join(".ca.pem.new");
+                fs::write(&unfinished, &fresh.pem)?;
+                fs::rename(unfinished, certificate)?;
                 Ok(fresh)
             }
-            _ => Err(AuthorityError::Incomplete),
+            (true, false) => Err(AuthorityError::Incomplete),
         }
     }
 
@@ -101,6 +107,11 @@ impl CertificateAuthority {
     /// Its certificate, PEM.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Its certificate, DER.
+    pub fn der(&self) -> &[u8] {
+        &self.certificate
     }
 
     /// What the workload should trust: the system's roots, `additional` (PEM, as given) and this authority.

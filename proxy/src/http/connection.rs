@@ -82,7 +82,7 @@ async fn explicit(proxy: Arc<Proxy>, io: Prefixed<TcpStream>, caller: Option<Arc
             Ok::<_, Infallible>(answered.unwrap_or_else(|refusal| refusal.answer(&form)))
         }
     });
-    let served = http1_builder().serve_connection(TokioIo::new(io), service).with_upgrades().await;
+    let served = http1_builder().half_close(true).serve_connection(TokioIo::new(io), service).with_upgrades().await;
     if let Err(error) = served {
         tracing::debug!(%error, "a connection to the proxy ended");
     }
@@ -202,11 +202,17 @@ async fn terminate(session: Arc<Session>, io: Prefixed<TcpStream>, permit: Optio
             Some(name) if name != session.host() => session.contradicted(name),
             _ => session,
         };
-        let leaf = name.as_deref().unwrap_or(session.host());
-        let config = session.proxy.ca.server_config(leaf).inspect_err(|error| {
+        let leaf = name.unwrap_or_else(|| session.host().to_owned());
+        let config = session.proxy.ca.server_config(&leaf).inspect_err(|error| {
             tracing::warn!(%error, host = leaf, "no certificate could be minted");
         });
-        Some((start.into_stream(config.ok()?).await.ok()?, session))
+        match start.into_stream(config.ok()?).await {
+            Ok(stream) => Some((stream, session)),
+            Err(error) => {
+                distrusted(&session, &leaf, &error);
+                None
+            }
+        }
     };
     let Ok(Some((stream, session))) = timeout(HANDSHAKE_TIMEOUT, handshake).await else { return };
     let protocol = match stream.get_ref().1.alpn_protocol() {
@@ -227,6 +233,32 @@ async fn terminate(session: Arc<Session>, io: Prefixed<TcpStream>, permit: Optio
         Sniffed::Server(upstream, permit) => opaque(&session, io, upstream, &permit).await,
         Sniffed::Nothing => {}
     }
+}
+
+/// Records that a program hung up because of the certificate it was shown: nothing else tells why it does not work.
+fn distrusted(session: &Session, leaf: &str, error: &std::io::Error) {
+    let alert = match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => *alert,
+        _ => return,
+    };
+    use rustls::AlertDescription as Alert;
+    let about_trust = [
+        Alert::BadCertificate,
+        Alert::UnsupportedCertificate,
+        Alert::CertificateRevoked,
+        Alert::CertificateExpired,
+        Alert::CertificateUnknown,
+        Alert::UnknownCA,
+        Alert::DecryptError,
+    ];
+    if !about_trust.contains(&alert) {
+        return;
+    }
+    let program = session.caller.caller.process.executable.as_str();
+    let detail =
+        format!("{program} refused the certificate for {leaf} that the sandbox's authority signed ({alert:?})");
+    let generation = session.proxy.enforced.now().generation();
+    session.facts.refuse(Stage::Connect, generation, Cause::ClientTls, detail);
 }
 
 enum Sniffed {
@@ -323,7 +355,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(session, scheme, request).await) });
-    let served = http1_builder().serve_connection(TokioIo::new(io), service).with_upgrades().await;
+    // A client that closes its side may still want its answer. Not so where TLS ends with it (RFC 5246 §7.2.1), nor where
+    // every further token costs: there the end of the client's side cancels what it asked for.
+    let half_close = scheme == Scheme::Http && !session.is_inference();
+    let served =
+        http1_builder().half_close(half_close).serve_connection(TokioIo::new(io), service).with_upgrades().await;
     if let Err(error) = served {
         tracing::debug!(%error, "an HTTP/1.1 connection ended");
     }
@@ -345,6 +381,7 @@ where
         .initial_connection_window_size(2 * H2_WINDOW)
         .keep_alive_interval(HEAD_TIMEOUT)
         .auto_date_header(false)
+        .enable_connect_protocol()
         .serve_connection(TokioIo::new(io), service)
         .await;
     if let Err(error) = served {

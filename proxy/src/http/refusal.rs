@@ -26,6 +26,8 @@ pub enum Cause {
     AuthorityMismatch,
     /// The grant wants requests judged, and these bytes hold none.
     InspectionRequired,
+    /// The program does not accept the sandbox's certificate authority.
+    ClientTls,
     /// The credential the grant names can't be attached here.
     CredentialRefused,
     /// The name leads to an address that is not public and was not granted.
@@ -53,6 +55,7 @@ impl Cause {
             Self::CallerUnknown => "caller_unknown",
             Self::AuthorityMismatch => "request_authority_mismatch",
             Self::InspectionRequired => "inspection_required",
+            Self::ClientTls => "client_tls",
             Self::CredentialRefused => "credential_refused",
             Self::SsrfDenied => "ssrf_denied",
             Self::BadRequest => "bad_request",

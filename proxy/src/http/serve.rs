@@ -53,6 +53,7 @@ async fn serve(
 ) -> Result<Response<Body>, Refusal> {
     let decide = session.proxy.enforced.now();
     let refuse = |cause, detail| session.facts.refuse(Stage::Request, decide.generation(), cause, detail);
+    let stream = websocket::from_stream(&mut request);
     if session.is_inference() {
         agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
         return match &session.proxy.inference {
@@ -66,7 +67,7 @@ async fn serve(
     let permit = session.permit(&*decide)?;
     agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
     let versions = if request.version() == Version::HTTP_2 { Versions::Http2 } else { Versions::Http1 };
-    let is_websocket = headers::is_websocket(&request);
+    let is_websocket = stream || headers::is_websocket(&request);
 
     let facts = read_head(scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
     let cap = decide.body_cap() as usize;
@@ -92,7 +93,9 @@ async fn serve(
     let mut outgoing = Request::new(body);
     (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (parts.method, parts.uri, headers);
     match upgrade {
-        Some(upgrade) => Box::pin(websocket::serve(session, scheme, judged, outgoing, upgrade)).await,
+        Some(upgrade) => {
+            Box::pin(websocket::serve(session, scheme, judged, outgoing, websocket::Client { upgrade, stream })).await
+        }
         None => relay(session, scheme, versions, judged, outgoing).await,
     }
 }
@@ -163,7 +166,9 @@ pub(super) fn unreachable(session: &Session, generation: u64, error: &UpstreamEr
         UpstreamError::TimedOut { .. } | UpstreamError::Dial(DialError::TimedOut { .. }) => {
             (Cause::UpstreamTimeout, false)
         }
-        UpstreamError::Dial(_) | UpstreamError::Http { .. } => (Cause::UpstreamUnreachable, false),
+        UpstreamError::Dial(_) | UpstreamError::Http { .. } | UpstreamError::Accept { .. } => {
+            (Cause::UpstreamUnreachable, false)
+        }
     };
     let detail = error.to_string();
     let address = match error {

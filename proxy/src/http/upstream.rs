@@ -53,6 +53,12 @@ pub enum UpstreamError {
         /// `host:port`.
         destination: String,
     },
+    /// It said yes to a WebSocket in another way than RFC 6455 §4.1 asks for.
+    #[error("{destination} answered a WebSocket's handshake wrongly")]
+    Accept {
+        /// `host:port`.
+        destination: String,
+    },
     /// It broke the HTTP protocol or hung up before a response.
     #[error("{destination} broke off: {error}")]
     Http {

@@ -1,17 +1,22 @@
-//! WebSocket upgrades (RFC 6455): judged as a request, then relayed frame by frame until a new generation denies them.
+//! WebSockets (RFC 6455): judged as a request, then relayed frame by frame until a new generation denies them. One that is
+//! a stream of an HTTP/2 connection (RFC 8441) is the same upgrade to policies and to the upstream.
 
 use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{Request, Response, StatusCode};
+use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use openshell_policy_host::Scheme;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_util::sync::CancellationToken;
 
@@ -27,30 +32,73 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Close, code 1008 (policy violation), unmasked as a server's frames are.
 const CLOSE_1008: &[u8] = b"\x88\x1e\x03\xf0denied by the new generation";
 
+/// The client's side of a WebSocket.
+pub(super) struct Client {
+    /// What it becomes when the answer is a yes.
+    pub(super) upgrade: OnUpgrade,
+    /// It is a stream of an HTTP/2 connection.
+    pub(super) stream: bool,
+}
+
+/// Writes an extended CONNECT for a WebSocket (RFC 8441 §5) as the upgrade of HTTP/1.1 that it stands for. Answers whether it
+/// was one.
+pub(super) fn from_stream(request: &mut Request<Incoming>) -> bool {
+    let asked = request.extensions().get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+    if !asked || *request.method() != Method::CONNECT {
+        return false;
+    }
+    *request.method_mut() = Method::GET;
+    let headers = request.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
+    // A key is base64 of 16 bytes.
+    if let Ok(key) = HeaderValue::try_from(generate_key()) {
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
+    true
+}
+
 /// Sends the upgrade on a connection of its own; when the upstream agrees, relays until either side ends or it is cut.
 pub(super) async fn serve(
     session: &Arc<Session>,
     scheme: Scheme,
     judged: Judged,
     mut outgoing: Request<Body>,
-    client: OnUpgrade,
+    Client { upgrade: client, stream }: Client,
 ) -> Result<Response<Body>, Refusal> {
     let headers = outgoing.headers_mut();
+    // Nobody else checks it for a client that sent no key.
+    let accept = stream.then(|| headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()))).flatten();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let mut response = match send(session, scheme, &judged, outgoing).await {
         Ok(response) => response,
         Err(error) => return Err(unsent(session, judged, &error)),
     };
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(accept) = accept {
+        let answered = response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        let accepted = answered.is_some_and(|answered| answered.as_bytes() == accept.as_bytes());
+        // Any success would tell the client that its WebSocket stands.
+        if (switched && !accepted) || response.status().is_success() {
+            let destination = HostPort(judged.permit.host(), judged.permit.port()).to_string();
+            return Err(unsent(session, judged, &UpstreamError::Accept { destination }));
+        }
+    }
+    if !switched {
         return respond(session, judged, response);
     }
     let upstream = hyper::upgrade::on(&mut response);
     let (facts, view, generation) = (judged.facts.clone(), Arc::clone(&judged.view), judged.decide.generation());
     let mut response = respond(session, judged, response)?;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if stream {
+        *response.status_mut() = StatusCode::OK;
+    } else {
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    }
 
     let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
     let registration = registry.register(&session.facts, Some((facts, view)), generation, enforced);

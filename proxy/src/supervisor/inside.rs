@@ -8,6 +8,7 @@ use openshell_api::launch::LaunchSpec;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::keystore::{self, KEYSTORES};
 use super::pushes::Reevaluate;
 use super::refusals::Recorded;
 use super::state::StateDir;
@@ -92,6 +93,14 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
     let existing = SYSTEM_BUNDLES.into_iter().filter(|path| Path::new(path).is_file());
     for path in existing.chain([CA_BUNDLE]) {
         config.overlays.push(Overlay { path: path.into(), content: bundle.clone() });
+    }
+    for path in KEYSTORES {
+        let extended = std::fs::read(path).ok().map(|kept| keystore::with_certificate(&kept, "openshell", ca.der()));
+        match extended {
+            Some(Some(content)) => config.overlays.push(Overlay { path: path.into(), content }),
+            Some(None) => tracing::warn!(path, "not a JKS trust store: Java will not trust inspected origins"),
+            None => {}
+        }
     }
     let mut environment = config.base_environment();
     environment.extend(spec.env.clone());

@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod dialer;
 pub mod generations;
 pub mod inside;
+mod keystore;
 pub mod link;
 pub mod logs;
 mod outbox;

@@ -26,24 +26,17 @@ struct Subject {
     native: Box<dyn Fn(&str)>,
 }
 
-pub fn run() -> Result<()> {
+pub fn run(keep_resident_bytes: Option<usize>) -> Result<()> {
     let key = SigningKey::from_bytes(&[7; 32]);
     let compiler = Compiler::new()?;
-    let engine = Engine::new(EngineOptions::default())?;
+    let mut options = EngineOptions::default();
+    options.keep_resident_bytes = keep_resident_bytes.unwrap_or(options.keep_resident_bytes);
+    let engine = Engine::new(options)?;
     println!("## One `request` decision\n");
     println!("GET with one allowed host; the full typed answer, through the host's public API.\n");
     println!("| policy | native Rust | memoized | reused instance | fresh instance |\n|---|---|---|---|---|");
     for subject in subjects()? {
-        let artifact = compiler.compile(&subject.component, "bench", "1.0.0", &subject.settings, &key)?;
-        let load = |reuse: u32, memoize: bool| -> Result<Policy> {
-            let opened = Artifact::open(&artifact.bytes, &artifact.digest, &key.verifying_key())?;
-            let mut options = LoadOptions::new("bench", opened.manifest().imports.clone());
-            options.reuse = reuse;
-            options.deadline = Duration::from_secs(1);
-            options.memo_bytes = if memoize { options.memo_bytes } else { 0 };
-            options.counters = Arc::new(Counters::new());
-            Ok(engine.load(&opened, options)?)
-        };
+        let load = loader(&compiler, &engine, &key, &subject)?;
         let native = Samples::of(ROUNDS, 1_000, || (subject.native)(&subject.host));
         let memoized = ask(&load(0, true)?, &subject.host, 1_000)?;
         let reused = ask(&load(1_000_000, false)?, &subject.host, 1_000)?;
@@ -59,6 +52,39 @@ pub fn run() -> Result<()> {
     }
     println!();
     Ok(())
+}
+
+/// Asks one policy over and over, for a profiler to look at.
+pub fn spin(policy: &str, reuse: u32, memoize: bool, time: Duration) -> Result<()> {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let engine = Engine::new(EngineOptions::default())?;
+    let subject = subjects()?.into_iter().find(|subject| subject.name.contains(policy));
+    let subject = subject.with_context(|| format!("no policy is called like {policy}"))?;
+    let policy = loader(&Compiler::new()?, &engine, &key, &subject)?(reuse, memoize)?;
+    let start = std::time::Instant::now();
+    while start.elapsed() < time {
+        ask(&policy, &subject.host, 100)?;
+    }
+    Ok(())
+}
+
+/// Compiles the policy and answers how to load it: with what `reuse`, and whether it is memoized.
+fn loader(
+    compiler: &Compiler,
+    engine: &Engine,
+    key: &SigningKey,
+    subject: &Subject,
+) -> Result<impl Fn(u32, bool) -> Result<Policy>> {
+    let artifact = compiler.compile(&subject.component, "bench", "1.0.0", &subject.settings, key)?;
+    Ok(move |reuse: u32, memoize: bool| {
+        let opened = Artifact::open(&artifact.bytes, &artifact.digest, &key.verifying_key())?;
+        let mut options = LoadOptions::new("bench", opened.manifest().imports.clone());
+        options.reuse = reuse;
+        options.deadline = Duration::from_secs(1);
+        options.memo_bytes = if memoize { options.memo_bytes } else { 0 };
+        options.counters = Arc::new(Counters::new());
+        Ok(engine.load(&opened, options)?)
+    })
 }
 
 fn subjects() -> Result<Vec<Subject>> {

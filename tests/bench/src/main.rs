@@ -17,7 +17,26 @@ struct Args {
 #[derive(Subcommand)]
 enum Section {
     /// One decision: natively, memoized, by a reused instance, by a fresh one.
-    Decisions,
+    Decisions {
+        /// Memory of an instance that stays mapped for the next one, in bytes; by default the product's.
+        #[arg(long)]
+        keep_resident: Option<usize>,
+    },
+    /// Nothing but decisions of one policy, for a profiler.
+    #[command(hide = true)]
+    Spin {
+        /// Part of its name.
+        policy: String,
+        /// Questions that one instance answers.
+        #[arg(long, default_value_t = 0)]
+        reuse: u32,
+        /// Remember verdicts.
+        #[arg(long)]
+        memoize: bool,
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// `sandbox create` to the workload's first instruction, in each runtime, and a bare `docker run`.
     Starts {
         /// How many of each.
@@ -38,7 +57,10 @@ enum Section {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Args::parse().section {
-        Section::Decisions => decisions::run(),
+        Section::Decisions { keep_resident } => decisions::run(keep_resident),
+        Section::Spin { policy, reuse, memoize, seconds } => {
+            decisions::spin(&policy, reuse, memoize, std::time::Duration::from_secs(seconds))
+        }
         Section::Starts { count, image } => starts::run(count, &image),
         Section::Swaps { count } => swaps::run(count).await,
     }

@@ -89,9 +89,15 @@ fn text_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 fn file(directory: Option<&Path>, path: &str) -> Response<Body> {
     let relative = Path::new(path.trim_start_matches('/'));
     let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    let relative = if path.len() > 1 && path.ends_with('/') { &relative.join("index.html") } else { relative };
     let found = directory.filter(|_| inside).and_then(|directory| std::fs::read(directory.join(relative)).ok());
+    let kind = match relative.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    };
     match found {
-        Some(bytes) => respond(StatusCode::OK, "application/octet-stream", bytes.into()),
+        Some(bytes) => respond(StatusCode::OK, kind, bytes.into()),
         None if directory.is_none() || path == "/" => {
             respond(StatusCode::OK, "text/plain", "hello from the origin\n".into())
         }

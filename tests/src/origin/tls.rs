@@ -28,6 +28,13 @@ impl Authority {
         &self.pem
     }
 
+    /// A certificate for these names and its key, PEM.
+    pub fn issue(&self, names: &[String]) -> anyhow::Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(names.to_vec())?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
     /// TLS settings of an origin with these names, offering h2 and http/1.1.
     pub fn server_config(&self, names: &[String]) -> anyhow::Result<rustls::ServerConfig> {
         let key = KeyPair::generate()?;

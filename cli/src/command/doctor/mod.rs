@@ -2,11 +2,13 @@
 
 mod gateway;
 mod kernel;
+mod tls;
 
 use openshell_policy_build::Toolchain;
 use serde::Serialize;
 
 use super::{Context, DONE};
+use crate::args::doctor::{About, DoctorArgs};
 use crate::client::paths;
 use crate::error::Error;
 use crate::output::Table;
@@ -49,8 +51,11 @@ impl Check {
     }
 }
 
-/// Looks at everything; answers 1 if anything needed is missing.
-pub async fn run(cx: &Context) -> Result<u8, Error> {
+/// Looks at everything, or at what it is asked about; answers 1 if anything needed is missing.
+pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, Error> {
+    if let Some(About::Tls(args)) = args.about {
+        return tls::run(cx, args).await;
+    }
     let mut checks = kernel::checks();
     checks.push(toolchain(cx).await);
     checks.push(program("gateway program", "openshell-gateway", "install it beside openshell or in PATH"));

@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 
 use http::{Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use openshell_api::decision::{Stage, Verdict};
 use openshell_policy_host::{Capture, HeaderEdit, Inspection, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::world::{Answer, HOST, Io, Rules, SECRET, World, allow, deny, full, get, grant, next, send_h1};
+use super::world::{Answer, HOST, Io, Rules, SECRET, World, allow, deny, full, get, grant, next, read, send_h1};
 use crate::caller::Intended;
 
 fn json(body: &str) -> serde_json::Value {
@@ -346,4 +347,39 @@ async fn opaque_grants_relay_bytes_and_half_closes() {
     let mut all = Vec::new();
     tunnel.read_to_end(&mut all).await.unwrap();
     assert_eq!(all, b"cba / TEG");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_are_answered_in_order_and_half_closed_clients_get_their_answer() {
+    let world = World::new(Rules::default()).await;
+    let mut io = world.inspected(&["http/1.1"]).await;
+    let request =
+        |path: &str, rest: &str| format!("GET {path} HTTP/1.1\r\nHost: {HOST}:{}\r\n{rest}\r\n", world.tls_port);
+    let pipelined = ["/1", "/2", "/3"].map(|path| request(path, "")).concat() + &request("/4", "Connection: close\r\n");
+    io.write_all(pipelined.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    io.read_to_string(&mut text).await.unwrap();
+    let answered: Vec<_> = text.match_indices("h1 GET /").map(|(at, _)| &text[at + 7..at + 9]).collect();
+    assert_eq!(answered, ["/1", "/2", "/3", "/4"], "{text}");
+
+    // In the clear: a client that has said all it will say, and closes its side at once.
+    let mut stream = world.raw().await;
+    let head = format!("GET http://{HOST}:{}/half HTTP/1.1\r\nHost: {HOST}:{0}\r\n\r\n", world.plain_port);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.contains("h1 GET /half"), "{text:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_in_the_clear_needs_no_upgrade() {
+    let world = World::new(Rules::default()).await;
+    let tunnel = world.tunnel(HOST, world.plain_port).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tunnel)).await.unwrap();
+    tokio::spawn(connection);
+    let url = format!("http://{HOST}:{}/clear", world.plain_port);
+    let answer = read(sender.send_request(Request::get(url).body(full("")).unwrap()).await.unwrap()).await;
+    assert!(answer.body.starts_with("h2 GET /clear"), "{}", answer.body);
 }

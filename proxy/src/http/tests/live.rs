@@ -2,15 +2,16 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use openshell_api::decision::{Stage, Verdict};
 use openshell_policy_host::{HeaderEdit, Inspection, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::world::{HOST, Rules, World, allow, deny, eventually, get, grant, next};
+use super::world::{HOST, Rules, World, allow, deny, eventually, full, get, grant, next};
 
 async fn echo_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -77,6 +78,47 @@ async fn websockets_pass_and_close_with_1008() {
         other => panic!("{other:?}"),
     }
     world.until(|records| records.iter().any(|r| r.path.as_deref() == Some("/ws") && r.status == Some(101))).await;
+}
+
+/// Asks for a WebSocket as a stream of an HTTP/2 connection (RFC 8441).
+async fn extended_connect(world: &World, path: &str) -> http::Response<hyper::body::Incoming> {
+    let io = world.inspected(&["h2"]).await;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::connect(world.url(path)).body(full("")).unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+    sender.send_request(request).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_over_http2_pass_and_close_with_1008() {
+    let world = World::new(Rules::default()).await;
+    let mut response = extended_connect(&world, "/ws").await;
+    assert_eq!(response.status(), 200);
+    assert!(!response.headers().contains_key("sec-websocket-accept"));
+    let io = TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap());
+    let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(io, Role::Client, None).await;
+    for size in [3, 300, 100_000] {
+        socket.send(Message::binary(vec![7; size])).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap().into_data().len(), size);
+    }
+    assert_eq!(world.enforce(Rules { generation: 2, request: |_, _, _| deny("no sockets"), ..Rules::default() }), 1);
+    match socket.next().await.unwrap().unwrap() {
+        Message::Close(Some(frame)) => assert_eq!(frame.code, CloseCode::Policy),
+        other => panic!("{other:?}"),
+    }
+    world.until(|records| records.iter().any(|r| r.path.as_deref() == Some("/ws") && r.status == Some(101))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extended_connect_succeeds_only_where_the_upstream_switches() {
+    let world = World::new(Rules::default()).await;
+    // This path answers 200 to whatever it is asked: no WebSocket.
+    assert_eq!(extended_connect(&world, "/plain").await.status(), 502);
+    let world = World::new(Rules { request: |_, _, _| deny("no sockets"), ..Rules::default() }).await;
+    assert_eq!(extended_connect(&world, "/ws").await.status(), 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]

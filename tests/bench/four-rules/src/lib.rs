@@ -1,4 +1,4 @@
-//! Four rules over host, method, path and one header: what a typical hand-written policy does.
+//! Four rules over host, method and path: what a typical hand-written policy does. It imports nothing.
 
 use openshell_policy_sdk::prelude::*;
 
@@ -29,9 +29,7 @@ impl Request for FourRules {
     fn request(&self, connection: &Connection, request: &HttpRequest) -> Verdict {
         match (connection.host.as_str(), request.method.as_str()) {
             ("api.github.com", "GET" | "HEAD") if request.path.starts_with("/repos/") => Verdict::allow("read-repos"),
-            ("api.github.com", "POST") if view::header("x-reviewed").as_deref() == Some("yes") => {
-                Verdict::allow("reviewed-writes")
-            }
+            ("api.github.com", "POST") if request.path.ends_with("/comments") => Verdict::allow("comments"),
             ("pypi.org" | "github.com", "GET" | "HEAD") => Verdict::allow("downloads"),
             ("api.github.com", method) => Verdict::deny("writes", format!("{method} {} would write", request.path)),
             _ => Verdict::abstain(),

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# What the tests drive: clients and servers from packages, and a Python of their own.
+. "$(dirname "$0")/lib.sh"
+
+# Command line clients, and the servers they talk to.
+apt_install curl git wget openssl python3 python3-requests python3-venv openssh-client openssh-server \
+  postgresql postgresql-client redis-server redis-tools nodejs golang-go default-jdk-headless gnutls-bin
+# Some builds of Node.js bring it along, and conflict with the package.
+command -v npm >/dev/null || apt_install npm
+
+# Sandboxes' workloads run as other users and must be able to read it, wherever this repository lies.
+python=${OPENSHELL_TEST_PYTHON:-/opt/openshell-tests/python}
+wanted=$(sha256sum tests/requirements.txt)
+if [ "$(cat "$python/.installed" 2>/dev/null)" != "$wanted" ]; then
+  say "installing the tests' Python packages in $python"
+  as_root mkdir -p "$python"
+  as_root chown "$(id -u)" "$python"
+  /usr/bin/python3 -m venv "$python"
+  "$python/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+  echo "$wanted" >"$python/.installed"
+fi
