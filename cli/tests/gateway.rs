@@ -166,6 +166,7 @@ fn created_sandboxes_are_as_typed() {
         "Api.Test:127.0.0.1",
         "--provider",
         "github",
+        "--allow-degraded",
         "--detach",
         "-o",
         "json",
@@ -180,7 +181,7 @@ fn created_sandboxes_are_as_typed() {
         [json!({
             "name": "demo", "command": ["run", "--it"], "env": { "A": "b=c" }, "workdir": "/w",
             "labels": { "team": "red" }, "add_hosts": { "api.test": "127.0.0.1" }, "providers": ["github"],
-            "runtime": null,
+            "policies": [], "allow_degraded": true, "runtime": null,
         })]
     );
 

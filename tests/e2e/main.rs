@@ -11,3 +11,4 @@ mod protocols;
 mod rules;
 mod support;
 mod trust;
+mod walls;

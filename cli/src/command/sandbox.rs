@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use openshell_api::Name;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::sandbox::{CreateSandbox, LogLine, Phase, Sandbox};
 
-use super::{Context, DONE, exit_code};
+use super::{Context, DONE, enforcement, exit_code};
 use crate::args::sandbox::{CreateArgs, LogsArgs, SandboxCommand};
 use crate::client::{Client, daemon};
 use crate::error::Error;
@@ -38,6 +39,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
             cx.out.data(&sandbox, || details(&sandbox))?;
             Ok(DONE)
         }
+        SandboxCommand::Verify(args) => enforcement::verify(cx, &args.name).await,
         SandboxCommand::Exec(args) => access::execute(cx, args).await,
         SandboxCommand::Connect(args) => access::connect(cx, args).await,
         SandboxCommand::Upload(args) => access::upload(cx, args).await,
@@ -78,10 +80,15 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
 }
 
 async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
+    let rules = args.policy.as_deref().map(super::policy::read_rules).transpose()?;
     let progress = cx.out.progress("starting the gateway");
     let client = daemon::ensure(&cx.place, || cx.out.note("no gateway is running: starting one")).await?;
     drop(progress);
 
+    let policies = match rules {
+        Some(text) => vec![super::policy::first_rules(&client, text).await?],
+        None => Vec::new(),
+    };
     let waits = !args.command.is_empty() && !args.detach;
     let spec = CreateSandbox {
         name: args.name,
@@ -91,6 +98,8 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         labels: args.label.into_iter().collect(),
         add_hosts: args.add_host.into_iter().collect(),
         providers: args.provider,
+        policies,
+        allow_degraded: args.allow_degraded,
         runtime: args.runtime,
         image: args.container.from,
         volumes: args.container.volume,
@@ -208,7 +217,8 @@ fn log_text(log_line: &LogLine) -> String {
 /// A table of sandboxes.
 pub fn table(sandboxes: &[Sandbox]) -> String {
     let now = jiff::Timestamp::now();
-    let mut table = Table::new(["NAME", "PHASE", "LINK", "GENERATION", "RUNTIME", "AGE", "COMMAND", "WITHOUT"]);
+    let mut table =
+        Table::new(["NAME", "PHASE", "LINK", "GENERATION", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
     for sandbox in sandboxes {
         table.row([
             sandbox.name.to_string(),
@@ -216,6 +226,7 @@ pub fn table(sandboxes: &[Sandbox]) -> String {
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),
             word(&sandbox.runtime),
+            sandbox.enforcement.as_ref().map(Enforcement::summary).unwrap_or_default(),
             age(sandbox.created_at, now),
             command_line(&sandbox.command),
             list(&sandbox.degraded),
@@ -251,7 +262,12 @@ fn details(sandbox: &Sandbox) -> String {
     if let Some(failure) = &sandbox.failure {
         pairs.push(("failure", failure.clone()));
     }
-    facts(&pairs)
+    let mut text = facts(&pairs);
+    match &sandbox.enforcement {
+        Some(enforcement) => text.push_str(&enforcement::text(enforcement)),
+        None => text.push_str("enforcement: not proven yet\n"),
+    }
+    text
 }
 
 fn command_line(command: &[String]) -> String {

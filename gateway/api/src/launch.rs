@@ -25,6 +25,12 @@ pub struct LaunchSpec {
     pub state_dir: String,
     /// Directory of the workload: its workspace (home and default working directory).
     pub workspace: String,
+    /// Directories that no policy can show the workload, beside `state_dir`: the gateway's own.
+    #[serde(default)]
+    pub hidden: Vec<String>,
+    /// Start even where this kernel can't raise every wall; which ones are missing is told.
+    #[serde(default)]
+    pub allow_degraded: bool,
     /// The workload's argv; empty: idle.
     pub command: Vec<String>,
     /// Added to its environment.

@@ -1,6 +1,7 @@
 //! Sandboxes and their generations.
 
 use openshell_api::Name;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Generation, SignedGeneration};
 use openshell_api::sandbox::{CreateSandbox, Phase, RuntimeKind, Sandbox};
 use sqlx::Row as _;
@@ -47,6 +48,8 @@ pub struct SandboxRow {
     pub failure: Option<String>,
     /// Protections that are missing.
     pub degraded: Vec<String>,
+    /// What a probe last found about its walls.
+    pub enforcement: Option<Enforcement>,
     /// Last acknowledged generation.
     pub generation: u64,
     /// SHA-256 of its supervisor's token.
@@ -72,6 +75,7 @@ impl SandboxRow {
             labels: self.spec.labels,
             created_at: self.created_at,
             degraded: self.degraded,
+            enforcement: self.enforcement,
         }
     }
 }
@@ -160,6 +164,17 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps what a probe found about the walls, and which are missing.
+    pub async fn set_walls(&self, id: &str, degraded: &[String], enforcement: &Enforcement) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET degraded = ?, enforcement = ? WHERE id = ?")
+            .bind(json("degraded", &degraded)?)
+            .bind(json("enforcement", enforcement)?)
+            .bind(id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
     /// Keeps that a generation was acknowledged.
     pub async fn set_enforcing(&self, id: &str, generation: u64) -> Result<(), StoreError> {
         sqlx::query("UPDATE sandboxes SET generation = ? WHERE id = ?")
@@ -219,6 +234,10 @@ fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
         exit_code: row.try_get("exit_code")?,
         failure: row.try_get("failure")?,
         degraded: parse("degraded", row.try_get("degraded")?)?,
+        enforcement: row
+            .try_get::<Option<&str>, _>("enforcement")?
+            .map(|text| parse("enforcement", text))
+            .transpose()?,
         generation: uint(row.try_get("generation")?),
         token_hash: hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
             what: "token hash",

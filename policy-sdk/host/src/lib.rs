@@ -17,6 +17,7 @@ mod convert;
 pub mod counters;
 pub mod engine;
 pub mod failure;
+pub mod launch;
 mod memo;
 pub mod policy;
 mod reads;
@@ -37,6 +38,7 @@ pub use engine::{
     Engine, EngineError, EngineOptions, LoadError, LoadOptions, LogLevel, LogSink, NoLog, Quarantine, TracingLog,
 };
 pub use failure::{Answer, Failure};
+pub use launch::{Files, Launch, LaunchRefusal};
 pub use policy::{Policy, PolicyRef, PolicyStats, SelfTestError};
 pub use reads::{ReadName, ReadNames};
 pub use types::*;

@@ -23,13 +23,16 @@ pub mod first;
 pub mod init;
 mod keeper;
 mod landlock;
+mod probe;
+mod prove;
 mod sandbox;
-mod seccomp;
+pub(crate) mod seccomp;
 mod spawn;
 mod sys;
 mod wire;
 
-pub use error::{SealError, SpawnError};
+pub use error::{ProveError, SealError, SpawnError};
+pub use prove::Prover;
 pub use sandbox::{Sandbox, Seal};
 pub use spawn::{Child, ExitStatus, Pty, Signaller, SpawnRequest, Spawner, Stdio};
 pub use wire::Task;
@@ -44,8 +47,10 @@ pub const PROXY_PORT: u16 = 3128;
 /// How to seal a sandbox.
 #[derive(Debug, Clone)]
 pub struct SealConfig {
-    /// The workload's home and default working directory: the one host directory that it may write.
+    /// The workload's home and default working directory.
     pub workspace: PathBuf,
+    /// Whether the workload may write its workspace.
+    pub workspace_writable: bool,
     /// Directories that stay invisible even where [`Walls`] would show them: the supervisor's state.
     pub hidden: Vec<PathBuf>,
     /// What the workload may see and write, and as whom it runs.
@@ -67,6 +72,7 @@ impl SealConfig {
     pub fn new(workspace: impl Into<PathBuf>) -> Self {
         Self {
             workspace: workspace.into(),
+            workspace_writable: true,
             hidden: Vec::new(),
             walls: Walls::default(),
             hostname: "sandbox".into(),
@@ -106,7 +112,7 @@ pub struct Walls {
     pub read_only: Vec<PathBuf>,
     /// Readable and writable, beside the workspace and the private directories.
     pub read_write: Vec<PathBuf>,
-    /// Name or `uid[:gid]` the workload runs as; absent: the caller's own where it is not root, else
+    /// `user` or `user:group`, by name or number, that the workload runs as; absent: the caller's own where it is not root, else
     /// [`init::DEFAULT_UID`]. Root is refused.
     pub user: Option<String>,
     /// Refuse to start when a listed path is missing or the kernel lacks a Landlock right.
@@ -150,4 +156,9 @@ pub enum Wall {
     Landlock,
     /// A `/proc` that shows the sandbox's own processes only.
     PrivateProc,
+}
+
+impl Wall {
+    /// Every wall that may be missing.
+    pub const ALL: [Self; 2] = [Self::Landlock, Self::PrivateProc];
 }
