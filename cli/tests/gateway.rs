@@ -99,6 +99,13 @@ fn what_is_refused() {
 }
 
 #[test]
+fn a_wall_that_does_not_hold_fails_after_every_check_is_shown() {
+    let ran = World::new().run(&["sandbox", "verify", "demo"]);
+    assert_eq!(ran.code, 1, "{}", ran.whole());
+    insta::assert_snapshot!("verify-not-proven", ran.whole());
+}
+
+#[test]
 fn commands_stream_and_pass_on_their_exit_code() {
     let world = World::new();
     let ran = world.run(&["sandbox", "exec", "demo", "--env", "MODE=fast", "--", "talk", "a", "b"]);

@@ -269,6 +269,26 @@ async fn walls_are_proven_on_request_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed() {
+    let world = World::new().await;
+    let created = world.post("/v1/sandboxes", json!({ "name": "trial", "observe": true })).await.ok();
+    assert_eq!(created["observing"], true, "{created}");
+    world.sandbox("demo").await;
+    let observing = async || {
+        let listed = world.get("/v1/sandboxes").await.ok();
+        let rows = listed.as_array().unwrap().iter().filter(|sandbox| sandbox["observing"] == true);
+        rows.map(|sandbox| sandbox["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(observing().await, ["trial"]);
+    let rules = world.rules().await;
+    let push = json!({ "module": rules, "sandboxes": ["trial"], "settings": { "yaml": "version: 1\n" } });
+    world.post("/v1/pushes", push).await.ok();
+    assert!(observing().await.is_empty());
+    world.post("/v1/sandboxes/trial/rollback", json!({})).await.ok();
+    assert_eq!(observing().await, ["trial"], "what is enforced counts, not how it was made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_may_have_policies_from_the_start() {
     let world = World::new().await;
     let rules = world.rules().await;

@@ -77,6 +77,7 @@ fn spec(root: &Path, id: &str) -> Start {
     let launch = LaunchSpec {
         hidden: Vec::new(),
         allow_degraded: false,
+        image: None,
         sandbox_id: id.into(),
         sandbox: "a".parse().unwrap(),
         gateway_url: String::new(),

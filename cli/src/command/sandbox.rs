@@ -218,13 +218,14 @@ fn log_text(log_line: &LogLine) -> String {
 pub fn table(sandboxes: &[Sandbox]) -> String {
     let now = jiff::Timestamp::now();
     let mut table =
-        Table::new(["NAME", "PHASE", "LINK", "GENERATION", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
+        Table::new(["NAME", "PHASE", "LINK", "GENERATION", "MODE", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
     for sandbox in sandboxes {
         table.row([
             sandbox.name.to_string(),
             phase(sandbox),
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),
+            mode(sandbox).into(),
             word(&sandbox.runtime),
             sandbox.enforcement.as_ref().map(Enforcement::summary).unwrap_or_default(),
             age(sandbox.created_at, now),
@@ -242,6 +243,11 @@ fn phase(sandbox: &Sandbox) -> String {
     }
 }
 
+/// Whether what no policy allows is refused.
+fn mode(sandbox: &Sandbox) -> &'static str {
+    if sandbox.observing { "observing" } else { "enforcing" }
+}
+
 fn details(sandbox: &Sandbox) -> String {
     let labels: Vec<String> = sandbox.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mut pairs = vec![
@@ -251,6 +257,7 @@ fn details(sandbox: &Sandbox) -> String {
         ("runtime", word(&sandbox.runtime)),
         ("link", (if sandbox.connected { "up" } else { "down" }).into()),
         ("generation", sandbox.generation.to_string()),
+        ("mode", mode(sandbox).into()),
         ("command", command_line(&sandbox.command)),
         ("labels", list(&labels)),
         ("created", sandbox.created_at.to_string()),

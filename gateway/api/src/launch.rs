@@ -31,6 +31,9 @@ pub struct LaunchSpec {
     /// Start even where this kernel can't raise every wall; which ones are missing is told.
     #[serde(default)]
     pub allow_degraded: bool,
+    /// The container image it is made of, as policies are told; absent: it has none.
+    #[serde(default)]
+    pub image: Option<String>,
     /// The workload's argv; empty: idle.
     pub command: Vec<String>,
     /// Added to its environment.

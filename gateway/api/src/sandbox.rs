@@ -143,6 +143,9 @@ pub struct Sandbox {
     /// Protections that could not be put up although asked for; empty when none is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
+    /// It records without blocking: what no policy allows is allowed, until a policy is set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observing: bool,
     /// What a probe inside found about its walls when it last tried; absent: it has not tried yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,

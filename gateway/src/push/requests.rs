@@ -11,7 +11,7 @@ use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
 use openshell_api::shadow::{Promote, ShadowReport};
 use tokio::sync::{OwnedMutexGuard, RwLockReadGuard};
 
-use super::plan::{Target, decides, known_module, place, place_shadow, put, refreshed, replaced, router_for, routes};
+use super::plan::{Target, decides, known_module, place, place_shadow, put, refreshed, replaced, router_for};
 use super::two_phase::{Done, Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;

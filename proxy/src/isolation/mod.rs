@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use nix::sys::resource::Resource;
+
 mod error;
 pub mod first;
 pub mod init;
@@ -43,6 +45,20 @@ pub const INIT_ARGUMENT: &str = "--init";
 
 /// Port of the proxy on the sandbox's loopback.
 pub const PROXY_PORT: u16 = 3128;
+
+/// Most that a process of the workload may have (getrlimit(2)), where the supervisor itself is not allowed less:
+/// dumped core in bytes, open descriptors, processes and threads of its user, locked memory and queued messages in bytes,
+/// real-time and raised priority. The count of processes is the user's own where the sandbox has a user namespace, else
+/// that of all sandboxes which run as the same user.
+const LIMITS: [(Resource, u64); 7] = [
+    (Resource::RLIMIT_CORE, 0),
+    (Resource::RLIMIT_NOFILE, 65_536),
+    (Resource::RLIMIT_NPROC, 8192),
+    (Resource::RLIMIT_MEMLOCK, 8 << 20),
+    (Resource::RLIMIT_MSGQUEUE, 1 << 20),
+    (Resource::RLIMIT_RTPRIO, 0),
+    (Resource::RLIMIT_NICE, 0),
+];
 
 /// How to seal a sandbox.
 #[derive(Debug, Clone)]

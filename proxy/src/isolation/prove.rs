@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ pub struct Prover {
     proxy_port: u16,
     workspace: PathBuf,
     read_only: Vec<PathBuf>,
+    read_write: Vec<PathBuf>,
     hidden: Vec<PathBuf>,
     seal: Seal,
     guard_pid: i32,
@@ -50,6 +51,7 @@ impl Prover {
             proxy_port: config.proxy_port,
             workspace: config.workspace.clone(),
             read_only: config.walls.read_only.clone(),
+            read_write: config.walls.read_write.clone(),
             hidden: config.hidden.clone(),
             seal,
             guard_pid,
@@ -102,11 +104,12 @@ impl Prover {
             gid: self.seal.gid,
             workspace: self.workspace.clone(),
             read_only: self.read_only.clone(),
+            read_write: self.read_write.clone(),
             hidden: self.hidden.clone(),
             host_port: bait.tcp.local_addr()?,
             host_socket: bait.name.clone(),
             host_processes: vec![std::process::id() as i32, self.guard_pid, self.seal.init_pid],
-            handle_is_foreign: !self.read_only.iter().any(|path| path == Path::new("/")),
+            handle_is_foreign: !self.seal.degraded.contains(&Wall::PrivateProc),
         })
     }
 

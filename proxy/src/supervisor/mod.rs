@@ -106,7 +106,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         key,
         workload: openshell_policy_host::Workload {
             sandbox: spec.sandbox.to_string(),
-            image: None,
+            image: spec.image.clone(),
             command: spec.command.clone(),
         },
         workdir: spec.workdir.clone().unwrap_or_else(|| spec.workspace.clone()),

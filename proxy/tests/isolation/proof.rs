@@ -41,6 +41,7 @@ const ALWAYS: &[&str] = &[
     "user",
     "become-root",
     "core-dumps",
+    "resource-limits",
     "ptrace",
     "read-memory",
     "mount",

@@ -61,6 +61,7 @@ impl World {
             workspace: self.path("workspace").to_string_lossy().into_owned(),
             hidden: Vec::new(),
             allow_degraded: false,
+            image: None,
             command: self.command.clone(),
             env: [("GREETING".to_owned(), "hello".to_owned())].into(),
             workdir: None,

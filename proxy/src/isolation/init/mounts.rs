@@ -314,8 +314,11 @@ pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?)
 }
 
+/// An empty directory in memory. What everyone may write takes at most a quarter of the machine's memory, what only its
+/// owner may write a twentieth.
 fn tmpfs(target: &Path, mode: u32) -> io::Result<()> {
-    let options = format!("mode={mode:o}");
+    let share = if mode & 0o002 != 0 { 25 } else { 5 };
+    let options = format!("mode={mode:o},size={share}%");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     Ok(mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options.as_str()))?)
 }

@@ -22,7 +22,7 @@ const SWITCHES: [&str; 3] =
     ["/proc/sys/kernel/core_pattern", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/sysrq"];
 
 pub(super) fn run(findings: &mut Findings, targets: &Targets, handle: BorrowedFd<'_>) {
-    none(findings, "write-outside", CLOSED.iter().map(PathBuf::from).chain(targets.read_only.clone()), write);
+    none(findings, "write-outside", closed(targets), write);
     none(findings, "kernel-switches", SWITCHES.map(PathBuf::from), write);
     let state = targets.hidden.iter().flat_map(|path| [path.clone(), path.join("status.json"), path.join("lock")]);
     none(findings, "supervisor-files", state, |path| read_beside(path, &targets.workspace));
@@ -50,6 +50,22 @@ pub(super) fn run(findings: &mut Findings, targets: &Targets, handle: BorrowedFd
     let set_uid: Vec<&str> = set_uid.copied().collect();
     let seen = if set_uid.is_empty() { "none".to_owned() } else { set_uid.join(", ") };
     findings.add("set-uid-mounts", "none", seen, set_uid.is_empty());
+}
+
+/// Every path that may be read and not written; `/` in a list stands for what lies in it.
+fn closed(targets: &Targets) -> Vec<PathBuf> {
+    let mut closed: Vec<PathBuf> = CLOSED.iter().map(PathBuf::from).chain(targets.read_only.clone()).collect();
+    if targets.read_only.iter().any(|path| path == Path::new("/")) {
+        closed.extend(fs::read_dir("/").into_iter().flatten().flatten().map(|entry| entry.path()));
+    }
+    closed.sort_unstable();
+    closed.dedup();
+    let own = ["/tmp", "/run", "/proc"].map(Path::new);
+    let open = |path: &Path| {
+        own.contains(&path) || targets.workspace == path || targets.read_write.iter().any(|other| other == path)
+    };
+    closed.retain(|path| !open(path));
+    closed
 }
 
 /// None of these may succeed.

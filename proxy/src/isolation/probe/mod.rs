@@ -31,6 +31,8 @@ pub(super) struct Targets {
     pub workspace: PathBuf,
     /// Paths that may be read and not written.
     pub read_only: Vec<PathBuf>,
+    /// Paths that may be written.
+    pub read_write: Vec<PathBuf>,
     /// The supervisor's own directories.
     pub hidden: Vec<PathBuf>,
     /// Something that listens on the supervisor's loopback.
@@ -39,7 +41,7 @@ pub(super) struct Targets {
     pub host_socket: String,
     /// Processes that must not be there, as the supervisor numbers them.
     pub host_processes: Vec<i32>,
-    /// Whether Landlock must refuse a path behind the handle: false where the whole filesystem is shown.
+    /// Whether Landlock must refuse a path behind the handle, which is of `/proc`: false where that is shared, with leave.
     pub handle_is_foreign: bool,
 }
 

@@ -3,10 +3,11 @@
 use std::io;
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
 use super::{Findings, Targets, said};
+use crate::isolation::LIMITS;
 
 pub(super) fn run(findings: &mut Findings, targets: &Targets) {
     let status = std::fs::read_to_string("/proc/self/status");
@@ -30,6 +31,23 @@ pub(super) fn run(findings: &mut Findings, targets: &Targets) {
     let limit = getrlimit(Resource::RLIMIT_CORE);
     let seen = limit.map_or_else(|errno| format!("{errno:?}"), |(soft, hard)| format!("{soft}, at most {hard}"));
     findings.add("core-dumps", "0, at most 0", seen, limit == Ok((0, 0)));
+    limits(findings);
+}
+
+/// Every limit is there, and none can be lifted.
+fn limits(findings: &mut Findings) {
+    let mut lifted = Vec::new();
+    for (resource, most) in LIMITS {
+        match getrlimit(resource) {
+            Ok((soft, hard)) if hard <= most && soft <= hard => match setrlimit(resource, soft, hard + 1) {
+                Err(Errno::EPERM) => {}
+                ended => lifted.push(format!("{resource:?} raised above {hard}: {ended:?}")),
+            },
+            found => lifted.push(format!("{resource:?} is {found:?}")),
+        }
+    }
+    let seen = if lifted.is_empty() { format!("all {} hold", LIMITS.len()) } else { lifted.join(", ") };
+    findings.add("resource-limits", format!("all {} hold", LIMITS.len()), seen, lifted.is_empty());
 }
 
 /// `/proc/self/status` (proc_pid_status(5)).
