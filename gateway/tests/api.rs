@@ -285,7 +285,7 @@ async fn a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed() {
     world.post("/v1/pushes", push).await.ok();
     assert!(observing().await.is_empty());
     world.post("/v1/sandboxes/trial/rollback", json!({})).await.ok();
-    assert_eq!(observing().await, ["trial"], "what is enforced counts, not how it was made");
+    assert!(observing().await.is_empty(), "a rollback does not open it again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use super::parse;
 pub enum SandboxCommand {
     /// Create a sandbox; with a command, run it, stream its output and pass on its exit code.
     #[command(after_help = CREATE_EXAMPLES)]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List sandboxes.
     #[command(
         visible_alias = "ls",

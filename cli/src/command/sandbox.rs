@@ -28,7 +28,7 @@ const STDERR: &str = "stderr";
 /// Does one of the commands.
 pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
     match command {
-        SandboxCommand::Create(args) => create(cx, args).await,
+        SandboxCommand::Create(args) => create(cx, *args).await,
         SandboxCommand::List => {
             let sandboxes = cx.client()?.sandboxes().await?;
             cx.out.data(&sandboxes, || if sandboxes.is_empty() { "no sandboxes".into() } else { table(&sandboxes) })?;

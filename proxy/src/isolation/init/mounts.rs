@@ -226,7 +226,7 @@ fn normal(path: &Path) -> io::Result<PathBuf> {
 fn is_private(path: &Path) -> bool {
     let own = ["/tmp", "/var/tmp", "/run", "/dev", "/proc"].iter().any(|own| path == Path::new(own));
     let device = |name: &&str| path == Path::new("/dev").join(name);
-    own || path.starts_with("/proc") || DEVICES.iter().chain(&["pts", "shm", "fd"]).any(|name| device(&name))
+    own || path.starts_with("/proc") || DEVICES.iter().chain(&["pts", "shm", "fd"]).any(device)
 }
 
 /// Whether something of the host's stands at this path, or above it.
