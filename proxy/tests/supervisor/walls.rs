@@ -2,6 +2,7 @@
 
 use openshell_api::enforcement::{Enforcement, Outcome};
 use openshell_api::generation::Content;
+use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
 use openshell_policy_host::Compiled;
 
@@ -80,18 +81,25 @@ async fn nothing_runs_before_the_walls_are_proven_and_they_are_proven_again() {
 struct Lie {
     call: libc::c_long,
     first: Option<u32>,
+    /// What it answers; 0: success.
+    errno: i32,
     caught_by: &'static str,
 }
 
 const LIES: &[Lie] = &[
-    Lie { call: libc::SYS_prctl, first: Some(libc::PR_CAPBSET_DROP as u32), caught_by: "capabilities-bnd" },
-    Lie { call: libc::SYS_prctl, first: Some(libc::PR_SET_NO_NEW_PRIVS as u32), caught_by: "no-new-privileges" },
-    Lie { call: libc::SYS_landlock_restrict_self, first: None, caught_by: "leaked-handle" },
-    Lie { call: libc::SYS_mount_setattr, first: None, caught_by: "set-uid-mounts" },
-    Lie { call: libc::SYS_setresuid, first: None, caught_by: "user" },
+    Lie { call: libc::SYS_prctl, first: Some(libc::PR_CAPBSET_DROP as u32), errno: 0, caught_by: "capabilities-bnd" },
+    Lie {
+        call: libc::SYS_prctl,
+        first: Some(libc::PR_SET_NO_NEW_PRIVS as u32),
+        errno: 0,
+        caught_by: "no-new-privileges",
+    },
+    Lie { call: libc::SYS_landlock_restrict_self, first: None, errno: 0, caught_by: "leaked-handle" },
+    Lie { call: libc::SYS_mount_setattr, first: None, errno: 0, caught_by: "set-uid-mounts" },
+    Lie { call: libc::SYS_setresuid, first: None, errno: 0, caught_by: "user" },
 ];
 
-/// A filter under which the call is answered with success and never made.
+/// A filter under which the call is answered and never made.
 fn lying(lie: &Lie) -> Vec<libc::sock_filter> {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -104,14 +112,17 @@ fn lying(lie: &Lie) -> Vec<libc::sock_filter> {
     let rest = first.len() as u8 + 1;
     let mut filter = vec![step(LOAD, 0, 0, 0), step(EQUAL, lie.call as u32, 0, rest)];
     filter.extend(first);
-    filter.extend([step(RETURN, libc::SECCOMP_RET_ERRNO, 0, 0), step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0)]);
+    filter.extend([
+        step(RETURN, libc::SECCOMP_RET_ERRNO | lie.errno as u32, 0, 0),
+        step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ]);
     filter
 }
 
 /// Starts a supervisor on such a kernel.
-fn start_deceived(world: &World, lie: &Lie) -> Supervisor {
+fn start_deceived(world: &World, spec: &LaunchSpec, lie: &Lie) -> Supervisor {
     let filter = lying(lie);
-    world.start_with(&world.spec(), move |command| {
+    world.start_with(spec, move |command| {
         let install = move || {
             let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
             // SAFETY: the kernel copies the program, which outlives the call; nothing else happens between fork and exec.
@@ -133,7 +144,7 @@ async fn a_missing_wall_stops_the_start() {
     }
     for lie in LIES {
         let world = World::running(&["touch", "it-ran"]).await;
-        let (_supervisor, mut link) = begin(&world, start_deceived(&world, lie), &[]).await;
+        let (_supervisor, mut link) = begin(&world, start_deceived(&world, &world.spec(), lie), &[]).await;
         let (proof, reason) = started(&mut link).await;
         let named = reason.starts_with("the walls are not proven") && reason.contains(lie.caught_by);
         assert!(named, "{}: {reason}\n{}", lie.caught_by, world.log());
@@ -143,6 +154,36 @@ async fn a_missing_wall_stops_the_start() {
         assert_eq!(shell(&mut link, 5, "echo in").await, "", "nothing runs in it afterwards either");
         assert!(!world.path("workspace/it-ran").exists(), "{}", lie.caught_by);
     }
+}
+
+#[tokio::test]
+async fn a_kernel_without_landlock_takes_leave_and_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: a kernel can be made to lie by root alone");
+        return;
+    }
+    let lacking =
+        Lie { call: libc::SYS_landlock_create_ruleset, first: None, errno: libc::ENOSYS, caught_by: "leaked-handle" };
+    let world = World::running(&["touch", "it-ran"]).await;
+    let (_supervisor, mut link) = begin(&world, start_deceived(&world, &world.spec(), &lacking), &[]).await;
+    let (proof, reason) = started(&mut link).await;
+    assert!(proof.is_none() && reason.starts_with("this kernel can't raise the wall Landlock"), "{reason}");
+    assert!(!world.path("workspace/it-ran").exists());
+
+    let world = World::running(&["sleep", "1000"]).await;
+    let spec = LaunchSpec { allow_degraded: true, ..world.spec() };
+    let (_supervisor, mut link) = begin(&world, start_deceived(&world, &spec, &lacking), &[]).await;
+    let told = link.until(|message| match message {
+        FromSupervisor::Enforcement { degraded, enforcement } => Some((degraded, enforcement)),
+        FromSupervisor::Failed { reason } => panic!("{reason}"),
+        _ => None,
+    });
+    let (degraded, proof) = told.await;
+    assert_eq!(degraded, ["landlock"]);
+    let waived = proof.checks.iter().filter(|check| check.outcome == Outcome::Waived);
+    assert_eq!(waived.map(|check| check.name.as_str()).collect::<Vec<_>>(), [lacking.caught_by], "{proof:?}");
+    assert!(proof.holds(), "{}", proof.summary());
+    assert_eq!(started(&mut link).await.1, "running");
 }
 
 const WALLED: &str = "\
