@@ -1,8 +1,8 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
 //! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`streams`] carries
-//! commands, files and ports over it; [`verify`](mod@verify) has the walls proven; [`Links`] finds the one of a sandbox. A newer link of the same sandbox replaces the
-//! older one.
+//! commands, files and ports over it; [`verify`](mod@verify) has the walls proven; [`Links`] finds the one of a sandbox.
+//! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
 mod session;
