@@ -53,6 +53,7 @@ inside() { openshell sandbox exec demo -- "$@"; }
 title 1 "a sandbox denies by default, and says why"
 step "start the gateway" openshell gateway start --upstream-ca "$demo/ca.pem"
 step "create a sandbox" openshell sandbox create --name demo --add-host api.demo.test:127.0.0.1
+step "a probe inside it finds no way out" openshell sandbox verify demo
 step "curl is refused with a reason" expect 'policy_denied' inside curl -sS "$api/status"
 
 # ---- 2 ----------------------------------------------------------------------------------------------------------

@@ -109,6 +109,14 @@ pub enum Error {
         /// Why, in the supervisor's words.
         reason: String,
     },
+    /// A wall of the sandbox did not hold.
+    #[error("the walls of sandbox {name} are not proven: {failed}")]
+    NotProven {
+        /// Sandbox.
+        name: String,
+        /// Checks that failed.
+        failed: String,
+    },
     /// The sandbox was deleted while a command waited for it.
     #[error("sandbox {name} was deleted")]
     SandboxGone {
@@ -376,6 +384,9 @@ impl Error {
             Self::NotLocal { .. } => "stop it on the machine it runs on".into(),
             Self::SandboxFailed { name, .. } => format!("see `openshell sandbox logs {name}` and `openshell doctor`"),
             Self::LogEnd { name, .. } => format!("see `openshell sandbox logs {name}`; its disk may be full"),
+            Self::NotProven { name, .. } => {
+                format!("what runs there is not contained: delete it with `openshell sandbox delete {name}`")
+            }
             Self::SandboxGone { .. } => "list what exists with `openshell sandbox list`".into(),
             Self::Exec { sandbox, program, .. } => {
                 format!(

@@ -99,6 +99,13 @@ fn what_is_refused() {
 }
 
 #[test]
+fn a_wall_that_does_not_hold_fails_after_every_check_is_shown() {
+    let ran = World::new().run(&["sandbox", "verify", "demo"]);
+    assert_eq!(ran.code, 1, "{}", ran.whole());
+    insta::assert_snapshot!("verify-not-proven", ran.whole());
+}
+
+#[test]
 fn commands_stream_and_pass_on_their_exit_code() {
     let world = World::new();
     let ran = world.run(&["sandbox", "exec", "demo", "--env", "MODE=fast", "--", "talk", "a", "b"]);
@@ -166,6 +173,7 @@ fn created_sandboxes_are_as_typed() {
         "Api.Test:127.0.0.1",
         "--provider",
         "github",
+        "--allow-degraded",
         "--detach",
         "-o",
         "json",
@@ -180,7 +188,7 @@ fn created_sandboxes_are_as_typed() {
         [json!({
             "name": "demo", "command": ["run", "--it"], "env": { "A": "b=c" }, "workdir": "/w",
             "labels": { "team": "red" }, "add_hosts": { "api.test": "127.0.0.1" }, "providers": ["github"],
-            "runtime": null,
+            "policies": [], "allow_degraded": true, "runtime": null,
         })]
     );
 

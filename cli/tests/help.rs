@@ -17,6 +17,7 @@ fn help_of_every_command() {
         ("sandbox-create", "sandbox create"),
         ("sandbox-list", "sandbox list"),
         ("sandbox-get", "sandbox get"),
+        ("sandbox-verify", "sandbox verify"),
         ("sandbox-exec", "sandbox exec"),
         ("sandbox-logs", "sandbox logs"),
         ("sandbox-delete", "sandbox delete"),

@@ -70,7 +70,7 @@ pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<San
     {
         // Shared, so that no backend, provider or ceiling changes between reading them and storing the sandbox.
         let _gateway_wide = gateway.locks.gateway_wide.read().await;
-        let content = Content { observe: spec.observe, ..push::initial(&gateway, &spec.providers).await? };
+        let content = Content { observe: spec.observe, ..push::initial(&gateway, &spec).await? };
         let generation = push::first_generation(&gateway, &id, &content)?;
         gateway
             .store
@@ -167,6 +167,9 @@ pub(crate) fn launch_spec(
         verifying_key: hex::encode(gateway.signing.verifying_key().as_bytes()),
         state_dir: places.state_dir,
         workspace: places.workspace,
+        hidden: gateway.runtime.hidden(id),
+        allow_degraded: spec.allow_degraded,
+        image: spec.image.clone(),
         command: spec.command.clone(),
         env: spec.env.clone(),
         workdir: spec.workdir.clone(),

@@ -4,6 +4,7 @@ mod world;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use openshell_api::enforcement::Enforcement;
 use openshell_api::link::FromSupervisor;
 use reqwest::Method;
 use serde_json::json;
@@ -237,4 +238,73 @@ fn the_checked_in_document_is_current() {
     let current = openshell_gateway::http::document().to_pretty_json().unwrap();
     let checked_in = include_str!("../openapi.json");
     assert_eq!(checked_in.trim_end(), current, "write it anew: openshell-gateway openapi > gateway/openapi.json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walls_are_proven_on_request_and_kept() {
+    let world = World::new().await;
+    let supervisor = world.sandbox("demo").await;
+    let proof = |outcome| {
+        json!({
+            "at": "2026-01-01T00:00:00Z",
+            "checks": [{ "name": "dial-v4", "expected": "led to the proxy", "seen": "so it was", "outcome": outcome }],
+        })
+    };
+    let parsed = |outcome| serde_json::from_value::<Enforcement>(proof(outcome)).unwrap();
+    assert!(world.get("/v1/sandboxes/demo").await.ok().get("enforcement").is_none());
+    supervisor.say(FromSupervisor::Enforcement { degraded: vec!["landlock".into()], enforcement: parsed("proven") });
+    let shown = world.until("/v1/sandboxes/demo", |sandbox| sandbox["enforcement"].is_object()).await;
+    assert_eq!((&shown["enforcement"], &shown["degraded"]), (&proof("proven"), &json!(["landlock"])));
+
+    world.post("/v1/sandboxes/demo/verify", json!({})).await.problem(502, "not_verified");
+    supervisor.state.lock().unwrap().verified = Some(Ok(parsed("failed")));
+    assert_eq!(world.post("/v1/sandboxes/demo/verify", json!({})).await.ok(), proof("failed"));
+    let shown = world.get("/v1/sandboxes/demo").await.ok();
+    assert_eq!((&shown["enforcement"], &shown["degraded"]), (&proof("failed"), &json!(["landlock"])));
+
+    world.post("/v1/sandboxes/nobody/verify", json!({})).await.problem(404, "sandbox_not_found");
+    supervisor.disconnect();
+    world.until("/v1/sandboxes/demo", |sandbox| sandbox["connected"] == false).await;
+    world.post("/v1/sandboxes/demo/verify", json!({})).await.problem(409, "sandbox_not_connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed() {
+    let world = World::new().await;
+    let created = world.post("/v1/sandboxes", json!({ "name": "trial", "observe": true })).await.ok();
+    assert_eq!(created["observing"], true, "{created}");
+    world.sandbox("demo").await;
+    let observing = async || {
+        let listed = world.get("/v1/sandboxes").await.ok();
+        let rows = listed.as_array().unwrap().iter().filter(|sandbox| sandbox["observing"] == true);
+        rows.map(|sandbox| sandbox["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(observing().await, ["trial"]);
+    let rules = world.rules().await;
+    let push = json!({ "module": rules, "sandboxes": ["trial"], "settings": { "yaml": "version: 1\n" } });
+    world.post("/v1/pushes", push).await.ok();
+    assert!(observing().await.is_empty());
+    world.post("/v1/sandboxes/trial/rollback", json!({})).await.ok();
+    assert!(observing().await.is_empty(), "a rollback does not open it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_may_have_policies_from_the_start() {
+    let world = World::new().await;
+    let rules = world.rules().await;
+    let create = |name: &str, yaml: &str| {
+        let policy = json!({ "module": rules, "settings": { "yaml": yaml } });
+        world.post("/v1/sandboxes", json!({ "name": name, "policies": [policy], "allow_degraded": true }))
+    };
+    create("demo", "version: 1\n").await.ok();
+    let seat = world.runtime.seat("demo");
+    assert!(seat.spec.allow_degraded);
+    let content = seat.supervisor.content();
+    assert_eq!(content.chain.len(), 1, "its first generation binds them");
+    assert_eq!(seat.supervisor.generation(), 1);
+    let refused = create("broken", "version: 2\n").await;
+    assert!(refused.body["detail"].as_str().unwrap().contains("schema version 2"), "{refused:?}");
+    let unknown = json!({ "name": "unknown", "policies": [{ "module": "sha256:00" }] });
+    world.post("/v1/sandboxes", unknown).await.problem(404, "module_not_found");
+    world.get("/v1/sandboxes/broken").await.problem(404, "sandbox_not_found");
 }

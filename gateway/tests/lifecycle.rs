@@ -75,6 +75,9 @@ async fn what_belongs_to_no_sandbox_is_removed_at_the_next_start() {
 fn spec(root: &Path, id: &str) -> Start {
     let text = |name: &str| root.join(id).join(name).to_string_lossy().into_owned();
     let launch = LaunchSpec {
+        hidden: Vec::new(),
+        allow_degraded: false,
+        image: None,
         sandbox_id: id.into(),
         sandbox: "a".parse().unwrap(),
         gateway_url: String::new(),

@@ -9,6 +9,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod connections;
 #[path = "isolation/lifecycle.rs"]
 mod lifecycle;
+#[path = "isolation/proof.rs"]
+mod proof;
 #[path = "isolation/walls.rs"]
 mod walls;
 #[path = "isolation/world.rs"]
@@ -45,7 +47,7 @@ fn main() {
             true
         }
     };
-    let tests = [connections::tests(), walls::tests(), lifecycle::tests()].concat();
+    let tests = [connections::tests(), walls::tests(), proof::tests(), lifecycle::tests()].concat();
     let trials = tests.into_iter().map(|(name, test)| Trial::test(name, test).with_ignored_flag(ignored)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -11,5 +11,7 @@ mod gateway;
 mod lifecycle;
 #[path = "supervisor/pushes.rs"]
 mod pushes;
+#[path = "supervisor/walls.rs"]
+mod walls;
 #[path = "supervisor/world.rs"]
 mod world;

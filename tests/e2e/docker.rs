@@ -12,6 +12,8 @@ use openshell_tests::world::{Ran, World};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+mod engines;
+
 const DEBIAN: &str = "openshell-test/debian";
 const BUSYBOX: &str = "openshell-test/busybox";
 const USER: &str = "openshell-test/user";
@@ -154,6 +156,16 @@ impl Yard {
     }
 }
 
+/// Every check of a proof held, these among them.
+fn proven(enforcement: &Value, among: &[&str]) -> Result<()> {
+    let checks = enforcement["checks"].as_array().context("nothing was tried")?;
+    ensure!(checks.len() >= 50 && checks.iter().all(|check| check["outcome"] == "proven"), "{enforcement}");
+    for name in among {
+        ensure!(checks.iter().any(|check| check["name"] == *name), "{name} was not tried: {enforcement}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_image_is_sealed_without_a_capability_and_not_as_root() -> Result<()> {
     let Some(yard) = yard().await? else { return Ok(()) };
@@ -170,6 +182,7 @@ async fn every_image_is_sealed_without_a_capability_and_not_as_root() -> Result<
         let created = yard.create(name, image, &["-o", "json"]).await?.ok()?.json()?;
         ensure!(created["runtime"] == "docker" && created["image"] == image, "{created}");
         ensure!(created["degraded"].as_array().is_none_or(Vec::is_empty), "{created}");
+        proven(&created["enforcement"], &[])?;
 
         let found = yard.container(name).await?;
         let (host, config) = (&found["HostConfig"], &found["Config"]);
@@ -303,6 +316,87 @@ async fn exit_codes_signals_and_orphans_are_the_first_processs_business() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_container_keeps_its_exit_code_and_starts_again_with_what_it_held() -> Result<()> {
+    let Some(yard) = yard().await? else { return Ok(()) };
+    yard.create("worker", BUSYBOX, &["--memory", "512m"]).await?.ok()?;
+    yard.allow("worker", "/bin/busybox").await?;
+    yard.check("worker", &[("echo kept > note; wget -q -O- $PLAIN/status", "hello from the origin")]).await?;
+    let (before, container) = (yard.sandbox("worker").await?, yard.container("worker").await?);
+
+    yard.run(&["sandbox", "stop", "worker"]).await?.ok()?;
+    let stopped = yard.sandbox("worker").await?;
+    ensure!(stopped["phase"] == "stopped" && stopped["connected"] == false, "{stopped}");
+    ensure!(yard.container("worker").await?["State"]["Running"] == false, "its container still runs");
+
+    yard.run(&["sandbox", "start", "worker"]).await?.ok()?;
+    let after = yard.sandbox("worker").await?;
+    for same in ["id", "generation", "created_at", "image", "runtime"] {
+        ensure!(before[same] == after[same], "{same} changed: {before} {after}");
+    }
+    ensure!(after["phase"] == "running" && before["enforcement"]["at"] != after["enforcement"]["at"], "{after}");
+    proven(&after["enforcement"], &[])?;
+    ensure!(yard.container("worker").await?["Id"] == container["Id"], "it is another container");
+    yard.check(
+        "worker",
+        &[
+            ("cat note; wget -q -O- $PLAIN/status", "kept\nhello from the origin"),
+            ("wget -q -O- --post-data x=1 $PLAIN/items 2>&1 || true", "403"),
+        ],
+    )
+    .await?;
+
+    // One that has ended: its code outlives the stop, and a start runs it once more.
+    let script = "echo run >> runs; wc -l < runs; exit 7";
+    let ran = yard.create("once", BUSYBOX, &["-q", "--", "sh", "-c", script]).await?;
+    ensure!(ran.code == 7 && ran.stdout.trim() == "1", "{ran:?}");
+    yard.run(&["sandbox", "stop", "once"]).await?.ok()?;
+    let stopped = yard.sandbox("once").await?;
+    ensure!(stopped["phase"] == "stopped" && stopped["exit_code"] == 7, "{stopped}");
+    yard.run(&["sandbox", "start", "once"]).await?.ok()?;
+    let exited = yard.until("once", "exited").await?;
+    ensure!(exited["exit_code"] == 7, "{exited}");
+    let logs = yard.run(&["sandbox", "logs", "once"]).await?.ok()?.stdout;
+    ensure!(logs.contains("1\n") && logs.contains("2\n"), "{logs}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_build_the_walls_of_a_container_and_a_probe_proves_them() -> Result<()> {
+    let Some(yard) = yard().await? else { return Ok(()) };
+    let rules = "version: 1\nfilesystem_policy: {include_workdir: true, read_only: [/bin], read_write: [/cache]}\n\
+                 process: {run_as_user: sandbox}\n";
+    let file = yard.world.write("walled.yaml", rules)?.to_string_lossy().into_owned();
+    let volume = format!("openshell-walls-{}", std::process::id());
+    let named = format!("{volume}:/cache");
+    yard.create("walled", BUSYBOX, &["--policy", &file, "--volume", &named]).await?.ok()?;
+    yard.check(
+        "walled",
+        &[
+            ("echo kept > /cache/x && cat /cache/x", "kept"),
+            ("touch ~/x && ls ~", "x"),
+            ("touch /bin/x 2>&1 || true", "Read-only file system"),
+            ("ls /etc/passwd 2>&1 || true", "No such file"),
+            ("id -u", "65532"),
+        ],
+    )
+    .await?;
+    let verified = yard.run(&["sandbox", "verify", "walled", "-o", "json"]).await?.ok()?.json()?;
+    proven(&verified, &["dial-v4", "metadata", "io-uring", "supervisor-files", "leaked-handle", "resource-limits"])?;
+    let listed = yard.run(&["sandbox", "list"]).await?.ok()?.stdout;
+    let count = verified["checks"].as_array().map_or(0, Vec::len);
+    ensure!(listed.contains(&format!("{count}/{count} proven")), "{listed}");
+
+    // Another image's user can't be had without privileges: refused, and nothing is left.
+    let other = yard.world.write("other.yaml", "version: 1\nprocess: {run_as_user: '4711'}\n")?;
+    let refused = yard.create("other", BUSYBOX, &["--policy", &other.to_string_lossy()]).await?;
+    ensure!(refused.code == 1 && refused.stderr.contains("can only run as user 65532, not as 4711"), "{refused:?}");
+    ensure!(yard.run(&["sandbox", "get", "other"]).await?.code == 1, "nothing of it is left");
+    yard.run(&["sandbox", "delete", "walled"]).await?.ok()?;
+    yard.docker(&["volume", "rm", &volume])?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_gateway_finds_its_containers_again_and_removes_strays() -> Result<()> {
     let Some(yard) = yard().await? else { return Ok(()) };
     yard.create("kept", BUSYBOX, &[]).await?.ok()?;
@@ -366,114 +460,5 @@ async fn what_cant_be_had_is_refused_and_leaves_nothing() -> Result<()> {
     ensure!(listed.as_array().is_some_and(Vec::is_empty), "{listed}");
     let left = yard.docker(&["ps", "-a", "-q", "--filter", "label=dev.openshell.name=refused"])?;
     ensure!(left.is_empty(), "containers are left: {left}");
-    Ok(())
-}
-
-/// An engine of a test's own, which ends with it. It has no bridge, so it does not get in the way of another one.
-struct Private {
-    directory: PathBuf,
-    flags: String,
-}
-
-impl Private {
-    /// `None`, said aloud: an engine that someone else runs is no proof that we may run one.
-    fn new(name: &str, more: &str) -> Option<(Self, String)> {
-        let directory = std::env::temp_dir().join(format!("openshell-engine-{name}-{}", std::process::id()));
-        let private = Self { directory, flags: format!("--bridge=none --iptables=false {more}") };
-        match private.start() {
-            Ok(host) => Some((private, host)),
-            Err(why) => {
-                eprintln!("SKIPPED: no engine of our own can be started: {why:#}");
-                None
-            }
-        }
-    }
-
-    fn start(&self) -> Result<String> {
-        let directory = self.directory.to_string_lossy();
-        engine(&[("ENGINE_DIR", directory.as_ref()), ("ENGINE_OWN", "1"), ("ENGINE_FLAGS", &self.flags)])
-    }
-
-    fn stop(&self) -> Result<()> {
-        let pid: u32 = std::fs::read_to_string(self.directory.join("pid"))?.trim().parse()?;
-        ensure!(Command::new("kill").arg(pid.to_string()).status()?.success());
-        while PathBuf::from(format!("/proc/{pid}")).exists() {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        let _ = self.stop();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_engine_is_found_again_and_a_sandbox_needs_no_network() -> Result<()> {
-    if yard().await?.is_none() {
-        return Ok(());
-    }
-    let Some((private, host)) = Private::new("restart", "") else { return Ok(()) };
-    let yard = Yard::new(host).await?;
-    let alone = |name| ["sandbox", "create", "--name", name, "--from", BUSYBOX, "--network", "none"];
-    yard.run(&alone("before")).await?.ok()?;
-    yard.check("before", &[("wget -q -O- http://1.1.1.1/ || echo refused", "refused")]).await?;
-    private.stop()?;
-    private.start()?;
-    let sandbox = yard.until("before", "failed").await?;
-    ensure!(sandbox["failure"].as_str().is_some_and(|why| why.contains("its container")), "{sandbox}");
-    yard.run(&alone("after")).await?.ok()?;
-    yard.check("after", &[("echo alive", "alive")]).await?;
-    drop(yard);
-    Ok(())
-}
-
-/// Stands between the engine and runc, and takes `unshare` away from containers without CAP_SYS_ADMIN: to them the
-/// kernel says what it says on a host that forbids user namespaces.
-const WITHOUT_USER_NAMESPACES: &str = r#"#!/bin/sh
-bundle= last=
-for word; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
-[ -z "$bundle" ] || grep -q CAP_SYS_ADMIN "$bundle/config.json" ||
-  sed -i 's/"unshare"/"no_such_call"/' "$bundle/config.json"
-exec runc "$@"
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_user_namespaces_capabilities_raise_the_walls_and_every_listing_says_so() -> Result<()> {
-    if yard().await?.is_none() {
-        return Ok(());
-    }
-    let tools = tempfile::tempdir()?;
-    let runc = tools.path().join("runc-without-user-namespaces");
-    std::fs::write(&runc, WITHOUT_USER_NAMESPACES)?;
-    std::fs::set_permissions(&runc, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let flags = format!("--add-runtime=strict={} --default-runtime=strict", runc.display());
-    let Some((_private, host)) = Private::new("strict", &flags) else { return Ok(()) };
-    let yard = Yard::new(host).await?;
-    let created =
-        yard.run(&["sandbox", "create", "--name", "weak", "--from", USER, "--network", "none"]).await?.ok()?;
-    ensure!(created.stderr.contains("runs without user-namespace"), "{created:?}");
-    let listed = yard.run(&["sandbox", "list"]).await?.ok()?;
-    ensure!(listed.stdout.contains("user-namespace"), "{}", listed.stdout);
-    let found = yard.container("weak").await?;
-    ensure!(found["HostConfig"]["CapDrop"] == serde_json::json!(["ALL"]), "{}", found["HostConfig"]);
-    ensure!(found["HostConfig"]["CapAdd"].to_string().contains("SYS_ADMIN"), "{}", found["HostConfig"]);
-    yard.check(
-        "weak",
-        &[
-            ("id -u", "1234"),
-            ("grep CapEff /proc/self/status", "0000000000000000"),
-            ("grep CapBnd /proc/self/status", "0000000000000000"),
-            ("grep -vc -e lo: -e '|' /proc/net/dev || true", "0"),
-            ("wget -O- http://1.1.1.1/ 2>&1 || true", "403"),
-            ("touch ~/x && ls ~", "x"),
-            ("cat /.openshell/launch.json 2>&1 || true", "No such file"),
-        ],
-    )
-    .await?;
-    drop(yard);
     Ok(())
 }

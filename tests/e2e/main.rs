@@ -13,3 +13,4 @@ mod rules;
 mod servers;
 mod support;
 mod trust;
+mod walls;

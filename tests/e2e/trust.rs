@@ -32,6 +32,9 @@ async fn what_was_observed_becomes_rules_that_allow_it() -> Result<()> {
     stage.run(&create).await?.ok()?;
     let shown = stage.run(&["policy", "get", "trial"]).await?.ok()?;
     ensure!(shown.stdout.contains("observes"), "{}", shown.stdout);
+    let listed = stage.run(&["sandbox", "list"]).await?.ok()?.stdout;
+    let mode = |name: &str, mode: &str| listed.lines().any(|line| line.starts_with(name) && line.contains(mode));
+    ensure!(mode("trial", "observing") && mode("demo", "enforcing"), "{listed}");
 
     let observed = in_trial(&stage, "curl -sS $API/status").await?;
     ensure!(observed.stdout.contains("ssrf_denied"), "private addresses stay refused: {observed:?}");
@@ -46,6 +49,8 @@ async fn what_was_observed_becomes_rules_that_allow_it() -> Result<()> {
     let replayed = stage.run(&["policy", "replay", "seen.yaml", "--sandbox", "trial"]).await?;
     ensure!(replayed.code == 0, "the suggestion covers all that was seen: {replayed:?}");
     stage.run(&["policy", "set", "trial", "--policy", "seen.yaml"]).await?.ok()?;
+    let listed = stage.run(&["sandbox", "list"]).await?.ok()?.stdout;
+    ensure!(!listed.contains("observing"), "{listed}");
 
     let allowed = in_trial(&stage, "curl -sS $API/status").await?;
     ensure!(allowed.stdout.contains("hello from the origin"), "{allowed:?}");

@@ -14,7 +14,7 @@ use super::parse;
 pub enum SandboxCommand {
     /// Create a sandbox; with a command, run it, stream its output and pass on its exit code.
     #[command(after_help = CREATE_EXAMPLES)]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List sandboxes.
     #[command(
         visible_alias = "ls",
@@ -24,6 +24,9 @@ pub enum SandboxCommand {
     /// Show one sandbox.
     #[command(after_help = "Examples:\n  openshell sandbox get demo -o yaml")]
     Get(NameArg),
+    /// Try to get out of a sandbox, from inside; fails unless every wall holds.
+    #[command(after_help = "Examples:\n  openshell sandbox verify demo\n  openshell sandbox verify demo -o json")]
+    Verify(NameArg),
     /// Run a program in a sandbox; its exit code is passed on.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(ExecArgs),
@@ -66,6 +69,7 @@ Examples:
   openshell sandbox create --name demo                         # idles; see `sandbox exec`
   openshell sandbox create --name once -- python3 agent.py     # returns the program's exit code
   openshell sandbox create --detach --env MODE=fast --label team=red -- ./serve
+  openshell sandbox create --name demo --policy rules.yaml     # with rules from its first moment
   openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github
   openshell sandbox create --name trial --observe -- ./agent   # then: openshell policy suggest trial
   openshell sandbox create --from python:3.13-slim --cpu 2 --memory 4g --volume ./data:/data:ro -- python3";
@@ -117,6 +121,12 @@ pub struct CreateArgs {
     /// private and metadata addresses stay refused.
     #[arg(long)]
     pub observe: bool,
+    /// Rules (YAML) it has from the start; `-` reads standard input. What they say about files and user is fixed then.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Start even where this kernel can't raise every wall; what is missing shows in every listing.
+    #[arg(long)]
+    pub allow_degraded: bool,
     /// Return as soon as the sandbox runs, without waiting for the command to end.
     #[arg(short, long)]
     pub detach: bool,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openshell_api::decision::DecisionRecord;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::GenerationSummary;
 use openshell_api::inference::Backend;
 use openshell_api::module::Module;
@@ -87,6 +88,11 @@ impl Client {
     /// `DELETE /v1/sandboxes/{name}`.
     pub async fn delete_sandbox(&self, name: &Name) -> Result<(), Error> {
         self.delete(&format!("/v1/sandboxes/{name}")).await
+    }
+
+    /// `POST /v1/sandboxes/{name}/verify`.
+    pub async fn verify_sandbox(&self, name: &Name) -> Result<Enforcement, Error> {
+        self.post(&format!("/v1/sandboxes/{name}/verify"), &()).await
     }
 
     /// `GET /v1/sandboxes/{name}/logs`.

@@ -3,6 +3,7 @@
 mod completions;
 mod decisions;
 mod doctor;
+mod enforcement;
 mod gateway;
 mod inference;
 mod policy;

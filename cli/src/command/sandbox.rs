@@ -6,9 +6,10 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use openshell_api::Name;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::sandbox::{CreateSandbox, LogLine, Phase, Sandbox};
 
-use super::{Context, DONE, exit_code};
+use super::{Context, DONE, enforcement, exit_code};
 use crate::args::sandbox::{CreateArgs, LogsArgs, SandboxCommand};
 use crate::client::{Client, daemon};
 use crate::error::Error;
@@ -27,7 +28,7 @@ const STDERR: &str = "stderr";
 /// Does one of the commands.
 pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
     match command {
-        SandboxCommand::Create(args) => create(cx, args).await,
+        SandboxCommand::Create(args) => create(cx, *args).await,
         SandboxCommand::List => {
             let sandboxes = cx.client()?.sandboxes().await?;
             cx.out.data(&sandboxes, || if sandboxes.is_empty() { "no sandboxes".into() } else { table(&sandboxes) })?;
@@ -38,6 +39,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
             cx.out.data(&sandbox, || details(&sandbox))?;
             Ok(DONE)
         }
+        SandboxCommand::Verify(args) => enforcement::verify(cx, &args.name).await,
         SandboxCommand::Exec(args) => access::execute(cx, args).await,
         SandboxCommand::Connect(args) => access::connect(cx, args).await,
         SandboxCommand::Upload(args) => access::upload(cx, args).await,
@@ -78,10 +80,15 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
 }
 
 async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
+    let rules = args.policy.as_deref().map(super::policy::read_rules).transpose()?;
     let progress = cx.out.progress("starting the gateway");
     let client = daemon::ensure(&cx.place, || cx.out.note("no gateway is running: starting one")).await?;
     drop(progress);
 
+    let policies = match rules {
+        Some(text) => vec![super::policy::first_rules(&client, text).await?],
+        None => Vec::new(),
+    };
     let waits = !args.command.is_empty() && !args.detach;
     let spec = CreateSandbox {
         name: args.name,
@@ -91,6 +98,8 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         labels: args.label.into_iter().collect(),
         add_hosts: args.add_host.into_iter().collect(),
         providers: args.provider,
+        policies,
+        allow_degraded: args.allow_degraded,
         runtime: args.runtime,
         image: args.container.from,
         volumes: args.container.volume,
@@ -208,14 +217,17 @@ fn log_text(log_line: &LogLine) -> String {
 /// A table of sandboxes.
 pub fn table(sandboxes: &[Sandbox]) -> String {
     let now = jiff::Timestamp::now();
-    let mut table = Table::new(["NAME", "PHASE", "LINK", "GENERATION", "RUNTIME", "AGE", "COMMAND", "WITHOUT"]);
+    let mut table =
+        Table::new(["NAME", "PHASE", "LINK", "GENERATION", "MODE", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
     for sandbox in sandboxes {
         table.row([
             sandbox.name.to_string(),
             phase(sandbox),
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),
+            mode(sandbox).into(),
             word(&sandbox.runtime),
+            sandbox.enforcement.as_ref().map(Enforcement::summary).unwrap_or_default(),
             age(sandbox.created_at, now),
             command_line(&sandbox.command),
             list(&sandbox.degraded),
@@ -231,6 +243,11 @@ fn phase(sandbox: &Sandbox) -> String {
     }
 }
 
+/// Whether what no policy allows is refused.
+fn mode(sandbox: &Sandbox) -> &'static str {
+    if sandbox.observing { "observing" } else { "enforcing" }
+}
+
 fn details(sandbox: &Sandbox) -> String {
     let labels: Vec<String> = sandbox.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mut pairs = vec![
@@ -240,6 +257,7 @@ fn details(sandbox: &Sandbox) -> String {
         ("runtime", word(&sandbox.runtime)),
         ("link", (if sandbox.connected { "up" } else { "down" }).into()),
         ("generation", sandbox.generation.to_string()),
+        ("mode", mode(sandbox).into()),
         ("command", command_line(&sandbox.command)),
         ("labels", list(&labels)),
         ("created", sandbox.created_at.to_string()),
@@ -251,7 +269,12 @@ fn details(sandbox: &Sandbox) -> String {
     if let Some(failure) = &sandbox.failure {
         pairs.push(("failure", failure.clone()));
     }
-    facts(&pairs)
+    let mut text = facts(&pairs);
+    match &sandbox.enforcement {
+        Some(enforcement) => text.push_str(&enforcement::text(enforcement)),
+        None => text.push_str("enforcement: not proven yet\n"),
+    }
+    text
 }
 
 fn command_line(command: &[String]) -> String {

@@ -90,6 +90,7 @@ fn routes(seen: Seen) -> Router {
         .route("/v1/status", get(|| async { Json(status()) }))
         .route("/v1/sandboxes", get(|| async { Json(json!([sandbox("demo", "running")])) }).post(create))
         .route("/v1/sandboxes/{name}", get(one).delete(|| async { axum::http::StatusCode::NO_CONTENT }))
+        .route("/v1/sandboxes/{name}/verify", post(|| async { Json(proof()) }))
         .route("/v1/sandboxes/{name}/logs", get(logs))
         .route("/v1/sandboxes/{name}/streams", any(streams))
         .route("/v1/sandboxes/{name}/policies", get(|| async { Json(policies()) }))
@@ -153,11 +154,25 @@ async fn one(UrlPath(name): UrlPath<String>) -> Response {
     shown["created_at"] = "2026-01-10T12:00:00Z".into();
     match name.as_str() {
         "demo" => {}
-        "once" => (shown["phase"], shown["exit_code"]) = ("exited".into(), 7.into()),
+        "once" => {
+            (shown["phase"], shown["exit_code"]) = ("exited".into(), 7.into());
+            (shown["enforcement"], shown["degraded"]) = (proof(), json!(["landlock"]));
+            shown["observing"] = true.into();
+        }
         "broken" => (shown["phase"], shown["failure"]) = ("failed".into(), "no such program".into()),
         _ => return refusal(404, "sandbox_not_found", &format!("there is no sandbox {name}")),
     }
     Json(shown).into_response()
+}
+
+/// What a probe found: one wall held, one is missing with leave, and one without.
+fn proof() -> Value {
+    let check = |name: &str, expected: &str, seen: &str, outcome: &str| json!({ "name": name, "expected": expected, "seen": seen, "outcome": outcome });
+    json!({ "at": "2026-01-10T12:00:00Z", "checks": [
+        check("dial-v4", "led to the proxy at port 3128", "connected to 127.0.0.1:3128", "proven"),
+        check("leaked-handle", "EACCES", "it succeeded", "waived"),
+        check("mount", "EPERM", "it succeeded", "failed"),
+    ] })
 }
 
 async fn logs(UrlPath(name): UrlPath<String>, RawQuery(query): RawQuery) -> Response {

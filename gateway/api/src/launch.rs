@@ -25,6 +25,15 @@ pub struct LaunchSpec {
     pub state_dir: String,
     /// Directory of the workload: its workspace (home and default working directory).
     pub workspace: String,
+    /// Directories that no policy can show the workload, beside `state_dir`: the gateway's own.
+    #[serde(default)]
+    pub hidden: Vec<String>,
+    /// Start even where this kernel can't raise every wall; which ones are missing is told.
+    #[serde(default)]
+    pub allow_degraded: bool,
+    /// The container image it is made of, as policies are told; absent: it has none.
+    #[serde(default)]
+    pub image: Option<String>,
     /// The workload's argv; empty: idle.
     pub command: Vec<String>,
     /// Added to its environment.

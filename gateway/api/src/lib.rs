@@ -3,6 +3,7 @@
 //! Holds no behaviour beyond (de)serialization, validation of names, and signing of generations. Performs no I/O.
 
 pub mod decision;
+pub mod enforcement;
 pub mod generation;
 pub mod inference;
 pub mod launch;

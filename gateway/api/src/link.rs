@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionRecord;
+use crate::enforcement::Enforcement;
 use crate::generation::SignedGeneration;
 use crate::sandbox::{LogLine, WindowSize};
 use crate::stream::{StreamEvent, StreamRequest};
@@ -104,6 +105,11 @@ pub enum ToSupervisor {
         /// Further bytes.
         bytes: u64,
     },
+    /// Prove the walls again. Answered by `Verified`.
+    Verify {
+        /// Names this question.
+        id: String,
+    },
     /// Records up to this sequence number are stored; the supervisor may forget them.
     RecordsStored {
         /// Sequence number.
@@ -132,6 +138,20 @@ pub enum FromSupervisor {
         degraded: Vec<String>,
         /// Exit code, if the workload already ended.
         exit_code: Option<i32>,
+    },
+    /// What a probe found before the workload started, or when it last tried.
+    Enforcement {
+        /// Protections that could not be put up, with leave.
+        degraded: Vec<String>,
+        /// What it found.
+        enforcement: Enforcement,
+    },
+    /// The walls were tried again.
+    Verified {
+        /// The question.
+        id: String,
+        /// What was found, or why nobody could try.
+        result: Result<Enforcement, String>,
     },
     /// Walls are up and the workload has started (or the sandbox idles).
     Running,

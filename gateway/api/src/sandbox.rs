@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
+use crate::enforcement::Enforcement;
 
 /// Body of `POST /v1/sandboxes`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -32,6 +33,13 @@ pub struct CreateSandbox {
     /// Providers whose credentials policies of this sandbox may attach.
     #[serde(default)]
     pub providers: Vec<Name>,
+    /// Policies it has from its first generation on, in this order. What their `launch` hooks say about files and user is
+    /// fixed for the life of the sandbox.
+    #[serde(default)]
+    pub policies: Vec<FirstPolicy>,
+    /// Start even where the kernel can't raise every wall; the missing ones show in every listing.
+    #[serde(default)]
+    pub allow_degraded: bool,
     /// Record without blocking, until a policy is set: only the ceiling, private addresses and what no policy may allow
     /// are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -74,6 +82,21 @@ pub struct Volume {
     /// Whether it can't be written.
     #[serde(default)]
     pub read_only: bool,
+}
+
+/// A policy that a sandbox is created with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FirstPolicy {
+    /// `sha256:<hex>` of a stored module.
+    pub module: String,
+    /// Name of the binding; absent: the module's name.
+    #[serde(default)]
+    pub binding: Option<Name>,
+    /// Settings, judged by the module's schema and by its `configure`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub settings: Option<serde_json::Value>,
 }
 
 /// Where a sandbox runs.
@@ -120,6 +143,12 @@ pub struct Sandbox {
     /// Protections that could not be put up although asked for; empty when none is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
+    /// It records without blocking: what no policy allows is allowed, until a policy is set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observing: bool,
+    /// What a probe inside found about its walls when it last tried; absent: it has not tried yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
 }
 
 /// What a sandbox is doing.

@@ -69,6 +69,7 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(sandboxes::get, sandboxes::delete))
         .routes(routes!(sandboxes::stop))
         .routes(routes!(sandboxes::start))
+        .routes(routes!(sandboxes::verify))
         .routes(routes!(sandboxes::generations))
         .routes(routes!(sandboxes::policies))
         .routes(routes!(sandboxes::rollback))

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use openshell_api::Problem;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::GenerationSummary;
 use openshell_api::module::Binding;
 use openshell_api::push::{Policies, PushReport, Rollback};
@@ -14,8 +15,9 @@ use serde::Deserialize;
 
 use super::extract::{Json, Path, Query};
 use super::{follow, to_the_end};
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::link::verify;
 use crate::push::sandbox_not_found;
 use crate::store::SandboxRow;
 use crate::{lifecycle, push, resume};
@@ -92,6 +94,30 @@ pub(super) async fn start(
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Sandbox>> {
     to_the_end(resume::start(gateway, name)).await.map(axum::Json)
+}
+
+/// Lets a probe inside a sandbox try to get out again, while everything runs.
+#[utoipa::path(post, path = "/v1/sandboxes/{name}/verify", params(("name" = String, Path)), responses(
+    (status = 200, body = Enforcement, description = "What it found; a check may have failed"),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+    (status = 409, description = "sandbox_not_connected", body = Problem),
+    (status = 502, description = "not_verified: the supervisor could not try, or did not answer", body = Problem),
+))]
+pub(super) async fn verify(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Enforcement>> {
+    let row = named(&gateway, &name).await?;
+    let link = gateway.links.get(&row.id).ok_or_else(|| {
+        refuse(409, "sandbox_not_connected", format!("sandbox {name} is not connected, so nothing can be proven"))
+            .hint(format!("see `openshell sandbox get {name}`"))
+    })?;
+    let enforcement = verify::verify(&link)
+        .await
+        .map_err(|error| refuse(502, "not_verified", format!("sandbox {name} proves nothing: {error}")))?;
+    gateway.store.set_walls(&row.id, &row.degraded, &enforcement).await?;
+    gateway.changed.sandboxes();
+    Ok(axum::Json(enforcement))
 }
 
 /// Generations of a sandbox, newest first.

@@ -1,12 +1,13 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
 //! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`streams`] carries
-//! commands, files and ports over it; [`Links`] finds the one of a sandbox. A newer link of the same sandbox replaces the
-//! older one.
+//! commands, files and ports over it; [`verify`](mod@verify) has the walls proven; [`Links`] finds the one of a sandbox.
+//! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
 mod session;
 pub mod streams;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,6 +36,7 @@ pub struct Link {
     data: mpsc::Sender<Bytes>,
     attempts: Mutex<HashMap<String, AttemptSlot>>,
     streams: Mutex<HashMap<u64, Arc<Outbox>>>,
+    questions: verify::Questions,
     next_channel: AtomicU64,
     closed: CancellationToken,
 }
@@ -56,6 +58,7 @@ impl Link {
             data,
             attempts: Mutex::default(),
             streams: Mutex::default(),
+            questions: verify::Questions::default(),
             next_channel: AtomicU64::new(1),
             closed: CancellationToken::new(),
         });
@@ -161,6 +164,7 @@ impl Links {
             }
         }
         link.attempts().clear();
+        link.questions.clear();
         for (_, outbox) in link.streams().drain() {
             outbox.lose();
         }

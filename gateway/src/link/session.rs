@@ -165,6 +165,11 @@ async fn handle(
     let report = async |report| drop(reports.send(report).await);
     match message {
         FromSupervisor::Hello { .. } => tracing::debug!(sandbox = id, "a second Hello says nothing new"),
+        FromSupervisor::Enforcement { degraded, enforcement } => {
+            gateway.store.set_walls(id, &degraded, &enforcement).await?;
+            gateway.changed.sandboxes();
+        }
+        FromSupervisor::Verified { id, result } => link.questions.answer(&id, result),
         FromSupervisor::Running => phase(Phase::Running, None, None).await?,
         FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,
         FromSupervisor::Failed { reason } => phase(Phase::Failed, None, Some(&reason)).await?,

@@ -4,6 +4,7 @@ use openshell_api::Name;
 use openshell_api::generation::{Content, Generation};
 use openshell_api::inference::Catalogue;
 use openshell_api::module::{Binding, Module};
+use openshell_api::sandbox::CreateSandbox;
 
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
@@ -75,22 +76,47 @@ pub(super) fn replaced<'a>(content: &'a Content, module: &Module, name: &Name) -
     if routes(module) { chained.or(content.router.as_ref()) } else { chained }
 }
 
-/// Content of a new sandbox: nothing is allowed, and inference goes through the default router where there are backends.
-pub async fn initial(gateway: &Gateway, providers: &[Name]) -> ApiResult<Content> {
+/// Content of a new sandbox: what it is created with, else nothing is allowed; inference goes through the default router
+/// where there are backends.
+pub async fn initial(gateway: &Gateway, spec: &CreateSandbox) -> ApiResult<Content> {
     let catalogue = gateway.store.catalogue().await?;
     let router = router_for(gateway, &catalogue, None).await?;
     let ceiling =
         refreshed(gateway, &gateway.store.setting::<Vec<Binding>>("ceiling").await?.unwrap_or_default()).await?;
     let known = gateway.store.providers().await?;
     let mut content = Content { ceiling, chain: Vec::new(), router, catalogue, ..Content::default() };
-    for name in providers {
+    for name in &spec.providers {
         let provider = known.iter().find(|provider| provider.name == *name).ok_or_else(|| {
             refuse(422, "provider_not_found", format!("there is no provider {name}"))
                 .hint("create it first: `openshell provider create`")
         })?;
         content.credentials.insert(name.to_string(), provider.rule.clone());
     }
+    for policy in &spec.policies {
+        let module = known_module(gateway, &policy.module).await?;
+        let request = BindRequest {
+            module: &module,
+            name: policy.binding.as_ref(),
+            settings: policy.settings.clone().unwrap_or_default(),
+            reuse: 0,
+            deadline_ms: None,
+        };
+        let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+        place(&mut content, &module, &binding, false);
+    }
     Ok(content)
+}
+
+/// A stored module that has a hook to be asked.
+pub(super) async fn known_module(gateway: &Gateway, digest: &str) -> ApiResult<Module> {
+    let module =
+        gateway.store.module(digest).await?.ok_or_else(|| {
+            ApiError::not_found("module", digest).hint("upload it first: `openshell policy push` does")
+        })?;
+    if !decides(&module) && !routes(&module) {
+        return Err(refuse(422, "no_hook", format!("module {}@{} has no hook", module.name, module.version)));
+    }
+    Ok(module)
 }
 
 /// The router for a catalogue: the one that is bound, else the default one as soon as there is a backend.

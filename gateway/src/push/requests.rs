@@ -11,7 +11,7 @@ use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
 use openshell_api::shadow::{Promote, ShadowReport};
 use tokio::sync::{OwnedMutexGuard, RwLockReadGuard};
 
-use super::plan::{Target, decides, place, place_shadow, put, refreshed, replaced, router_for, routes};
+use super::plan::{Target, decides, known_module, place, place_shadow, put, refreshed, replaced, router_for};
 use super::two_phase::{Done, Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
@@ -25,12 +25,7 @@ const ROLLBACK_DEPTH: u32 = 1000;
 pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     let began = Instant::now();
     let rows = named(&gateway, &push.sandboxes).await?;
-    let module = gateway.store.module(&push.module).await?.ok_or_else(|| {
-        ApiError::not_found("module", &push.module).hint("upload it first: `openshell policy push` does")
-    })?;
-    if !decides(&module) && !routes(&module) {
-        return Err(refuse(422, "no_hook", format!("module {}@{} has no hook", module.name, module.version)));
-    }
+    let module = known_module(&gateway, &push.module).await?;
     if push.shadow && (push.replace_all || !decides(&module)) {
         return Err(refuse(
             422,

@@ -84,6 +84,11 @@ impl Runtimes {
         self.of(id).places(id)
     }
 
+    /// As [`Runtime::hidden`].
+    pub fn hidden(&self, id: &str) -> Vec<String> {
+        self.of(id).hidden()
+    }
+
     /// As [`Runtime::start`].
     pub async fn start(&self, start: &Start) -> Result<(), RuntimeError> {
         self.of(&start.launch.sandbox_id).start(start).await

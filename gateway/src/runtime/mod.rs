@@ -68,6 +68,11 @@ pub trait Runtime: Send + Sync {
     /// Directories for a new sandbox, as its supervisor will see them. Creates nothing.
     fn places(&self, id: &str) -> Places;
 
+    /// Directories on the supervisor's side that no workload may ever see, whatever a policy says.
+    fn hidden(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What of a specification this runtime can't honour, in words.
     fn refusal(&self, spec: &CreateSandbox) -> Option<String>;
 

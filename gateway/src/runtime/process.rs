@@ -75,6 +75,11 @@ impl Runtime for ProcessRuntime {
         Places { state_dir: text("state"), workspace: text("workspace") }
     }
 
+    /// The gateway's whole directory: its keys lie beside the sandboxes.
+    fn hidden(&self) -> Vec<String> {
+        self.root.parent().map(|parent| parent.to_string_lossy().into_owned()).into_iter().collect()
+    }
+
     fn refusal(&self, spec: &CreateSandbox) -> Option<String> {
         let asked = [
             ("an image", spec.image.is_some()),

@@ -1,6 +1,7 @@
 //! Sandboxes and their generations.
 
 use openshell_api::Name;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Generation, SignedGeneration};
 use openshell_api::sandbox::{CreateSandbox, Phase, RuntimeKind, Sandbox};
 use sqlx::Row as _;
@@ -47,8 +48,12 @@ pub struct SandboxRow {
     pub failure: Option<String>,
     /// Protections that are missing.
     pub degraded: Vec<String>,
+    /// What a probe last found about its walls.
+    pub enforcement: Option<Enforcement>,
     /// Last acknowledged generation.
     pub generation: u64,
+    /// Whether that generation only observes.
+    pub observing: bool,
     /// SHA-256 of its supervisor's token.
     pub token_hash: [u8; 32],
     /// When it was made.
@@ -72,8 +77,24 @@ impl SandboxRow {
             labels: self.spec.labels,
             created_at: self.created_at,
             degraded: self.degraded,
+            observing: self.observing,
+            enforcement: self.enforcement,
         }
     }
+}
+
+/// A query of sandboxes with what their acknowledged generation says about observing; before the first one, what was
+/// asked for.
+macro_rules! sandboxes {
+    ($rest:literal) => {
+        concat!(
+            "SELECT sandboxes.*, COALESCE( \
+               (SELECT COALESCE(payload ->> '$.content.observe', 0) FROM generations \
+                 WHERE sandbox_id = sandboxes.id AND number = sandboxes.generation), \
+               spec ->> '$.observe', 0) AS observing FROM sandboxes ",
+            $rest
+        )
+    };
 }
 
 impl Store {
@@ -106,19 +127,19 @@ impl Store {
 
     /// Every sandbox, oldest first.
     pub async fn sandboxes(&self) -> Result<Vec<SandboxRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM sandboxes ORDER BY id").fetch_all(&self.read).await?;
+        let rows = sqlx::query(sandboxes!("ORDER BY id")).fetch_all(&self.read).await?;
         rows.iter().map(sandbox).collect()
     }
 
     /// A sandbox by name.
     pub async fn sandbox_named(&self, name: &str) -> Result<Option<SandboxRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM sandboxes WHERE name = ?").bind(name).fetch_optional(&self.read).await?;
+        let row = sqlx::query(sandboxes!("WHERE name = ?")).bind(name).fetch_optional(&self.read).await?;
         row.as_ref().map(sandbox).transpose()
     }
 
     /// A sandbox by id.
     pub async fn sandbox(&self, id: &str) -> Result<Option<SandboxRow>, StoreError> {
-        let row = sqlx::query("SELECT * FROM sandboxes WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
+        let row = sqlx::query(sandboxes!("WHERE id = ?")).bind(id).fetch_optional(&self.read).await?;
         row.as_ref().map(sandbox).transpose()
     }
 
@@ -154,6 +175,17 @@ impl Store {
     pub async fn set_degraded(&self, id: &str, degraded: &[String]) -> Result<(), StoreError> {
         sqlx::query("UPDATE sandboxes SET degraded = ? WHERE id = ?")
             .bind(json("degraded", &degraded)?)
+            .bind(id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps what a probe found about the walls, and which are missing.
+    pub async fn set_walls(&self, id: &str, degraded: &[String], enforcement: &Enforcement) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sandboxes SET degraded = ?, enforcement = ? WHERE id = ?")
+            .bind(json("degraded", &degraded)?)
+            .bind(json("enforcement", enforcement)?)
             .bind(id)
             .execute(&self.write)
             .await?;
@@ -219,7 +251,12 @@ fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
         exit_code: row.try_get("exit_code")?,
         failure: row.try_get("failure")?,
         degraded: parse("degraded", row.try_get("degraded")?)?,
+        enforcement: row
+            .try_get::<Option<&str>, _>("enforcement")?
+            .map(|text| parse("enforcement", text))
+            .transpose()?,
         generation: uint(row.try_get("generation")?),
+        observing: row.try_get("observing")?,
         token_hash: hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
             what: "token hash",
             value: format!("{} bytes", hash.len()),

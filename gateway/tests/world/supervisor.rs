@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Content, Generation};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
@@ -67,6 +68,8 @@ pub struct State {
     pub logs_stored: Vec<u64>,
     pub exec_credit: u64,
     pub hello_generation: Option<u64>,
+    /// What it answers when it is to prove its walls.
+    pub verified: Option<Result<Enforcement, String>>,
 }
 
 #[derive(Clone)]
@@ -267,6 +270,10 @@ impl Supervisor {
             ToSupervisor::Secrets { values } => {
                 state.secrets = values;
                 vec![]
+            }
+            ToSupervisor::Verify { id } => {
+                let result = state.verified.clone().unwrap_or_else(|| Err("nobody can try".to_owned()));
+                vec![FromSupervisor::Verified { id, result }]
             }
             ToSupervisor::RecordsStored { through } => {
                 state.records_stored.push(through);

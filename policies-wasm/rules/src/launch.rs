@@ -1,6 +1,6 @@
 //! The static sections: `filesystem_policy`, `landlock`, `process`.
 
-use openshell_policy_sdk::{Constraints, log};
+use openshell_policy_sdk::Constraints;
 
 use crate::fault::Fault;
 use crate::reader::{At, Fields};
@@ -40,9 +40,6 @@ impl LaunchRules {
             let fields = Fields::of(node, "`process`", &["run_as_user", "run_as_group"])?;
             rules.user = account(fields.string("run_as_user")?)?;
             rules.group = account(fields.string("run_as_group")?)?;
-        }
-        if ["filesystem_policy", "landlock", "process"].iter().any(|section| document.get(section).is_some()) {
-            log::warn("filesystem_policy, landlock and process are stated at launch; sandboxes do not apply them yet");
         }
         Ok(rules)
     }

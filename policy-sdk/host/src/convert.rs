@@ -4,19 +4,21 @@ use http::{HeaderName, HeaderValue};
 
 #[cfg(feature = "compile")]
 use crate::artifact::{Example, Expectation};
-use crate::bindings::exports::openshell::policy::route as wit_route;
+use crate::bindings::exports::openshell::policy::{launch as wit_launch, route as wit_route};
 use crate::bindings::openshell::policy::types as wit;
 use crate::cidr::Cidr;
 use crate::failure::Failure;
 use crate::types::{
-    Backend, Capture, Connection, Denial, Finding, Grant, HeaderEdit, HttpRequest, InferenceRequest, Inspection,
-    Locality, Message, Process, RouteDecision, Scheme, Sensitivity, Verdict,
+    Backend, Capture, Connection, Constraints, Denial, Finding, Grant, HeaderEdit, HttpRequest, InferenceRequest,
+    Inspection, Locality, Message, Process, RouteDecision, Scheme, Sensitivity, Verdict, Workload,
 };
 
 /// Text in one answer, in bytes.
 pub(crate) const MAX_TEXT: usize = 64 << 10;
 /// Header edits, or private ranges, in one grant.
 const MAX_ITEMS: usize = 64;
+/// Paths in one list of a launch's constraints.
+const MAX_PATHS: usize = 1000;
 /// Findings in one route decision.
 const MAX_FINDINGS: usize = 10_000;
 
@@ -314,4 +316,26 @@ pub(crate) fn route(
         redact: decision.redact,
         reason: text.words(decision.reason)?,
     }))
+}
+
+pub(crate) fn workload<'a>(workload: &'a Workload, command: &'a [&'a str]) -> wit_launch::Workload<'a> {
+    wit_launch::Workload { sandbox: &workload.sandbox, image: workload.image.as_deref(), command }
+}
+
+/// What a policy says about a start; paths are checked where they are put to use.
+pub(crate) fn constraints(
+    answer: Result<wit_launch::Constraints, String>,
+) -> Result<Result<Constraints, String>, Failure> {
+    let mut text = Text(0);
+    let wit_launch::Constraints { read_only, read_write, user, strict } = match answer {
+        Ok(constraints) => constraints,
+        Err(reason) => return Ok(Err(text.words(reason)?)),
+    };
+    if read_only.len() > MAX_PATHS || read_write.len() > MAX_PATHS {
+        return Err(invalid(format!("more than {MAX_PATHS} paths")));
+    }
+    for path in read_only.iter().chain(&read_write).chain(&user) {
+        text.count(path.len())?;
+    }
+    Ok(Ok(Constraints { read_only, read_write, user, strict }))
 }

@@ -18,6 +18,7 @@ pub mod counters;
 pub mod engine;
 pub mod failure;
 mod last_words;
+pub mod launch;
 mod memo;
 pub mod policy;
 mod reads;
@@ -38,6 +39,7 @@ pub use engine::{
     Engine, EngineError, EngineOptions, LoadError, LoadOptions, LogLevel, LogSink, NoLog, Quarantine, TracingLog,
 };
 pub use failure::{Answer, Failure};
+pub use launch::{Files, Launch, LaunchRefusal};
 pub use policy::{Policy, PolicyRef, PolicyStats, SelfTestError};
 pub use reads::{ReadName, ReadNames};
 pub use types::*;

@@ -14,7 +14,10 @@ use crate::failure::{Answer, Failure};
 use crate::memo::{Memo, Question};
 use crate::reads::{ReadNames, Reads};
 use crate::session::{Program, Run};
-use crate::types::{Backend, Connection, Denial, HttpRequest, HttpResponse, InferenceRequest, RouteDecision, Verdict};
+use crate::types::{
+    Backend, Connection, Constraints, Denial, HttpRequest, HttpResponse, InferenceRequest, RouteDecision, Verdict,
+    Workload,
+};
 use crate::view::{NoView, View};
 
 /// Which policy: what records and refusals say.
@@ -167,6 +170,15 @@ impl Policy {
         view: &Arc<dyn View>,
     ) -> Answer<Verdict> {
         self.ask(Question::Response(connection, request, response), view).0.map(Arc::unwrap_or_clone)
+    }
+
+    /// Asks on what terms a workload may start; the inner error is a refusal in the policy's words.
+    pub fn launch(&self, workload: &Workload) -> Answer<Result<Constraints, String>> {
+        let inner = &*self.inner;
+        inner.tally.calls.fetch_add(1, Ordering::Relaxed);
+        let view: Arc<dyn View> = Arc::new(NoView);
+        let run = inner.watched(|program| program.launch(workload, &view, &inner.counters));
+        Answer { result: run.result, memoized: false }
     }
 
     /// Asks where an inference request should go. Refuses an answer that names backends or bytes that don't exist.

@@ -7,7 +7,7 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Store, Trap};
 
 use crate::artifact::Hook;
-use crate::bindings::exports::openshell::policy::{connect, request, response, route};
+use crate::bindings::exports::openshell::policy::{connect, launch, request, response, route};
 use crate::convert;
 use crate::counters::Counters;
 use crate::engine::{LogSink, Shared};
@@ -17,7 +17,7 @@ use crate::memo::Question;
 use crate::reads::Reads;
 use crate::state::{State, Stop};
 use crate::ticker::epochs;
-use crate::types::{Backend, Denial, InferenceRequest, RouteDecision, Verdict};
+use crate::types::{Backend, Constraints, Denial, InferenceRequest, RouteDecision, Verdict, Workload};
 use crate::view::View;
 
 /// Most bytes that a policy hands to the host in one call, its verdict included.
@@ -28,6 +28,7 @@ const MAX_KEPT: usize = 16;
 /// Where a component's hooks are, looked up once.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
+    launch: Option<launch::GuestIndices>,
     connect: Option<connect::GuestIndices>,
     request: Option<request::GuestIndices>,
     response: Option<response::GuestIndices>,
@@ -41,7 +42,7 @@ impl Hooks {
             Hook::Request => hooks.request = Some(request::GuestIndices::new(pre)?),
             Hook::Response => hooks.response = Some(response::GuestIndices::new(pre)?),
             Hook::Route => hooks.route = Some(route::GuestIndices::new(pre)?),
-            Hook::Launch => {}
+            Hook::Launch => hooks.launch = Some(launch::GuestIndices::new(pre)?),
         }
         Ok(())
     }
@@ -71,6 +72,7 @@ pub(crate) struct Session {
 /// Its hooks, looked up when first asked.
 #[derive(Default)]
 struct Guests {
+    launch: Option<launch::Guest>,
     connect: Option<connect::Guest>,
     request: Option<request::Guest>,
     response: Option<response::Guest>,
@@ -114,6 +116,16 @@ impl Program {
         reads: Option<Reads>,
     ) -> Run<Verdict> {
         self.run(view, counters, reads, |session| session.verdict(&self.hooks, question))
+    }
+
+    /// Asks on what terms a workload may start.
+    pub(crate) fn launch(
+        &self,
+        workload: &Workload,
+        view: &Arc<dyn View>,
+        counters: &Arc<Counters>,
+    ) -> Run<Result<Constraints, String>> {
+        self.run(view, counters, None, |session| session.launch(&self.hooks, workload))
     }
 
     /// Asks a router.
@@ -297,6 +309,13 @@ impl Session {
         Ok(convert::verdict(answer)?)
     }
 
+    fn launch(&mut self, hooks: &Hooks, workload: &Workload) -> Result<Result<Constraints, String>, Fault> {
+        let command = convert::strings(&workload.command);
+        let workload = convert::workload(workload, &command);
+        let answer = self.find_launch(hooks)?.call_constrain(&mut self.store, workload)?;
+        Ok(convert::constraints(answer)?)
+    }
+
     fn route(
         &mut self,
         hooks: &Hooks,
@@ -316,6 +335,9 @@ impl Session {
 
     /// Finds every hook, typed as the contract says.
     pub(crate) fn find_all(&mut self, hooks: &Hooks) -> wasmtime::Result<()> {
+        if let Some(hook) = &hooks.launch {
+            hook.load(&mut self.store, &self.instance)?;
+        }
         if let Some(hook) = &hooks.connect {
             hook.load(&mut self.store, &self.instance)?;
         }
@@ -350,6 +372,7 @@ macro_rules! find {
 }
 
 find! {
+    find_launch launch Launch;
     find_connect connect Connect;
     find_request request Request;
     find_response response Response;

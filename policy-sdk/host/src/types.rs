@@ -241,3 +241,28 @@ pub struct RouteDecision {
     /// For people.
     pub reason: String,
 }
+
+/// What is about to start, as the `launch` hook sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Name of the sandbox.
+    pub sandbox: String,
+    /// Image it starts from, where it is a container.
+    pub image: Option<String>,
+    /// The workload's argv; empty: it idles.
+    pub command: Vec<String>,
+}
+
+/// What one policy's `launch` hook says. [`crate::Launch`] is what several come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraints {
+    /// Absolute paths to read, or `.` for the directory the workload starts in. No path in either list: nothing is said
+    /// about files.
+    pub read_only: Vec<String>,
+    /// Paths to read and write.
+    pub read_write: Vec<String>,
+    /// As whom it runs.
+    pub user: Option<String>,
+    /// Refuse to start where the kernel can't enforce all of it.
+    pub strict: bool,
+}

@@ -68,6 +68,13 @@ impl Identifier {
     }
 }
 
+/// The process of a thread and its parent, if it has one that can be read: each as numbered in its innermost namespace.
+pub fn inner_pids(thread: u32) -> io::Result<(u32, Option<u32>)> {
+    let status = Proc::open(thread)?.status()?;
+    let parent = u32::try_from(status.parent).ok().and_then(|pid| Proc::open(pid).ok()?.status().ok());
+    Ok((status.inner_pid, parent.map(|parent| parent.inner_pid)))
+}
+
 fn ancestor(pid: i32) -> io::Result<(String, i32)> {
     let proc = Proc::open(u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?)?;
     Ok((proc.executable()?, proc.status()?.parent))

@@ -4,13 +4,16 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::addresses::{self, Destination};
 use super::notify::{Answer, Notification, Notifications};
 use super::sockets::{self, Kind};
-use super::{Callers, Names, Reason, Refusal, Refusals, fastopen, intended, memory};
-use crate::caller::{Attribution, Caller};
+use super::throttle::Throttle;
+use super::{Callers, Names, Probing, Reason, Refusal, Refusals, fastopen, intended, memory};
+use crate::caller::{Attribution, Caller, Intended};
 use crate::identity::Identifier;
+use crate::isolation::seccomp;
 
 /// Threads that answer. A blocking connect occupies one, though never for long: the proxy is on the same machine.
 const THREADS: usize = 4;
@@ -22,6 +25,8 @@ pub struct Door {
     callers: Arc<Callers>,
     names: Arc<Names>,
     refusals: Arc<dyn Refusals>,
+    probing: Probing,
+    throttle: Throttle,
     /// Port of the proxy on the sandbox's loopback.
     proxy_port: u16,
     /// Whether the proxy listens on `::1` as well.
@@ -42,12 +47,27 @@ impl Door {
         proxy_v6: bool,
     ) -> Self {
         let notifications = Notifications::new(notify);
-        Self { notifications, identifier, callers: Arc::default(), names, refusals, proxy_port, proxy_v6 }
+        Self {
+            notifications,
+            identifier,
+            callers: Arc::default(),
+            names,
+            refusals,
+            probing: Probing::default(),
+            throttle: Throttle::default(),
+            proxy_port,
+            proxy_v6,
+        }
     }
 
     /// Who is behind the connections that the proxy accepts.
     pub fn callers(&self) -> Arc<Callers> {
         self.callers.clone()
+    }
+
+    /// Which process is the probe.
+    pub fn probing(&self) -> Probing {
+        self.probing.clone()
     }
 
     /// Starts answering, on threads that end with the sandbox.
@@ -80,6 +100,14 @@ impl Door {
     /// `None`: the caller is gone.
     fn decide(&self, caught: &Notification) -> Option<Answer> {
         let answer = match caught.call {
+            _ if !seccomp::is_native(caught.architecture, caught.call) => {
+                self.forbid(caught, Reason::ForeignEntry, libc::ENOSYS)
+            }
+            libc::SYS_io_uring_setup => self.forbid(caught, Reason::IoUring, libc::ENOSYS),
+            libc::SYS_socket if caught.arguments[0] as i32 == libc::AF_PACKET => {
+                self.forbid(caught, Reason::PacketSocket, libc::EPERM)
+            }
+            libc::SYS_socket => self.forbid(caught, Reason::RawSocket, libc::EPERM),
             libc::SYS_connect => self.connect(caught),
             libc::SYS_sendto | libc::SYS_sendmsg => fastopen::decide(self, caught),
             _ => Answer::Fail(libc::ENOSYS),
@@ -128,13 +156,16 @@ impl Door {
             Kind::Tcp { v6 } => v6,
             Kind::Udp if addresses::is_home(destination.ip()) => return Err(libc::ECONNREFUSED),
             Kind::Udp => {
-                self.refuse(self.identify(caught).ok(), destination, Reason::Datagram);
+                self.refuse_caught(caught, destination, Reason::Datagram);
                 return Err(libc::ENETUNREACH);
             }
             Kind::Other => return Err(libc::EAFNOSUPPORT),
         };
         if !v6 && destination.is_ipv6() {
             return Err(libc::EAFNOSUPPORT);
+        }
+        if self.probing.is(caught.thread) {
+            return self.connect_to_proxy(socket, v6, None);
         }
         let Ok(caller) = self.identify(caught) else {
             self.refuse(None, destination, Reason::UnknownCaller);
@@ -147,7 +178,7 @@ impl Door {
         let explicit = addresses::is_proxy(destination, self.proxy_port);
         let intended = (!explicit).then(|| intended(&self.names, destination));
         let attribution = Attribution { caller: caller.clone(), intended };
-        let outcome = self.connect_to_proxy(socket, v6, attribution);
+        let outcome = self.connect_to_proxy(socket, v6, Some(attribution));
         if let Err(errno) = outcome
             && !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN)
         {
@@ -156,14 +187,18 @@ impl Door {
         outcome
     }
 
-    fn connect_to_proxy(&self, socket: OwnedFd, v6: bool, attribution: Attribution) -> Outcome {
+    /// Without an attribution the proxy will not know whose connection it is, and so refuse it.
+    fn connect_to_proxy(&self, socket: OwnedFd, v6: bool, attribution: Option<Attribution>) -> Outcome {
         let errno = |error: io::Error| errno_of(&error);
         let cookie = sockets::cookie(socket.as_fd()).map_err(errno)?;
         let connecting = self.callers.begin(cookie).ok_or(libc::EALREADY)?;
         let fresh = sockets::is_fresh(socket.as_fd()).map_err(errno)?;
         let outcome = sockets::connect(socket.as_fd(), self.proxy_for(v6)).map_err(errno);
         // A later connect() on the same socket only reports how the first one went.
-        if fresh && matches!(outcome, Ok(()) | Err(libc::EINPROGRESS)) {
+        if fresh
+            && matches!(outcome, Ok(()) | Err(libc::EINPROGRESS))
+            && let Some(attribution) = attribution
+        {
             let local = sockets::local_address(socket.as_fd()).map_err(errno)?;
             connecting.made(local, socket, attribution);
         }
@@ -183,8 +218,32 @@ impl Door {
         self.identifier.identify(caught.thread)
     }
 
+    /// Refuses what nobody may do, and tells of it.
+    fn forbid(&self, caught: &Notification, reason: Reason, errno: i32) -> Answer {
+        if !self.probing.is(caught.thread) {
+            let nowhere = Intended { host: String::new(), port: 0 };
+            self.tell(self.identify(caught).ok(), nowhere, reason);
+        }
+        Answer::Fail(errno)
+    }
+
+    /// Tells that a caught call was refused; not of the probe, whose calls are made to be.
+    pub(super) fn refuse_caught(&self, caught: &Notification, destination: SocketAddr, reason: Reason) {
+        if !self.probing.is(caught.thread) {
+            self.refuse(self.identify(caught).ok(), destination, reason);
+        }
+    }
+
     pub(super) fn refuse(&self, caller: Option<Arc<Caller>>, destination: SocketAddr, reason: Reason) {
-        self.refusals.refused(Refusal { caller, destination: intended(&self.names, destination), reason });
+        self.tell(caller, intended(&self.names, destination), reason);
+    }
+
+    fn tell(&self, caller: Option<Arc<Caller>>, destination: Intended, reason: Reason) {
+        let mut refusal = Refusal { caller, destination, reason, repeated: 0 };
+        if let Some(repeated) = self.throttle.admit(&refusal, Instant::now()) {
+            refusal.repeated = repeated;
+            self.refusals.refused(refusal);
+        }
     }
 }
 

@@ -76,7 +76,7 @@ fn leave(door: &Door, caught: &Notification, sending: &Sending, destination: Soc
         // Without fast open the kernel ignores the address of a stream.
         Kind::Tcp { .. } => return Err(if is_connected(&socket) { libc::EISCONN } else { libc::EPIPE }),
         Kind::Udp => {
-            door.refuse(door.identify(caught).ok(), destination, Reason::Datagram);
+            door.refuse_caught(caught, destination, Reason::Datagram);
             return Err(libc::ENETUNREACH);
         }
         Kind::Other => return Err(libc::EAFNOSUPPORT),

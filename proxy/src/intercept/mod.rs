@@ -25,12 +25,15 @@ mod fastopen;
 mod memory;
 mod names;
 mod notify;
+mod probing;
 mod sockets;
+mod throttle;
 
 pub use callers::Callers;
 pub use dns::{answer, serve_tcp, serve_udp};
 pub use door::Door;
 pub use names::Names;
+pub use probing::{ProbeRuns, Probing};
 
 /// What was refused without ever reaching the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +44,23 @@ pub struct Refusal {
     pub destination: Intended,
     /// Why not.
     pub reason: Reason,
+    /// How many like it were refused since the last one that was told: a loop is told once in ten seconds.
+    pub repeated: u64,
 }
 
 /// Why an attempt to leave was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Datagrams have no way out.
     Datagram,
+    /// Raw sockets speak around TCP and UDP. The destination is empty.
+    RawSocket,
+    /// Packet sockets speak around IP. The destination is empty.
+    PacketSocket,
+    /// Calls made through a ring are seen by no filter. The destination is empty.
+    IoUring,
+    /// 32-bit and x32 entries to the kernel are closed. The destination is empty.
+    ForeignEntry,
     /// The caller could not be identified.
     UnknownCaller,
     /// The connection could not be led to the proxy.

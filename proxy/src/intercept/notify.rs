@@ -11,7 +11,10 @@ pub(super) struct Notification {
     pub id: u64,
     /// Thread, as numbered in our process namespace.
     pub thread: u32,
+    /// Of the table that `architecture` names.
     pub call: i64,
+    /// `AUDIT_ARCH_…` of the entry point that was taken.
+    pub architecture: u32,
     pub arguments: [u64; 6],
 }
 
@@ -62,6 +65,7 @@ impl Notifications {
                     id: caught.id,
                     thread: caught.pid,
                     call: caught.data.nr.into(),
+                    architecture: caught.data.arch,
                     arguments: caught.data.args,
                 }));
             }

@@ -37,6 +37,23 @@ pub enum SealError {
     Sockets(#[source] io::Error),
 }
 
+/// Why nothing is proven about a sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The probe could not be started.
+    #[error("the probe of the sandbox's walls did not start: {0}")]
+    Start(#[source] SpawnError),
+    /// What it aims at could not be set up.
+    #[error("the probe of the sandbox's walls could not be prepared: {0}")]
+    Prepare(#[source] io::Error),
+    /// It did not come to an end.
+    #[error("the probe of the sandbox's walls did not end within {} s", .0.as_secs())]
+    TooSlow(std::time::Duration),
+    /// It ended without its findings.
+    #[error("the probe of the sandbox's walls ended without findings ({0})")]
+    NoFindings(String),
+}
+
 /// Why a process was not started in a sandbox, or is not known any more.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
@@ -54,6 +71,9 @@ pub enum SpawnError {
     /// The sandbox is gone.
     #[error("the sandbox has ended")]
     Gone,
+    /// The walls are not up, or not proven.
+    #[error("the sandbox is not sealed")]
+    NotSealed,
     /// The request could not be handed to init.
     #[error("can't reach the sandbox's init: {0}")]
     Control(#[source] io::Error),

@@ -19,6 +19,8 @@ type Started = io::Result<(i32, Option<OwnedFd>)>;
 
 /// What a sealed init handed over.
 pub(super) struct Handover {
+    /// Init's parent.
+    pub guard_pid: i32,
     pub init_pid: i32,
     pub uid: u32,
     pub gid: u32,
@@ -132,7 +134,7 @@ fn keep(config: SealConfig, answer: oneshot::Sender<Result<(Arc<Control>, Handov
         Err(error) => return drop(answer.send(Err(error))),
     };
     let control = Arc::new(control);
-    match handshake(&control) {
+    match handshake(&control, guard.id() as i32) {
         Ok(handover) => match answer.send(Ok((control.clone(), handover))) {
             Ok(()) => converse(&control),
             Err(_nobody_waits) => control.kill(),
@@ -157,6 +159,7 @@ fn launch(config: SealConfig) -> Result<(Control, Child), SealError> {
     drop(command);
     let setup = Setup {
         workspace: config.workspace,
+        workspace_writable: config.workspace_writable,
         hidden: config.hidden,
         walls: config.walls,
         hostname: config.hostname,
@@ -175,7 +178,7 @@ fn launch(config: SealConfig) -> Result<(Control, Child), SealError> {
 
 /// Waits until the sandbox is sealed. The guard says that it forked, and init that it has sealed: two processes, so either
 /// may be heard first.
-fn handshake(control: &Control) -> Result<Handover, SealError> {
+fn handshake(control: &Control, guard_pid: i32) -> Result<Handover, SealError> {
     let (mut forked, mut sealed) = (None, None);
     let (init_pid, (uid, gid, degraded), fds) = loop {
         if let Some(pid) = forked
@@ -196,7 +199,7 @@ fn handshake(control: &Control) -> Result<Handover, SealError> {
     let mut next = || fds.next().ok_or_else(|| SealError::Protocol("a descriptor is missing".into()));
     let (notify, dns_udp, dns_tcp, first) = (next()?, next()?, next()?, next()?);
     let listeners = std::iter::once(first).chain(fds).collect();
-    Ok(Handover { init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners })
+    Ok(Handover { guard_pid, init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners })
 }
 
 fn converse(control: &Control) {

@@ -18,18 +18,23 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use nix::sys::resource::Resource;
+
 mod error;
 pub mod first;
 pub mod init;
 mod keeper;
 mod landlock;
+mod probe;
+mod prove;
 mod sandbox;
-mod seccomp;
+pub(crate) mod seccomp;
 mod spawn;
 mod sys;
 mod wire;
 
-pub use error::{SealError, SpawnError};
+pub use error::{ProveError, SealError, SpawnError};
+pub use prove::Prover;
 pub use sandbox::{Sandbox, Seal};
 pub use spawn::{Child, ExitStatus, Pty, Signaller, SpawnRequest, Spawner, Stdio};
 pub use wire::Task;
@@ -41,11 +46,27 @@ pub const INIT_ARGUMENT: &str = "--init";
 /// Port of the proxy on the sandbox's loopback.
 pub const PROXY_PORT: u16 = 3128;
 
+/// Most that a process of the workload may have (getrlimit(2)), where the supervisor itself is not allowed less:
+/// dumped core in bytes, open descriptors, processes and threads of its user, locked memory and queued messages in bytes,
+/// real-time and raised priority. The count of processes is the user's own where the sandbox has a user namespace, else
+/// that of all sandboxes which run as the same user.
+const LIMITS: [(Resource, u64); 7] = [
+    (Resource::RLIMIT_CORE, 0),
+    (Resource::RLIMIT_NOFILE, 65_536),
+    (Resource::RLIMIT_NPROC, 8192),
+    (Resource::RLIMIT_MEMLOCK, 8 << 20),
+    (Resource::RLIMIT_MSGQUEUE, 1 << 20),
+    (Resource::RLIMIT_RTPRIO, 0),
+    (Resource::RLIMIT_NICE, 0),
+];
+
 /// How to seal a sandbox.
 #[derive(Debug, Clone)]
 pub struct SealConfig {
-    /// The workload's home and default working directory: the one host directory that it may write.
+    /// The workload's home and default working directory.
     pub workspace: PathBuf,
+    /// Whether the workload may write its workspace.
+    pub workspace_writable: bool,
     /// Directories that stay invisible even where [`Walls`] would show them: the supervisor's state.
     pub hidden: Vec<PathBuf>,
     /// What the workload may see and write, and as whom it runs.
@@ -67,6 +88,7 @@ impl SealConfig {
     pub fn new(workspace: impl Into<PathBuf>) -> Self {
         Self {
             workspace: workspace.into(),
+            workspace_writable: true,
             hidden: Vec::new(),
             walls: Walls::default(),
             hostname: "sandbox".into(),
@@ -106,7 +128,7 @@ pub struct Walls {
     pub read_only: Vec<PathBuf>,
     /// Readable and writable, beside the workspace and the private directories.
     pub read_write: Vec<PathBuf>,
-    /// Name or `uid[:gid]` the workload runs as; absent: the caller's own where it is not root, else
+    /// `user` or `user:group`, by name or number, that the workload runs as; absent: the caller's own where it is not root, else
     /// [`init::DEFAULT_UID`]. Root is refused.
     pub user: Option<String>,
     /// Refuse to start when a listed path is missing or the kernel lacks a Landlock right.
@@ -150,4 +172,9 @@ pub enum Wall {
     Landlock,
     /// A `/proc` that shows the sandbox's own processes only.
     PrivateProc,
+}
+
+impl Wall {
+    /// Every wall that may be missing.
+    pub const ALL: [Self; 2] = [Self::Landlock, Self::PrivateProc];
 }

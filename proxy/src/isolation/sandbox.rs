@@ -7,9 +7,9 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::keeper::{self, Handover};
 use super::spawn::Spawner;
-use super::{SealConfig, SealError, Wall};
+use super::{Prover, SealConfig, SealError, Wall};
 use crate::identity::Identifier;
-use crate::intercept::{self, Callers, Door, Names, Refusals};
+use crate::intercept::{self, Callers, Door, Names, Probing, Refusals};
 
 /// What the walls turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Sandbox {
     pub callers: Arc<Callers>,
     /// Starts processes inside.
     pub spawner: Spawner,
+    /// Proves the walls.
+    pub prover: Prover,
     /// What the walls turned out to be.
     pub seal: Seal,
 }
@@ -41,11 +43,14 @@ impl Sandbox {
     /// Raises every wall, then answers connections and names. Fails closed: on an error nothing is left running.
     /// Must be called within a tokio runtime.
     pub async fn seal(config: SealConfig, refusals: Arc<dyn Refusals>) -> Result<Self, SealError> {
-        let proxy_port = config.proxy_port;
-        let (control, handover) = keeper::start(config).await?;
-        let spawner = Spawner { control };
-        match open(handover, proxy_port, refusals) {
-            Ok((listeners, callers, seal)) => Ok(Self { listeners, callers, spawner, seal }),
+        let (control, handover) = keeper::start(config.clone()).await?;
+        let spawner = Spawner { control: control.clone() };
+        let guard_pid = handover.guard_pid;
+        match open(handover, config.proxy_port, refusals) {
+            Ok(Opened { listeners, callers, probing, seal }) => {
+                let prover = Prover::new(control, probing, &config, seal.clone(), guard_pid);
+                Ok(Self { listeners, callers, spawner, prover, seal })
+            }
             Err(error) => {
                 spawner.kill();
                 Err(SealError::Sockets(error))
@@ -54,12 +59,15 @@ impl Sandbox {
     }
 }
 
-fn open(
-    handover: Handover,
-    proxy_port: u16,
-    refusals: Arc<dyn Refusals>,
-) -> std::io::Result<(Vec<TcpListener>, Arc<Callers>, Seal)> {
-    let Handover { init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners } = handover;
+struct Opened {
+    listeners: Vec<TcpListener>,
+    callers: Arc<Callers>,
+    probing: Probing,
+    seal: Seal,
+}
+
+fn open(handover: Handover, proxy_port: u16, refusals: Arc<dyn Refusals>) -> std::io::Result<Opened> {
+    let Handover { guard_pid: _, init_pid, uid, gid, degraded, notify, dns_udp, dns_tcp, listeners } = handover;
     let names = Arc::new(Names::default());
     let dns_udp = std::net::UdpSocket::from(dns_udp);
     dns_udp.set_nonblocking(true)?;
@@ -68,9 +76,9 @@ fn open(
     let proxy_v6 = listeners.len() > 1;
     let listeners = listeners.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
     let door = Door::new(notify, Identifier::new(init_pid), names, refusals, proxy_port, proxy_v6);
-    let callers = door.callers();
+    let (callers, probing) = (door.callers(), door.probing());
     door.open()?;
-    Ok((listeners, callers, Seal { uid, gid, init_pid, degraded }))
+    Ok(Opened { listeners, callers, probing, seal: Seal { uid, gid, init_pid, degraded } })
 }
 
 fn listener(fd: OwnedFd) -> std::io::Result<TcpListener> {

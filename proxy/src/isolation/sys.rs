@@ -116,6 +116,32 @@ pub(super) fn close_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor but these and the standard streams. For a process that will never use the others, nor drop
+/// what owns them.
+pub(super) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<RawFd> = kept.iter().map(|fd| fd.as_raw_fd()).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            // SAFETY: plain numbers; the caller never uses what is closed here.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;
+        }
+        first = first.max(fd + 1);
+    }
+    close_from(first)
+}
+
+/// Points the standard streams at `/dev/null`.
+pub(super) fn silence() -> io::Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    for stream in 0..=2 {
+        // SAFETY: replaces the standard streams, which the standard library never takes to be its own to close.
+        check(unsafe { libc::dup2(null.as_raw_fd(), stream) }.into())?;
+    }
+    Ok(())
+}
+
 /// Forks a single-threaded process: 0 in the child.
 pub(super) fn fork() -> io::Result<libc::pid_t> {
     // SAFETY: init has one thread, so the child may do everything the parent may.

@@ -23,6 +23,7 @@ const DESCRIPTORS: usize = 8;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub workspace: PathBuf,
+    pub workspace_writable: bool,
     pub hidden: Vec<PathBuf>,
     pub walls: Walls,
     pub hostname: String,
@@ -36,6 +37,8 @@ pub(super) struct Setup {
 pub(super) enum Command {
     /// Descriptors: the [`Program`]'s memfd, then stdin, stdout, stderr unless it asks for a terminal.
     Spawn { id: u64 },
+    /// Descriptors: the targets' document, leave to begin (one byte), a file for what was found, a foreign directory.
+    Probe { id: u64 },
     /// To the process group that `id` leads.
     Signal { id: u64, signal: i32 },
 }

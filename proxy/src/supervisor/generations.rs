@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use openshell_api::generation::{Generation, GenerationError, SignedGeneration};
 use openshell_api::module::Binding;
 use openshell_policy_host::{
-    Chains, Counters, Engine, Hook, LoadError, LoadOptions, LogSink, Policy, SHADOW, SelfTestError, VerifyingKey,
+    Chains, Counters, Engine, Hook, Launch, LaunchRefusal, LoadError, LoadOptions, LogSink, Policy, SHADOW,
+    SelfTestError, VerifyingKey, Workload,
 };
 use tokio::sync::watch;
 
@@ -97,6 +98,19 @@ pub enum Refusal {
         /// The binding.
         binding: String,
     },
+    /// Its policies do not let the workload start.
+    #[error(transparent)]
+    Launch(#[from] LaunchRefusal),
+    /// It changes what is fixed when a sandbox is created.
+    #[error(
+        "it changes {}: what a sandbox may see and as whom it runs is fixed when it is created; to change that, make a new \
+         sandbox with `openshell sandbox create --policy`",
+        changes.join(", ")
+    )]
+    Fixed {
+        /// What it changes.
+        changes: Vec<String>,
+    },
     /// It can't be written to the sandbox's disk.
     #[error(transparent)]
     State(#[from] StateError),
@@ -146,6 +160,7 @@ impl Verified {
 pub struct Staged {
     generation: Generation,
     active: Active,
+    launch: Launch,
     loaded: Loaded,
     aside: Aside,
 }
@@ -181,6 +196,8 @@ pub struct Activated {
 #[derive(Default)]
 struct Enforced {
     generation: Option<Generation>,
+    /// The terms of the start, from the first generation on.
+    launch: Option<Launch>,
     loaded: Loaded,
 }
 
@@ -190,6 +207,10 @@ pub struct Parts {
     pub sandbox_id: String,
     /// The gateway's key.
     pub key: VerifyingKey,
+    /// What starts in it, as policies are told.
+    pub workload: Workload,
+    /// Directory the workload starts in.
+    pub workdir: String,
     /// Runs policies.
     pub engine: Engine,
     /// The sandbox's counters, which survive a swap.
@@ -227,6 +248,11 @@ impl Generations {
     /// The same, now and later.
     pub fn numbers(&self) -> watch::Receiver<u64> {
         self.number.subscribe()
+    }
+
+    /// The terms on which the workload starts; absent: no generation was enforced yet. They never change afterwards.
+    pub fn launch(&self) -> Option<Launch> {
+        self.enforced().launch.clone()
     }
 
     /// Enforces what was enforced when the supervisor last ran; `None`: this sandbox never had a generation. On a
@@ -277,26 +303,30 @@ impl Generations {
         if let Some(router) = router.as_ref().filter(|router| !router.has(Hook::Route)) {
             return Err(Refusal::NotARouter { binding: router.binding().to_owned() });
         }
+        let chains = Chains { ceiling, own, shadow, observe: content.observe };
+        let launch = chains.launch(&self.parts.workload, &self.parts.workdir)?;
+        fixed(self.enforced().launch.as_ref(), &launch)?;
         let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
         let name = format!("generation.{}.{attempt}.{STAGED_EXTENSION}", generation.number);
         let aside = Aside { state: self.parts.state.clone(), name };
         self.parts.state.write_aside(&aside.name, &serde_json::to_vec(&signed)?)?;
         let active = Active {
             generation: generation.number,
-            chains: Chains { ceiling, own, shadow, observe: content.observe },
+            chains,
             router,
             catalogue: content.catalogue.clone(),
             credentials: content.credentials.clone(),
         };
-        Ok(Staged { generation, active, loaded, aside })
+        Ok(Staged { generation, active, launch, loaded, aside })
     }
 
     /// Enforces it: durably on disk first, then for every decision that begins from now on. `awaited` names artifacts
     /// that are needed for generations not yet activated.
     pub fn activate(&self, staged: Staged, awaited: &HashSet<String>) -> Result<Activated, Refusal> {
-        let Staged { generation, active, loaded, aside } = staged;
+        let Staged { generation, active, launch, loaded, aside } = staged;
         let mut enforced = self.enforced();
         not_backwards(enforced.generation.as_ref(), &generation)?;
+        fixed(enforced.launch.as_ref(), &launch)?;
         self.parts.state.rename(&aside.name, ENFORCED_FILE)?;
         let next = Arc::new(active);
         let begin = Instant::now();
@@ -305,7 +335,8 @@ impl Generations {
         self.number.send_replace(generation.number);
         let artifacts = digests(&generation);
         let activated = Activated { generation: generation.number, swap };
-        let forgotten = std::mem::replace(&mut *enforced, Enforced { generation: Some(generation), loaded });
+        let forgotten =
+            std::mem::replace(&mut *enforced, Enforced { generation: Some(generation), launch: Some(launch), loaded });
         drop(enforced);
         self.parts.artifacts.keep(artifacts, awaited);
         // Unmapping code takes its time: not under the lock.
@@ -386,4 +417,9 @@ fn not_backwards(enforced: Option<&Generation>, offered: &Generation) -> Result<
         _ if offered.number == 0 => Err(Refusal::Backwards { enforced: 0, offered: 0 }),
         _ => Ok(()),
     }
+}
+
+fn fixed(before: Option<&Launch>, now: &Launch) -> Result<(), Refusal> {
+    let changes = before.map(|before| before.differences(now)).unwrap_or_default();
+    if changes.is_empty() { Ok(()) } else { Err(Refusal::Fixed { changes }) }
 }

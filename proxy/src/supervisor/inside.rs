@@ -1,22 +1,25 @@
 //! Raising the walls, with the proxy as their only door.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use openshell_api::decision::DecisionRecord;
+use openshell_api::enforcement::{Check, Enforcement};
 use openshell_api::launch::LaunchSpec;
+use openshell_policy_host::Launch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::keystore::{self, KEYSTORES};
+use super::logs::Logs;
 use super::pushes::Reevaluate;
 use super::refusals::Recorded;
 use super::state::StateDir;
-use super::workload::{self, CA_BUNDLE, SYSTEM_BUNDLES, Workload};
+use super::workload::{self, CA_BUNDLE, Proof, SYSTEM_BUNDLES, Sealed, Workload};
 use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
 use crate::inference::{InferenceOptions, InferenceService, Sessions};
-use crate::isolation::{Overlay, Sandbox, SealConfig, SealError, Wall, Walls};
+use crate::isolation::{Overlay, ProveError, Prover, Sandbox, SealConfig, SealError, Wall, Walls};
 use crate::record::Spool;
 
 /// Why a sandbox could not be sealed. Nothing runs in it, and nothing of it is left.
@@ -31,6 +34,17 @@ pub enum InsideError {
     /// The walls.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Nobody could try the walls.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+    /// A probe got through a wall, or at least further than it should.
+    #[error("the walls are not proven ({}): {}", .0.summary(), failures(.0))]
+    NotProven(Enforcement),
+}
+
+fn failures(enforcement: &Enforcement) -> String {
+    let line = |check: &Check| format!("{} expects {}, saw {}", check.name, check.expected, check.seen);
+    enforcement.failures().map(line).collect::<Vec<_>>().join("; ")
 }
 
 /// What the inside is connected to.
@@ -47,35 +61,45 @@ pub struct Outside {
     pub shutdown: CancellationToken,
 }
 
-/// A sealed sandbox with its proxy, or what is left when it could not be sealed.
-pub struct Inside {
-    /// What runs in it.
-    pub workload: Workload,
-    /// Its live connections.
-    pub connections: Arc<dyn Reevaluate>,
-    /// Walls that are missing.
-    pub degraded: Vec<String>,
-    /// Serving tasks; they end with [`Outside::shutdown`].
-    pub proxies: Vec<JoinHandle<()>>,
+/// What belongs to a sealed sandbox.
+struct Inside {
+    sealed: Sealed,
+    connections: ProxyConnections,
+    proxies: Vec<JoinHandle<()>>,
 }
 
-/// Seals the sandbox and starts its proxy. Fails closed: where that is impossible, nothing will run in it.
-pub async fn seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Inside {
-    match try_seal(spec, state, outside).await {
-        Ok(inside) => inside,
+/// Seals the sandbox, starts its proxy, proves its walls and opens it to `workload`. Fails closed: where any of it is
+/// impossible, nothing ever runs in it. Answers the proxy's tasks, which end with [`Outside::shutdown`].
+pub async fn seal(
+    spec: &LaunchSpec,
+    launch: &Launch,
+    state: &StateDir,
+    outside: Outside,
+    workload: &Workload,
+    connections: &Connections,
+    logs: &Logs,
+) -> Vec<JoinHandle<()>> {
+    match try_seal(spec, launch, state, outside, workload).await {
+        Ok(inside) => {
+            connections.0.get_or_init(|| inside.connections);
+            workload.open(inside.sealed);
+            inside.proxies
+        }
         Err(error) => {
             tracing::error!(%error, "the sandbox can't be sealed");
-            Inside {
-                workload: Workload::unsealed(error.to_string()),
-                connections: Arc::new(NoConnections),
-                degraded: Vec::new(),
-                proxies: Vec::new(),
-            }
+            workload.fail(error.to_string(), logs);
+            Vec::new()
         }
     }
 }
 
-async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Result<Inside, InsideError> {
+async fn try_seal(
+    spec: &LaunchSpec,
+    launch: &Launch,
+    state: &StateDir,
+    outside: Outside,
+    workload: &Workload,
+) -> Result<Inside, InsideError> {
     let Outside { live, secrets, sessions, records, shutdown } = outside;
     let sandbox = spec.sandbox.to_string();
     let upstream_ca = spec.upstream_ca.as_deref();
@@ -83,11 +107,16 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
     let upstreams = Upstreams::new(spec.add_hosts.clone(), upstream_ca)?;
 
     let mut config = SealConfig::new(&spec.workspace);
+    if spec.allow_degraded {
+        config.allow_degraded = Wall::ALL.into();
+    }
+    config.hidden.extend(spec.hidden.iter().map(PathBuf::from));
     config.hidden.push(PathBuf::from(&spec.state_dir));
     if spec.own_root {
         config.walls = Walls::whole();
     }
     config.walls.read_write.extend(spec.writable.iter().map(PathBuf::from));
+    constrain(&mut config, launch);
     config.hostname.clone_from(&sandbox);
     let bundle = ca.bundle(upstream_ca).into_bytes();
     let existing = SYSTEM_BUNDLES.into_iter().filter(|path| Path::new(path).is_file());
@@ -106,7 +135,7 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
     environment.extend(spec.env.clone());
     workload::trust(&mut environment);
     let refusals = Recorded { sandbox: sandbox.clone(), live: live.clone(), records: records.clone() };
-    let Sandbox { listeners, callers, spawner, seal } = Sandbox::seal(config, Arc::new(refusals)).await?;
+    let Sandbox { listeners, callers, spawner, prover, seal } = Sandbox::seal(config, Arc::new(refusals)).await?;
 
     let inference = InferenceService::new(InferenceOptions {
         sandbox: sandbox.clone(),
@@ -129,13 +158,41 @@ async fn try_seal(spec: &LaunchSpec, state: &StateDir, outside: Outside) -> Resu
     });
     let serve = |listener| tokio::spawn(proxy.clone().serve(listener, shutdown.clone()));
     let proxies = listeners.into_iter().map(serve).collect();
-    let workdir = spec.workdir.as_deref().map_or_else(|| Path::new(&spec.workspace), Path::new);
+    let workdir = spec.workdir.as_deref().map_or_else(|| Path::new(&spec.workspace), Path::new).to_owned();
+    if let Err(error) =
+        prove(&prover, spec.degraded.iter().cloned().chain(seal.degraded.iter().map(wall_name)).collect(), workload)
+            .await
+    {
+        spawner.kill();
+        return Err(error);
+    }
     Ok(Inside {
-        workload: Workload::new(spawner, environment, workdir.to_owned()),
-        connections: Arc::new(ProxyConnections { proxy, live }),
-        degraded: spec.degraded.iter().cloned().chain(seal.degraded.iter().map(wall_name)).collect(),
+        sealed: Sealed { spawner, prover, environment, workdir },
+        connections: ProxyConnections { proxy, live },
         proxies,
     })
+}
+
+/// Narrows the walls to what policies say.
+fn constrain(config: &mut SealConfig, launch: &Launch) {
+    if let Some(files) = &launch.files {
+        config.walls.read_only = files.read_only.iter().map(PathBuf::from).collect();
+        config.walls.read_write = files.read_write.iter().map(PathBuf::from).collect();
+        config.workspace_writable = config.walls.read_write.iter().any(|path| config.workspace.starts_with(path));
+    }
+    if launch.user.is_some() {
+        config.walls.user.clone_from(&launch.user);
+    }
+    config.walls.strict |= launch.strict;
+}
+
+async fn prove(prover: &Prover, degraded: Vec<String>, workload: &Workload) -> Result<(), InsideError> {
+    let enforcement = prover.prove().await?;
+    workload.proven(Proof { degraded, enforcement: enforcement.clone() });
+    match enforcement.holds() {
+        true => Ok(()),
+        false => Err(InsideError::NotProven(enforcement)),
+    }
 }
 
 fn wall_name(wall: &Wall) -> String {
@@ -163,12 +220,16 @@ impl Reevaluate for ProxyConnections {
     }
 }
 
-/// The live connections of a sandbox that was never sealed.
-struct NoConnections;
+/// The live connections of a sandbox, once it is sealed.
+#[derive(Default)]
+pub struct Connections(OnceLock<ProxyConnections>);
 
 #[async_trait::async_trait]
-impl Reevaluate for NoConnections {
+impl Reevaluate for Connections {
     async fn reevaluate(&self) -> u32 {
-        0
+        match self.0.get() {
+            Some(connections) => connections.reevaluate().await,
+            None => 0,
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Lifecycles of everything else, and the link to the gateway.
 //!
-//! [`run`] is the whole life of a sandbox: what was enforced last is enforced again ([`generations`]), the walls go up
-//! and the proxy starts ([`inside`]), the gateway is dialled ([`link`], [`session`]), and the workload runs
-//! ([`workload`]) once there is something to judge it by.
+//! [`run`] is the whole life of a sandbox: what was enforced last is enforced again ([`generations`]), the gateway
+//! is dialled ([`link`], [`session`]), and once there is something to judge by, the walls go up, the proxy starts, a probe
+//! proves the walls ([`inside`]) and the workload runs ([`workload`]).
 
 pub mod artifacts;
 pub mod dialer;
@@ -37,12 +37,14 @@ use crate::record::{Spool, SpoolError, SpoolOptions};
 use artifacts::{ArtifactStore, StoreError};
 use dialer::{AddressError, Dialer};
 use generations::{Generations, Parts};
-use inside::{Inside, Outside};
+use inside::{Connections, Outside};
 use logs::Logs;
 use session::Desk;
 use state::{StateDir, StateError};
+use workload::Workload;
 
-/// A new sandbox's workload waits this long for its first generation; then it starts with everything denied.
+/// A sandbox that waits this long for its first generation says so. Its walls come from its policies, so it can't start
+/// without.
 const FIRST_GENERATION: Duration = Duration::from_secs(10);
 
 /// At the end, the gateway has this long to take what is still spooled; the rest stays on disk.
@@ -103,6 +105,12 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let generations = Arc::new(Generations::new(Parts {
         sandbox_id: spec.sandbox_id.clone(),
         key,
+        workload: openshell_policy_host::Workload {
+            sandbox: spec.sandbox.to_string(),
+            image: spec.image.clone(),
+            command: spec.command.clone(),
+        },
+        workdir: spec.workdir.clone().unwrap_or_else(|| spec.workspace.clone()),
         engine: Engine::new(EngineOptions::default())?,
         counters: Arc::new(Counters::new()),
         log: Arc::new(logs.clone()),
@@ -122,11 +130,11 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         records: records.clone(),
         shutdown: shutdown.clone(),
     };
-    let Inside { workload, connections, degraded, proxies } = inside::seal(&spec, &state, outside).await;
-    let workload = Arc::new(workload);
+    let workload = Arc::new(Workload::default());
+    let connections = Arc::new(Connections::default());
     let desk = Arc::new(Desk {
         generations: generations.clone(),
-        connections,
+        connections: connections.clone(),
         secrets,
         sessions,
         risen: tokio::sync::Mutex::new(risen),
@@ -134,13 +142,15 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         logs: logs.clone(),
         workload: workload.clone(),
         streams: Arc::default(),
-        degraded,
         shutdown: shutdown.clone(),
     });
     let link = tokio::spawn(link::keep(dialer, desk));
 
-    if !known {
-        first_generation(&generations, &logs, &shutdown).await;
+    let mut proxies = Vec::new();
+    if (known || first_generation(&generations, &logs, &shutdown).await)
+        && let Some(launch) = generations.launch()
+    {
+        proxies = inside::seal(&spec, &launch, &state, outside, &workload, &connections, &logs).await;
     }
     workload.run(spec.command, logs.clone(), shutdown).await;
 
@@ -165,7 +175,7 @@ fn verifying_key(text: &str) -> Option<VerifyingKey> {
     VerifyingKey::from_bytes(&bytes).ok()
 }
 
-/// Enforces what was enforced last. `false`: this sandbox never had a generation.
+/// Enforces what was enforced last. `false`: there is nothing, or it can't be, so a generation must come first.
 async fn restore(generations: &Arc<Generations>, logs: &Logs) -> bool {
     let restoring = generations.clone();
     match tokio::task::spawn_blocking(move || restoring.restore()).await {
@@ -176,26 +186,30 @@ async fn restore(generations: &Arc<Generations>, logs: &Logs) -> bool {
         }
         Ok(Err(refusal)) => {
             tracing::error!(%refusal, "the last generation can't be enforced again: everything is denied");
-            logs.say(format!("the last generation can't be enforced again, so everything is denied: {refusal}"));
-            true
+            logs.say(format!("the last generation can't be enforced again: {refusal}"));
+            false
         }
         Err(error) => {
             tracing::error!(%error, "the last generation can't be enforced again: everything is denied");
-            logs.say("the last generation can't be enforced again, so everything is denied");
-            true
+            logs.say("the last generation can't be enforced again");
+            false
         }
     }
 }
 
-async fn first_generation(generations: &Generations, logs: &Logs, shutdown: &CancellationToken) {
+/// Waits for something to judge and to wall by; `false`: the sandbox ends first.
+async fn first_generation(generations: &Generations, logs: &Logs, shutdown: &CancellationToken) -> bool {
     let mut number = generations.numbers();
+    let mut arrived = std::pin::pin!(number.wait_for(|number| *number > 0));
+    let late = tokio::time::sleep(FIRST_GENERATION);
     tokio::select! {
-        // An error means that no generation will come any more: then everything stays denied.
-        _ = number.wait_for(|number| *number > 0) => {}
-        () = shutdown.cancelled() => {}
-        () = tokio::time::sleep(FIRST_GENERATION) => {
-            logs.say("no generation has arrived yet: the workload starts with everything denied");
-        }
+        arrived = &mut arrived => return arrived.is_ok(),
+        () = shutdown.cancelled() => return false,
+        () = late => logs.say("no generation has arrived yet: the sandbox starts as soon as one does"),
+    }
+    tokio::select! {
+        arrived = arrived => arrived.is_ok(),
+        () = shutdown.cancelled() => false,
     }
 }
 

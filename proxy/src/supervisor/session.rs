@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::link::{ExecStream, FromSupervisor, ToSupervisor};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use super::logs::Logs;
 use super::outbox::{self, LinkEnded, Outbox};
 use super::pushes::{Pushes, Reevaluate};
 use super::streams::{Stream, Streams};
-use super::workload::{Phase, Workload};
+use super::workload::{Phase, Proof, Workload};
 use crate::active::Secrets;
 use crate::inference::{Rise, Sessions};
 use crate::record::{Reader, Spool};
@@ -57,8 +57,6 @@ pub struct Desk {
     pub workload: Arc<Workload>,
     /// Streams that outlive a link.
     pub streams: Arc<Streams>,
-    /// Protections that could not be put up.
-    pub degraded: Vec<String>,
     /// Cancelled when the sandbox is to end.
     pub shutdown: CancellationToken,
 }
@@ -116,7 +114,10 @@ impl Session {
     ) -> Result<std::convert::Infallible, SessionEnd> {
         let mut phases = self.desk.workload.phase();
         let phase = phases.borrow_and_update().clone();
+        let mut proofs = self.desk.workload.proof();
         self.outbox.send(&self.hello(&phase)).await?;
+        proofs.mark_changed();
+        self.report_walls(&mut proofs).await?;
         self.report(phase).await?;
         // Rises that an earlier link may have failed to tell, and those made while there was none.
         for (session, sensitivity) in self.desk.sessions.all() {
@@ -138,7 +139,13 @@ impl Session {
                     self.take(message.ok_or(SessionEnd::Closed)??).await?;
                 }
                 answers = self.pushes.next() => self.answer(answers).await?,
+                Ok(()) = proofs.changed() => {
+                    proofs.mark_changed();
+                    self.report_walls(&mut proofs).await?;
+                }
                 Ok(()) = phases.changed() => {
+                    // Whether the walls hold is told before anything runs.
+                    self.report_walls(&mut proofs).await?;
                     let phase = phases.borrow_and_update().clone();
                     self.report(phase).await?;
                 }
@@ -156,11 +163,32 @@ impl Session {
         FromSupervisor::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: self.desk.generations.current(),
-            degraded: self.desk.degraded.clone(),
+            degraded: self
+                .desk
+                .workload
+                .proof()
+                .borrow()
+                .as_ref()
+                .map(|proof| proof.degraded.clone())
+                .unwrap_or_default(),
             exit_code: match phase {
                 Phase::Exited { code } => Some(*code),
                 _ => None,
             },
+        }
+    }
+
+    /// Tells what is known of the walls, unless it was told.
+    async fn report_walls(&self, proofs: &mut watch::Receiver<Option<Proof>>) -> Result<(), LinkEnded> {
+        if !proofs.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        let proof = proofs.borrow_and_update().clone();
+        match proof {
+            Some(Proof { degraded, enforcement }) => {
+                self.outbox.send(&FromSupervisor::Enforcement { degraded, enforcement }).await
+            }
+            None => Ok(()),
         }
     }
 
@@ -235,6 +263,14 @@ impl Session {
             ToSupervisor::ExecResize { channel, size } => self.stream(channel, |stream| stream.resize(size)),
             ToSupervisor::ExecSignal { channel, signal } => self.stream(channel, |stream| stream.signal(signal)),
             ToSupervisor::ExecCredit { channel, bytes } => self.stream(channel, |stream| stream.credit(bytes)),
+            ToSupervisor::Verify { id } => {
+                let (workload, outbox) = (self.desk.workload.clone(), self.outbox.clone());
+                tokio::spawn(async move {
+                    let result = workload.verify().await.map_err(|error| error.to_string());
+                    // A link that ended meanwhile has nobody left who waits.
+                    let _ = outbox.send(&FromSupervisor::Verified { id, result }).await;
+                });
+            }
             ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
             ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),

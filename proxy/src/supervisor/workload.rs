@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use openshell_api::enforcement::Enforcement;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::logs::{Drained, Logs};
-use crate::isolation::{Child, ExitStatus, SpawnError, SpawnRequest, Spawner, Stdio, Task};
+use crate::isolation::{Child, ExitStatus, ProveError, Prover, SpawnError, SpawnRequest, Spawner, Stdio, Task};
 
 /// Where the sandbox finds the certificates it trusts: the system's and the proxy's own.
 pub const CA_BUNDLE: &str = "/run/openshell/ca.pem";
@@ -82,29 +83,73 @@ struct Running {
     output: [Drained; 2],
 }
 
-/// The inside of one sandbox.
+/// The inside of one sandbox: nothing runs in it before it is sealed and its walls are proven.
 pub struct Workload {
-    /// Absent: the sandbox could not be sealed, so nothing runs in it.
-    spawner: Option<Spawner>,
-    environment: BTreeMap<String, String>,
-    workdir: PathBuf,
+    sealed: OnceLock<Sealed>,
+    proof: watch::Sender<Option<Proof>>,
     phase: watch::Sender<Phase>,
 }
 
+/// A sandbox whose walls are up and proven.
+pub struct Sealed {
+    /// Starts processes inside.
+    pub spawner: Spawner,
+    /// Proves the walls again.
+    pub prover: Prover,
+    /// What everything inside starts from.
+    pub environment: BTreeMap<String, String>,
+    /// Where everything inside starts.
+    pub workdir: PathBuf,
+}
+
+/// What is known of a sandbox's walls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Walls that are missing, with leave.
+    pub degraded: Vec<String>,
+    /// What a probe found when it last tried to get out.
+    pub enforcement: Enforcement,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self { sealed: OnceLock::new(), proof: watch::Sender::new(None), phase: watch::Sender::new(Phase::Starting) }
+    }
+}
+
 impl Workload {
-    /// A sealed sandbox in which nothing runs yet.
-    pub fn new(spawner: Spawner, environment: BTreeMap<String, String>, workdir: PathBuf) -> Self {
-        Self { spawner: Some(spawner), environment, workdir, phase: watch::Sender::new(Phase::Starting) }
+    /// Opens the sandbox to processes. Only once; a second sealed sandbox is ended.
+    pub fn open(&self, sealed: Sealed) {
+        if let Err(second) = self.sealed.set(sealed) {
+            second.spawner.kill();
+        }
     }
 
-    /// A sandbox that could not be sealed: nothing ever runs in it.
-    pub fn unsealed(reason: String) -> Self {
-        Self {
-            spawner: None,
-            environment: BTreeMap::new(),
-            workdir: PathBuf::new(),
-            phase: watch::Sender::new(Phase::Failed { reason }),
-        }
+    /// Keeps what was found about the walls.
+    pub fn proven(&self, proof: Proof) {
+        self.proof.send_replace(Some(proof));
+    }
+
+    /// What is known of the walls, now and later.
+    pub fn proof(&self) -> watch::Receiver<Option<Proof>> {
+        self.proof.subscribe()
+    }
+
+    /// The sandbox can't be sealed: nothing ever runs in it.
+    pub fn fail(&self, reason: String, logs: &Logs) {
+        self.enter(Phase::Failed { reason }, logs);
+    }
+
+    /// Lets a probe try to get out again, while everything runs.
+    pub async fn verify(&self) -> Result<Enforcement, ProveError> {
+        let sealed = self.sealed.get().ok_or(ProveError::Start(SpawnError::NotSealed))?;
+        let enforcement = sealed.prover.prove().await?;
+        self.proof.send_modify(|proof| {
+            if let Some(proof) = proof {
+                proof.enforcement = enforcement.clone();
+            }
+        });
+        Ok(enforcement)
     }
 
     /// What it is doing, now and later.
@@ -114,33 +159,35 @@ impl Workload {
 
     /// Environment that everything in the sandbox starts from.
     pub fn environment(&self) -> BTreeMap<String, String> {
-        self.environment.clone()
+        self.sealed.get().map(|sealed| sealed.environment.clone()).unwrap_or_default()
     }
 
     /// Where everything in it starts.
     pub fn workdir(&self) -> PathBuf {
-        self.workdir.clone()
+        self.sealed.get().map(|sealed| sealed.workdir.clone()).unwrap_or_default()
     }
 
-    /// Starts a process in it. Refuses when it was not sealed or has ended.
+    /// Starts a process in it. Refuses when it is not sealed and proven, or has ended.
     pub async fn spawn(&self, request: SpawnRequest) -> Result<Child, SpawnError> {
-        self.spawner.as_ref().ok_or(SpawnError::Gone)?.spawn(request).await
+        self.sealed.get().ok_or(SpawnError::NotSealed)?.spawner.spawn(request).await
     }
 
     /// Runs code of ours in it, as the workload's user and behind the same walls. Refuses as [`Self::spawn`] does.
     pub async fn spawn_task(&self, task: Task, stdio: Stdio) -> Result<Child, SpawnError> {
-        self.spawner.as_ref().ok_or(SpawnError::Gone)?.spawn_task(task, self.workdir(), stdio).await
+        self.sealed.get().ok_or(SpawnError::NotSealed)?.spawner.spawn_task(task, self.workdir(), stdio).await
     }
 
     /// Connects to a TCP port on its loopback.
     pub async fn dial(&self, port: u16) -> io::Result<TcpStream> {
-        self.spawner.as_ref().ok_or(io::ErrorKind::NotConnected)?.dial(port).await
+        self.sealed.get().ok_or(io::ErrorKind::NotConnected)?.spawner.dial(port).await
     }
 
     /// Runs the workload, if there is one, to its end or until `stop`; then ends it: SIGTERM, SIGKILL after 5 s.
     /// Returns after `stop` and when nothing of the sandbox is left running.
     pub async fn run(self: Arc<Self>, command: Vec<String>, logs: Logs, stop: CancellationToken) {
-        let Some(spawner) = self.spawner.clone() else { return stop.cancelled().await };
+        let Some(spawner) = self.sealed.get().map(|sealed| sealed.spawner.clone()) else {
+            return stop.cancelled().await;
+        };
         match self.start(command, &logs).await {
             Ok(None) => self.enter(Phase::Running, &logs),
             Ok(Some(running)) => {

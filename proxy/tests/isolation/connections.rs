@@ -12,6 +12,7 @@ crate::tests![
     own_servers,
     names_without_a_proxy,
     datagrams_have_no_way_out,
+    what_nobody_may_do_is_told_once,
     scripts_and_ancestors,
     replaced_and_deleted_executables,
     many_at_once_from_two_programs,
@@ -208,5 +209,33 @@ print(socket.socket().connect_ex(('192.0.2.1', 0)))"
     );
     let outcome = world.run(&["/usr/bin/python3", "-c", &code]).await;
     assert!(outcome.output.starts_with("106 192.0.2.1:80\n192.0.2.3:80\n192.0.2.4:80\n"), "{}", outcome.output);
+    Ok(())
+}
+
+async fn what_nobody_may_do_is_told_once() -> Result<(), Failed> {
+    let world = World::new().await;
+    let code = "
+import ctypes, socket
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*a): return (libc.syscall(*[ctypes.c_long(x) for x in a]), ctypes.get_errno())
+for n in range(500):
+    raw = call(41, 2, 3, 1)
+print(raw, call(41, 10, 3, 58), call(41, 17, 3, 0), call(425, 8, 0), call(0x40000000 + 39))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in range(500):
+    try: s.sendto(b'x', ('8.8.8.8', 443))
+    except OSError as error: last = error.errno
+print(last)";
+    if cfg!(not(target_arch = "x86_64")) {
+        return Ok(());
+    }
+    world.python(code, "(-1, 1) (-1, 1) (-1, 1) (-1, 38) (-1, 38)\n101").await?;
+    let python = std::fs::canonicalize("/usr/bin/python3").unwrap();
+    let expected = [":0 RawSocket", ":0 PacketSocket", ":0 IoUring", ":0 ForeignEntry", "8.8.8.8:443 Datagram"];
+    // On a slow machine a loop takes longer than the ten seconds between two records.
+    let mut refused = world.refused();
+    assert!(refused.len() <= 25, "{} of 1003 calls are told", refused.len());
+    refused.dedup();
+    assert_eq!(refused, expected.map(|what| format!("{} {what}", python.display())));
     Ok(())
 }

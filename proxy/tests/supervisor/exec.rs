@@ -9,13 +9,13 @@ use super::world::{Supervisor, World, can_seal};
 
 /// What a command left behind.
 #[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    stdout: String,
-    stderr: String,
-    end: String,
+pub struct Outcome {
+    pub stdout: String,
+    pub stderr: String,
+    pub end: String,
 }
 
-fn outcome(stdout: &str, stderr: &str, end: &str) -> Outcome {
+pub fn outcome(stdout: &str, stderr: &str, end: &str) -> Outcome {
     Outcome { stdout: stdout.to_owned(), stderr: stderr.to_owned(), end: end.to_owned() }
 }
 
@@ -24,7 +24,7 @@ fn command(command: &[&str], tty: Option<WindowSize>) -> ExecRequest {
     ExecRequest { command, env: [].into(), workdir: None, tty }
 }
 
-fn request(words: &[&str]) -> StreamRequest {
+pub fn request(words: &[&str]) -> StreamRequest {
     StreamRequest::Exec { exec: command(words, None), resumable: false }
 }
 
@@ -41,7 +41,7 @@ async fn sealed() -> Option<(World, Supervisor, Link)> {
 }
 
 /// Runs on until the command has ended; grants output as it comes.
-async fn finish(link: &mut Link, wanted: u64) -> Outcome {
+pub async fn finish(link: &mut Link, wanted: u64) -> Outcome {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let end = loop {
         match link.hear().await.expect("the link is up") {

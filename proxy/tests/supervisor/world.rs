@@ -59,6 +59,9 @@ impl World {
             verifying_key: hex::encode(self.key.verifying_key().to_bytes()),
             state_dir: self.path("state").to_string_lossy().into_owned(),
             workspace: self.path("workspace").to_string_lossy().into_owned(),
+            hidden: Vec::new(),
+            allow_degraded: false,
+            image: None,
             command: self.command.clone(),
             env: [("GREETING".to_owned(), "hello".to_owned())].into(),
             workdir: None,
@@ -78,19 +81,18 @@ impl World {
     }
 
     pub fn start_as(&self, spec: &LaunchSpec) -> Supervisor {
+        self.start_with(spec, |_| {})
+    }
+
+    /// Starts a supervisor after `adjust` had its way with the command.
+    pub fn start_with(&self, spec: &LaunchSpec, adjust: impl FnOnce(&mut Command)) -> Supervisor {
         let launch = self.path("launch.json");
         std::fs::write(&launch, serde_json::to_vec(spec).expect("it serializes")).expect("it is written");
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_openshell-supervisor"))
-            .arg("--launch")
-            .arg(launch)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the supervisor starts");
-        Supervisor(child)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openshell-supervisor"));
+        command.arg("--launch").arg(launch).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        adjust(&mut command);
+        Supervisor(command.spawn().expect("the supervisor starts"))
     }
 
     /// Starts a supervisor and links with it; generation 1, which denies everything, is enforced then.
@@ -143,15 +145,12 @@ impl Supervisor {
 
 /// The built-in `rules` module, compiled with rules that allow GET to one host.
 pub fn rules(key: &SigningKey) -> &'static Compiled {
-    static COMPILED: LazyLock<Compiled> = LazyLock::new(|| compile(&SigningKey::from_bytes(&[7; 32])));
+    static COMPILED: LazyLock<Compiled> = LazyLock::new(|| compile(YAML, &SigningKey::from_bytes(&[7; 32])));
     assert_eq!(key.to_bytes(), [7; 32]);
     &COMPILED
 }
 
-fn compile(key: &SigningKey) -> Compiled {
-    let builtin = openshell_bundle::builtin("rules").expect("rules come with OpenShell");
-    let compiler = Compiler::new().expect("a compiler");
-    let yaml = "\
+const YAML: &str = "\
 version: 1
 network_policies:
   web:
@@ -159,6 +158,11 @@ network_policies:
       - { host: example.com, port: 443, protocol: rest, access: read-only }
     binaries: [{ path: /usr/bin/curl }]
 ";
+
+/// The built-in `rules` module with this document.
+pub fn compile(yaml: &str, key: &SigningKey) -> Compiled {
+    let builtin = openshell_bundle::builtin("rules").expect("rules come with OpenShell");
+    let compiler = Compiler::new().expect("a compiler");
     let settings = serde_json::json!({ "yaml": yaml });
     compiler.compile(builtin.component, "rules", builtin.version, &settings, key).expect("rules compile")
 }

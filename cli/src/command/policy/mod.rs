@@ -20,6 +20,7 @@ use std::path::Path;
 use openshell_api::generation::GenerationSummary;
 use openshell_api::module::Binding;
 use openshell_api::push::{Policies, Push, PushReport, Rollback};
+use openshell_api::sandbox::FirstPolicy;
 use serde::Serialize;
 
 use super::{Context, DONE};
@@ -132,7 +133,14 @@ async fn set(cx: &Context, args: SetArgs) -> Result<u8, Error> {
     show_report(cx, &report)
 }
 
-fn read_rules(file: &Path) -> Result<String, Error> {
+/// Rules as a policy that a sandbox is created with.
+pub async fn first_rules(client: &Client, text: String) -> Result<FirstPolicy, Error> {
+    let module = rules_module(client).await?;
+    Ok(FirstPolicy { module, binding: None, settings: Some(serde_json::json!({ RULES_SETTING: text })) })
+}
+
+/// Reads a file of rules; `-` is standard input.
+pub fn read_rules(file: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).map(drop)

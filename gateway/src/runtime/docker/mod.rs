@@ -195,6 +195,7 @@ impl DockerRuntime {
     /// The start file: what was asked for, in terms of this container.
     async fn launch(&self, docker: &Docker, start: &Start, image: &Image, mode: Mode) -> Result<Vec<u8>, RuntimeError> {
         let mut launch = LaunchSpec { own_root: true, ..start.launch.clone() };
+        launch.image.get_or_insert_with(|| self.options.default_image.clone());
         launch.env = image.env.iter().cloned().chain(launch.env).collect();
         launch.workdir = launch.workdir.or_else(|| image.workdir.clone());
         launch.degraded.extend(mode.degraded());

@@ -50,6 +50,9 @@ const SUPERVISOR: &str = "
     landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp
     pidfd_getfd process_vm_readv kcmp";
 
+/// `errno` of a call that the kernel lacks, on the architectures named below.
+const ENOSYS: u32 = 38;
+
 /// The profile, as the engine's `seccomp=` option takes it.
 pub(super) fn profile() -> String {
     let argument = |value: u32, op: &str| json!([{ "index": 0, "value": value, "op": op }]);
@@ -59,6 +62,8 @@ pub(super) fn profile() -> String {
         allow(names(SUPERVISOR), json!([])),
         // AF_VSOCK leaves every network namespace.
         allow(json!(["socket"]), argument(40, "SCMP_CMP_NE")),
+        // As a kernel without it says, so that programs fall back.
+        json!({ "names": ["io_uring_setup"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS }),
     ];
     // Linux, Linux with 32-bit addresses, the same two as `uname26`, and asking without changing.
     for personality in [0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff] {

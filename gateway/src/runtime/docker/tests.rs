@@ -96,6 +96,7 @@ fn the_profile_lets_the_supervisor_work_and_keeps_out_what_no_sandbox_needs() {
         .as_array()
         .unwrap()
         .iter()
+        .filter(|rule| rule["action"] == "SCMP_ACT_ALLOW")
         .flat_map(|rule| rule["names"].as_array().unwrap())
         .filter_map(|name| name.as_str())
         .collect();

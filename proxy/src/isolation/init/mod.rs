@@ -123,7 +123,8 @@ fn seal(socket: BorrowedFd<'_>, setup: &Setup, user: &User, mounts: &mounts::Pla
     mounts.close().step("closing the filesystem view")?;
 
     privileges::harden().step("hardening init")?;
-    let (read_only, read_write) = mounts.visible();
+    let (mut read_only, read_write) = mounts.visible();
+    read_only.extend(setup.overlays.iter().map(|overlay| overlay.path.clone()));
     if let Err(error) = landlock::restrict(&read_only, &read_write, setup.walls.strict) {
         missing(Wall::Landlock, error.to_string())?;
     }

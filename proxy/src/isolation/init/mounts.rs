@@ -35,6 +35,8 @@ const MASKED_PROC: &[&str] = &[
     "timer_list",
     "timer_stats",
 ];
+/// Directories that many systems have in `/usr`, with links to them from here.
+const ALIASES: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
 
 /// What stands at a path of the view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +78,24 @@ impl Plan {
         }
         for (paths, read_only) in [(&setup.walls.read_only, true), (&setup.walls.read_write, false)] {
             for path in &spread(paths)? {
+                if is_private(path) {
+                    continue;
+                }
                 if let Some(entry) = find(path, read_only, setup.walls.strict)? {
                     entries.insert(normal(path)?, entry);
                 }
             }
         }
-        let workspace = Entry::Host { source: fs::canonicalize(&setup.workspace)?, read_only: false };
+        for alias in ALIASES.map(Path::new) {
+            // Where `/usr` holds everything, programs still name it by its old places.
+            if let (false, Ok(to)) = (entries.contains_key(alias), fs::read_link(alias))
+                && shows(&entries, &Path::new("/").join(&to))
+            {
+                entries.insert(alias.into(), Entry::Link(to));
+            }
+        }
+        let read_only = !setup.workspace_writable;
+        let workspace = Entry::Host { source: fs::canonicalize(&setup.workspace)?, read_only };
         entries.insert(normal(&setup.workspace)?, workspace);
         for path in &setup.hidden {
             entries.insert(normal(path)?, Entry::Hidden);
@@ -131,12 +145,17 @@ impl Plan {
 
     /// Puts the view together.
     pub fn build(&self) -> io::Result<()> {
+        let mut veils = Vec::new();
         for (path, entry) in &self.entries {
             let target = inside(VIEW, path);
+            if *entry == Entry::Hidden && target.is_dir() {
+                veils.push(target.clone());
+            }
             place(entry, &target)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         }
-        Ok(())
+        // Only now: the workspace may lie below what is hidden.
+        veils.iter().try_for_each(|veil| read_only(veil))
     }
 
     /// Makes the view the root. Of the host's filesystem only what the view holds remains.
@@ -151,11 +170,7 @@ impl Plan {
 
     /// Nothing can be added to the root and to `/dev` any more.
     pub fn close(&self) -> io::Result<()> {
-        for path in ["/", "/dev"] {
-            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
-            mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?;
-        }
-        Ok(())
+        ["/", "/dev"].into_iter().try_for_each(|path| read_only(Path::new(path)))
     }
 
     /// What may be read, and what may be written as well.
@@ -189,6 +204,12 @@ fn spread(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
     Ok(spread)
 }
 
+/// Makes one mount read-only, and none below it.
+fn read_only(path: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    Ok(mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
+}
+
 /// An absolute path without `..`, or nothing we would mount at.
 fn normal(path: &Path) -> io::Result<PathBuf> {
     use std::path::Component;
@@ -199,6 +220,18 @@ fn normal(path: &Path) -> io::Result<PathBuf> {
             Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not an absolute path", path.display())))
         }
     }
+}
+
+/// What every sandbox has of its own, whatever is listed.
+fn is_private(path: &Path) -> bool {
+    let own = ["/tmp", "/var/tmp", "/run", "/dev", "/proc"].iter().any(|own| path == Path::new(own));
+    let device = |name: &&str| path == Path::new("/dev").join(name);
+    own || path.starts_with("/proc") || DEVICES.iter().chain(&["pts", "shm", "fd"]).any(device)
+}
+
+/// Whether something of the host's stands at this path, or above it.
+fn shows(entries: &BTreeMap<PathBuf, Entry>, path: &Path) -> bool {
+    path.ancestors().any(|above| matches!(entries.get(above), Some(Entry::Host { .. })))
 }
 
 fn find(path: &Path, read_only: bool, strict: bool) -> io::Result<Option<Entry>> {
@@ -233,10 +266,8 @@ fn place(entry: &Entry, target: &Path) -> io::Result<()> {
         }
         // Nothing is shown there anyway, unless something around it is.
         Entry::Hidden if !target.exists() => Ok(()),
-        Entry::Hidden if target.is_dir() => {
-            tmpfs(target, 0o000)?;
-            sys::restrict_mount(&c_path(target)?, true)
-        }
+        // Passable, for what is shown below; nothing can be listed.
+        Entry::Hidden if target.is_dir() => tmpfs(target, 0o111),
         Entry::Hidden => bind(&Path::new(HOST).join("dev/null"), target),
     }
 }
@@ -283,8 +314,11 @@ pub(super) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)?)
 }
 
+/// An empty directory in memory. What everyone may write takes at most a quarter of the machine's memory, what only its
+/// owner may write a twentieth.
 fn tmpfs(target: &Path, mode: u32) -> io::Result<()> {
-    let options = format!("mode={mode:o}");
+    let share = if mode & 0o002 != 0 { 25 } else { 5 };
+    let options = format!("mode={mode:o},size={share}%");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     Ok(mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options.as_str()))?)
 }

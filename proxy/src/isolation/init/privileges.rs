@@ -2,18 +2,22 @@
 
 use std::io;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 
 use super::user::User;
-use crate::isolation::sys;
+use crate::isolation::{LIMITS, sys};
 
 /// For init and everything after it: nobody but the kernel reads its memory, nothing is gained by executing, nothing
-/// dumps core.
+/// dumps core or takes more than [`LIMITS`].
 pub(super) fn harden() -> io::Result<()> {
     sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    for (resource, most) in LIMITS {
+        let (soft, hard) = getrlimit(resource)?;
+        let hard = hard.min(most);
+        setrlimit(resource, soft.min(hard), hard)?;
+    }
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::tasks;
 use super::user::User;
-use crate::isolation::sys;
 use crate::isolation::wire::{self, Command, Program, Report};
+use crate::isolation::{probe, sys};
 
 /// Serves until the supervisor is gone. Returning ends PID 1, and so every process of the sandbox.
 pub(super) fn serve(socket: OwnedFd, user: &User) -> i32 {
@@ -82,6 +82,17 @@ impl<'a> Server<'a> {
                     wire::send(self.socket.as_fd(), &Report::Refused { id, errno }, &[])
                 }
             },
+            Command::Probe { id } => match self.probe(fds) {
+                Ok(pid) => {
+                    self.ids.insert(pid, id);
+                    self.pids.insert(id, pid);
+                    wire::send(self.socket.as_fd(), &Report::Spawned { id, pid }, &[])
+                }
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                    wire::send(self.socket.as_fd(), &Report::Refused { id, errno }, &[])
+                }
+            },
             Command::Signal { id, signal } => {
                 if let Some(pid) = self.pids.get(&id) {
                     sys::signal_group(*pid, signal);
@@ -118,6 +129,25 @@ impl<'a> Server<'a> {
         };
         sys::before_exec(&mut command, self.user.confinement(master.is_some()));
         Ok((command.spawn()?.id() as i32, master))
+    }
+
+    /// Forks a probe: confined like a workload, then [`probe::serve`]. The child never returns.
+    fn probe(&self, fds: Vec<OwnedFd>) -> io::Result<i32> {
+        let [targets, go, results, handle] =
+            <[OwnedFd; 4]>::try_from(fds).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+        let pid = sys::fork()?;
+        if pid != 0 {
+            return Ok(pid);
+        }
+        let mut confine = self.user.confinement(false);
+        let kept = [targets.as_fd(), go.as_fd(), results.as_fd(), handle.as_fd()];
+        let confined = sys::silence().and_then(|()| sys::close_all_but(&kept)).and_then(|()| confine());
+        // A workload becomes visible to its own user by executing; so does the probe.
+        let confined = confined.and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 1));
+        let serve = || confined.and_then(|()| probe::serve(targets, go, results, handle));
+        // Unwinding would go on as init.
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve));
+        std::process::exit(i32::from(!matches!(served, Ok(Ok(())))))
     }
 
     fn reap(&mut self) -> io::Result<()> {

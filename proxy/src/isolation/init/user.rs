@@ -60,6 +60,8 @@ impl User {
         let workspace = fs::metadata(&setup.workspace)?;
         let ours = (Uid::effective().as_raw(), Gid::effective().as_raw());
         let (uid, gid) = match (&setup.walls.user, privileged) {
+            // Without privileges nobody else can be meant by the name that every sandbox knows.
+            (Some(name), false) if name == USER_NAME && ours.0 != 0 => ours,
             (Some(name), _) => find(name)?,
             (None, true) if workspace.uid() != 0 => (workspace.uid(), workspace.gid()),
             (None, true) => (DEFAULT_UID, DEFAULT_UID),
@@ -127,18 +129,53 @@ fn has_needed_capabilities(status: &str) -> bool {
     NEEDED.iter().all(|(_name, number)| effective & (1 << number) != 0)
 }
 
-/// `name`, `uid` or `uid:gid`.
-fn find(user: &str) -> Result<(u32, u32), UserError> {
-    let unknown = || UserError::Unknown(user.to_string());
+/// `user`, `user:group` or `:group`, by name or number. [`USER_NAME`] is always known.
+fn find(wanted: &str) -> Result<(u32, u32), UserError> {
+    let unknown = || UserError::Unknown(wanted.to_string());
+    let (user, group) = match wanted.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (wanted, None),
+    };
     let entries = passwd(Path::new("/etc/passwd"))?;
-    if let Some((uid, gid)) = user.split_once(':') {
-        return Ok((uid.parse().map_err(|_| unknown())?, gid.parse().map_err(|_| unknown())?));
+    let (uid, primary) = match user.parse::<u32>() {
+        Ok(uid) => (uid, entries.iter().find(|entry| entry.uid == uid).map_or(uid, |entry| entry.gid)),
+        Err(_) => match entries.iter().find(|entry| entry.name == user) {
+            Some(entry) => (entry.uid, entry.gid),
+            None if matches!(user, USER_NAME | "") => (DEFAULT_UID, DEFAULT_UID),
+            None => return Err(unknown()),
+        },
+    };
+    let gid = match group {
+        None => primary,
+        Some(group) => match group.parse::<u32>() {
+            Ok(gid) => gid,
+            // group(5) begins like passwd(5): name, password, number.
+            Err(_) => match groups(Path::new("/etc/group"))?.into_iter().find(|(name, _)| name == group) {
+                Some((_, gid)) => gid,
+                None if group == USER_NAME => DEFAULT_UID,
+                None => return Err(unknown()),
+            },
+        },
+    };
+    Ok((uid, gid))
+}
+
+/// Names and numbers of the groups in a file (group(5)); lines that don't parse are skipped, a missing file is empty.
+fn groups(path: &Path) -> io::Result<Vec<(String, u32)>> {
+    let parse = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, _password) = (fields.next()?, fields.next()?);
+        Some((name.to_owned(), fields.next()?.parse().ok()?))
+    };
+    Ok(lines(path)?.lines().filter_map(parse).collect())
+}
+
+fn lines(path: &Path) -> io::Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
     }
-    if let Ok(uid) = user.parse::<u32>() {
-        let gid = entries.iter().find(|entry| entry.uid == uid).map_or(uid, |entry| entry.gid);
-        return Ok((uid, gid));
-    }
-    entries.iter().find(|entry| entry.name == user).map(|entry| (entry.uid, entry.gid)).ok_or_else(unknown)
 }
 
 /// One line of `/etc/passwd`.
@@ -151,15 +188,10 @@ pub(super) struct Entry {
 /// Reads a password file (passwd(5)); lines that don't parse are skipped, a missing file is empty. The C library is
 /// not asked: it would load modules that a static program can't.
 pub(super) fn passwd(path: &Path) -> io::Result<Vec<Entry>> {
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error),
-    };
     let parse = |line: &str| {
         let mut fields = line.split(':');
         let (name, _password) = (fields.next()?, fields.next()?);
         Some(Entry { name: name.into(), uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     };
-    Ok(text.lines().filter_map(parse).collect())
+    Ok(lines(path)?.lines().filter_map(parse).collect())
 }

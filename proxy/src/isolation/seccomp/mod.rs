@@ -101,22 +101,30 @@ const REFUSED: &[c_long] = &[
 
 /// Calls that programs probe for and do without: the answer is that this kernel lacks them.
 const ABSENT: &[c_long] = &[
-    // A connection made through a ring is never seen by seccomp.
-    libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
     // Its flags lie in memory, where no filter can read them; C libraries fall back to `clone`.
     libc::SYS_clone3,
 ];
 
+/// Whether a call came by the entry point whose table this program knows.
+pub(crate) fn is_native(architecture: u32, number: i64) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if number as u32 >= X32 {
+        return false;
+    }
+    let _ = number;
+    architecture == ARCHITECTURE
+}
+
 /// The filter.
 pub(super) fn program() -> Vec<sock_filter> {
     let mut asm = Assembler::default();
     asm.load_architecture();
-    asm.unless_any(&[ARCHITECTURE], Action::Fail(libc::ENOSYS));
+    asm.unless_any(&[ARCHITECTURE], Action::Notify);
     asm.load_number();
     #[cfg(target_arch = "x86_64")]
-    asm.if_at_least(X32, Action::Fail(libc::ENOSYS));
+    asm.if_at_least(X32, Action::Notify);
     // The busiest first.
     asm.call(libc::SYS_sendto, |asm| {
         asm.load_argument(3);
@@ -155,6 +163,8 @@ pub(super) fn program() -> Vec<sock_filter> {
         asm.if_any_bit(NEW_NAMESPACES | CLONE_NEWTIME, Action::Fail(libc::EPERM));
         asm.answer(Action::Allow);
     });
+    // A connection made through a ring is never seen by seccomp: refused, and told.
+    asm.call(libc::SYS_io_uring_setup, |asm| asm.answer(Action::Notify));
     asm.if_any(&numbers(ABSENT), Action::Fail(libc::ENOSYS));
     asm.if_any(&numbers(REFUSED), Action::Fail(libc::EPERM));
     asm.answer(Action::Allow);
@@ -162,11 +172,11 @@ pub(super) fn program() -> Vec<sock_filter> {
 }
 
 /// Which sockets may exist: local ones, TCP and UDP, and the kernel's tables of interfaces and routes. Everything
-/// else (packet, raw, vsock, which leaves every network namespace, crypto …) does not.
+/// else (packet and raw, which the supervisor refuses and records; vsock, which leaves every network namespace, crypto …) does not.
 fn socket(asm: &mut Assembler) {
     asm.load_argument(0);
     asm.if_any(&[libc::AF_UNIX as u32], Action::Allow);
-    asm.if_any(&[libc::AF_PACKET as u32], Action::Fail(libc::EPERM));
+    asm.if_any(&[libc::AF_PACKET as u32], Action::Notify);
     asm.when(libc::AF_NETLINK as u32, |asm| {
         asm.load_argument(2);
         asm.if_any(&[libc::NETLINK_ROUTE as u32], Action::Allow);
@@ -175,7 +185,7 @@ fn socket(asm: &mut Assembler) {
     asm.unless_any(&[libc::AF_INET as u32, libc::AF_INET6 as u32], Action::Fail(libc::EAFNOSUPPORT));
     asm.load_argument(1);
     asm.mask(0xf);
-    asm.if_any(&[libc::SOCK_RAW as u32], Action::Fail(libc::EPERM));
+    asm.if_any(&[libc::SOCK_RAW as u32], Action::Notify);
     asm.unless_any(&[libc::SOCK_STREAM as u32, libc::SOCK_DGRAM as u32], Action::Fail(libc::ESOCKTNOSUPPORT));
     asm.load_argument(2);
     asm.unless_any(&[0, libc::IPPROTO_TCP as u32, libc::IPPROTO_UDP as u32], Action::Fail(libc::EPROTONOSUPPORT));

@@ -46,6 +46,8 @@ impl World {
         let generations = Generations::new(Parts {
             sandbox_id: SANDBOX.to_owned(),
             key,
+            workload: Default::default(),
+            workdir: "/work".to_owned(),
             engine: Engine::new(EngineOptions::default()).expect("an engine"),
             counters: Arc::new(Counters::new()),
             log: Arc::new(NoLog),

@@ -1,0 +1,118 @@
+//! Engines of a test's own: one that is restarted, and one whose host forbids user namespaces.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::{BUSYBOX, USER, Yard, engine, proven, yard};
+
+/// An engine of a test's own, which ends with it. It has no bridge, so it does not get in the way of another one.
+struct Private {
+    directory: PathBuf,
+    flags: String,
+}
+
+impl Private {
+    /// `None`, said aloud: an engine that someone else runs is no proof that we may run one.
+    fn new(name: &str, more: &str) -> Option<(Self, String)> {
+        let directory = std::env::temp_dir().join(format!("openshell-engine-{name}-{}", std::process::id()));
+        let private = Self { directory, flags: format!("--bridge=none --iptables=false {more}") };
+        match private.start() {
+            Ok(host) => Some((private, host)),
+            Err(why) => {
+                eprintln!("SKIPPED: no engine of our own can be started: {why:#}");
+                None
+            }
+        }
+    }
+
+    fn start(&self) -> Result<String> {
+        let directory = self.directory.to_string_lossy();
+        engine(&[("ENGINE_DIR", directory.as_ref()), ("ENGINE_OWN", "1"), ("ENGINE_FLAGS", &self.flags)])
+    }
+
+    fn stop(&self) -> Result<()> {
+        let pid: u32 = std::fs::read_to_string(self.directory.join("pid"))?.trim().parse()?;
+        ensure!(Command::new("kill").arg(pid.to_string()).status()?.success());
+        while PathBuf::from(format!("/proc/{pid}")).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        let _ = self.stop();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_engine_is_found_again_and_a_sandbox_needs_no_network() -> Result<()> {
+    if yard().await?.is_none() {
+        return Ok(());
+    }
+    let Some((private, host)) = Private::new("restart", "") else { return Ok(()) };
+    let yard = Yard::new(host).await?;
+    let alone = |name| ["sandbox", "create", "--name", name, "--from", BUSYBOX, "--network", "none"];
+    yard.run(&alone("before")).await?.ok()?;
+    yard.check("before", &[("wget -q -O- http://1.1.1.1/ || echo refused", "refused")]).await?;
+    private.stop()?;
+    private.start()?;
+    let sandbox = yard.until("before", "failed").await?;
+    ensure!(sandbox["failure"].as_str().is_some_and(|why| why.contains("its container")), "{sandbox}");
+    yard.run(&alone("after")).await?.ok()?;
+    yard.check("after", &[("echo alive", "alive")]).await?;
+    drop(yard);
+    Ok(())
+}
+
+/// Stands between the engine and runc, and takes `unshare` away from containers without CAP_SYS_ADMIN: to them the
+/// kernel says what it says on a host that forbids user namespaces.
+const WITHOUT_USER_NAMESPACES: &str = r#"#!/bin/sh
+bundle= last=
+for word; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
+[ -z "$bundle" ] || grep -q CAP_SYS_ADMIN "$bundle/config.json" ||
+  sed -i 's/"unshare"/"no_such_call"/' "$bundle/config.json"
+exec runc "$@"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_user_namespaces_capabilities_raise_the_walls_and_every_listing_says_so() -> Result<()> {
+    if yard().await?.is_none() {
+        return Ok(());
+    }
+    let tools = tempfile::tempdir()?;
+    let runc = tools.path().join("runc-without-user-namespaces");
+    std::fs::write(&runc, WITHOUT_USER_NAMESPACES)?;
+    std::fs::set_permissions(&runc, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let flags = format!("--add-runtime=strict={} --default-runtime=strict", runc.display());
+    let Some((_private, host)) = Private::new("strict", &flags) else { return Ok(()) };
+    let yard = Yard::new(host).await?;
+    let created =
+        yard.run(&["sandbox", "create", "--name", "weak", "--from", USER, "--network", "none"]).await?.ok()?;
+    ensure!(created.stderr.contains("runs without user-namespace"), "{created:?}");
+    let listed = yard.run(&["sandbox", "list"]).await?.ok()?;
+    ensure!(listed.stdout.contains("user-namespace"), "{}", listed.stdout);
+    proven(&yard.sandbox("weak").await?["enforcement"], &["capabilities-bnd", "mount"])?;
+    let found = yard.container("weak").await?;
+    ensure!(found["HostConfig"]["CapDrop"] == serde_json::json!(["ALL"]), "{}", found["HostConfig"]);
+    ensure!(found["HostConfig"]["CapAdd"].to_string().contains("SYS_ADMIN"), "{}", found["HostConfig"]);
+    yard.check(
+        "weak",
+        &[
+            ("id -u", "1234"),
+            ("grep CapEff /proc/self/status", "0000000000000000"),
+            ("grep CapBnd /proc/self/status", "0000000000000000"),
+            ("grep -vc -e lo: -e '|' /proc/net/dev || true", "0"),
+            ("wget -O- http://1.1.1.1/ 2>&1 || true", "403"),
+            ("touch ~/x && ls ~", "x"),
+            ("cat /.openshell/launch.json 2>&1 || true", "No such file"),
+        ],
+    )
+    .await?;
+    drop(yard);
+    Ok(())
+}
