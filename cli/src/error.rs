@@ -317,6 +317,9 @@ pub enum Error {
         /// The module.
         name: String,
     },
+    /// OpenSSH has no way into a sandbox.
+    #[error("{0}")]
+    Ssh(#[from] crate::command::ssh::SshError),
     /// There is no place for state or data.
     #[error("neither {variable} nor HOME says where to keep files")]
     NoHome {
@@ -432,6 +435,7 @@ impl Error {
             Self::Router { .. } => "see `openshell policy inspect`, and the settings it takes".into(),
             Self::Catalogue { .. } => "`openshell inference backend list -o json` prints one".into(),
             Self::NoModule { .. } => "upgrade the gateway: the module is built into it".into(),
+            Self::Ssh(error) => error.hint(),
             Self::NoHome { .. } => "set HOME to an absolute path".into(),
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => "check the path".into(),

@@ -1,12 +1,14 @@
 //! The system calls that have no safe wrapper, and terminal modes. All `unsafe` of this crate is here.
 
 use std::io::{self, IsTerminal as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use openshell_api::sandbox::WindowSize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::unix::pipe;
 
 /// Makes the command's process the leader of a session of its own, so that no terminal's hang-up reaches it.
 pub fn detach(command: &mut Command) {
@@ -60,6 +62,23 @@ pub fn window_size() -> Option<WindowSize> {
     // SAFETY: TIOCGWINSZ writes one `winsize` through the pointer, which is valid for the call.
     unsafe { ioctl::window_size(io::stdout().as_raw_fd(), &raw mut size) }.ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then_some(WindowSize { rows: size.ws_row, cols: size.ws_col })
+}
+
+/// Standard input and output as one stream. Pipes are read and written without a thread in between.
+pub fn standard_streams() -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    let input: Box<dyn AsyncRead + Send + Unpin> = match own(io::stdin().as_fd(), pipe::Receiver::from_owned_fd) {
+        Ok(pipe) => Box::new(pipe),
+        Err(_) => Box::new(tokio::io::stdin()),
+    };
+    let output: Box<dyn AsyncWrite + Send + Unpin> = match own(io::stdout().as_fd(), pipe::Sender::from_owned_fd) {
+        Ok(pipe) => Box::new(pipe),
+        Err(_) => Box::new(tokio::io::stdout()),
+    };
+    tokio::io::join(input, output)
+}
+
+fn own<T>(stream: BorrowedFd<'_>, open: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<T> {
+    open(stream.try_clone_to_owned()?)
 }
 
 /// A changed mode of the terminal at standard input; restores the old mode when dropped.

@@ -1,4 +1,4 @@
-//! Files and folders as tar streams.
+//! Files and folders as tar streams, and over SFTP ([`sftp`]).
 //!
 //! [`pack()`] and [`unpack()`] are the two ends of an upload or a download. The stream holds one tree, whose root is named
 //! as the source was; the receiver decides where it goes ([`Destination`]). Symbolic links travel as links and are never
@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod pack;
+pub mod sftp;
 #[cfg(test)]
 mod tests;
 mod unpack;

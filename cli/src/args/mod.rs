@@ -12,6 +12,7 @@ pub mod parse;
 pub mod policy;
 pub mod provider;
 pub mod sandbox;
+pub mod ssh;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,11 @@ Examples:
   openshell policy new my-policy && openshell policy push ./my-policy --sandbox demo
   openshell sandbox exec demo -- curl https://example.com
   openshell decisions --sandbox demo";
+
+const SSH_EXAMPLES: &str = "\
+Examples:
+  openshell sandbox ssh-config demo --install      # writes the ProxyCommand; then: ssh openshell-demo
+  ssh -o 'ProxyCommand openshell ssh-proxy demo' -o HostKeyAlias=openshell demo";
 
 const GLOBAL: &str = "Global options";
 
@@ -92,6 +98,9 @@ pub enum Command {
         after_help = "Examples:\n  openshell doctor\n  openshell doctor -o json\n  openshell doctor tls --sandbox demo"
     )]
     Doctor(doctor::DoctorArgs),
+    /// Let OpenSSH into a sandbox: an SSH server on standard input and output, for its ProxyCommand.
+    #[command(after_help = SSH_EXAMPLES)]
+    SshProxy(ssh::SshProxyArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Examples:\n  openshell completions bash > /etc/bash_completion.d/openshell\n  \
                             openshell completions zsh > ~/.zfunc/_openshell")]

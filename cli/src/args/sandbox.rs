@@ -44,6 +44,10 @@ pub enum SandboxCommand {
     #[command(after_help = "Examples:\n  openshell sandbox forward demo 8080:80\n  \
                             openshell sandbox forward demo 5432 0.0.0.0:3000:3000")]
     Forward(ForwardArgs),
+    /// Print what OpenSSH must be told to reach a sandbox, for ssh, scp, sftp, rsync, Git and VS Code.
+    #[command(after_help = "Examples:\n  openshell sandbox ssh-config demo --install && ssh openshell-demo\n  \
+                            openshell sandbox ssh-config demo > demo.ssh && ssh -F demo.ssh openshell-demo")]
+    SshConfig(super::ssh::SshConfigArgs),
     /// Show what the workload and the supervisor wrote.
     #[command(
         after_help = "Examples:\n  openshell sandbox logs demo\n  openshell sandbox logs demo --tail 50 --follow"

@@ -61,7 +61,7 @@ pub async fn run(
         size: tty,
     };
     match session.run().await? {
-        StreamEvent::Exited { code } => Ok(code),
+        StreamEvent::Exited { code, .. } => Ok(code),
         StreamEvent::Failed { reason } => Err(Error::Exec { sandbox: sandbox.to_string(), program, reason }),
         event => Err(Error::ExecBroken { reason: format!("it ended with {event:?}") }),
     }

@@ -96,8 +96,8 @@ async fn finish(mut receiver: Receiver, mut pieces: Option<mpsc::Sender<Bytes>>)
                 let room = MAX_MESSAGE.saturating_sub(message.len());
                 message.extend_from_slice(&data[..data.len().min(room)]);
             }
-            Incoming::Event(StreamEvent::Exited { code: 0 }) => return Ok(()),
-            Incoming::Event(StreamEvent::Exited { code }) => {
+            Incoming::Event(StreamEvent::Exited { code: 0, .. }) => return Ok(()),
+            Incoming::Event(StreamEvent::Exited { code, .. }) => {
                 let text = String::from_utf8_lossy(&message).trim().to_owned();
                 let reason = if text.is_empty() { format!("it ended with code {code}") } else { text };
                 return Err(Error::Transfer { reason });

@@ -9,6 +9,7 @@ mod inference;
 mod policy;
 mod provider;
 mod sandbox;
+pub mod ssh;
 mod status;
 
 use crate::args::{Cli, Command, Global};
@@ -52,6 +53,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Decisions(args) => decisions::run(&cx, args).await,
         Command::Status => status::run(&cx).await,
         Command::Doctor(args) => doctor::run(&cx, args).await,
+        Command::SshProxy(args) => ssh::proxy(&cx, args).await,
         Command::Completions(_) => Ok(DONE),
     }
 }

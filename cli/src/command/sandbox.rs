@@ -45,6 +45,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
         SandboxCommand::Upload(args) => access::upload(cx, args).await,
         SandboxCommand::Download(args) => access::download(cx, args).await,
         SandboxCommand::Forward(args) => access::forward(cx, args).await,
+        SandboxCommand::SshConfig(args) => super::ssh::configure(cx, args).await,
         SandboxCommand::Logs(args) => logs(cx, args).await,
         SandboxCommand::Stop(args) => {
             let client = cx.client()?;

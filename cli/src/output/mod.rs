@@ -97,12 +97,17 @@ impl Output {
 
 /// Writes a fact and its hint to standard error.
 pub fn error(error: &Error) {
+    // Nowhere is left to report that this failed.
+    let _ = std::io::stderr().write_all(error_text(error).as_bytes());
+}
+
+/// A fact and its hint, a line each.
+pub fn error_text(error: &Error) -> String {
     let mut text = format!("error: {error}\n");
     if let Some(hint) = error.hint() {
         text.push_str(&format!("hint: {hint}\n"));
     }
-    // Nowhere is left to report that this failed.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    text
 }
 
 fn json<T: Serialize + ?Sized>(data: &T, pretty: bool) -> Result<String, Error> {

@@ -272,7 +272,7 @@ async fn run(mut socket: WebSocket) {
             let said = format!("{} {}\n", request.command[1..].join(" "), request.env["MODE"]);
             let _ = socket.send(output(1, said.as_bytes())).await;
             let _ = socket.send(output(2, b"to stderr\n")).await;
-            StreamEvent::Exited { code: 3 }
+            StreamEvent::Exited { code: 3, signal: None }
         }
         "cat" => {
             while let Some(Ok(Message::Binary(data))) = socket.recv().await {
@@ -281,14 +281,16 @@ async fn run(mut socket: WebSocket) {
                 }
                 let _ = socket.send(output(1, &data)).await;
             }
-            StreamEvent::Exited { code: 0 }
+            StreamEvent::Exited { code: 0, signal: None }
         }
         "signalled" => {
             let _ = socket.send(output(1, b"ready\n")).await;
             loop {
                 match socket.recv().await {
                     Some(Ok(Message::Text(text))) => match serde_json::from_str(&text).expect("a control") {
-                        StreamControl::Signal { signal } => break StreamEvent::Exited { code: 128 + signal },
+                        StreamControl::Signal { signal } => {
+                            break StreamEvent::Exited { code: 128 + signal, signal: Some(signal) };
+                        }
                         StreamControl::Resize(_) | StreamControl::Received { .. } => {}
                     },
                     Some(Ok(_)) => {}

@@ -227,6 +227,9 @@ pub enum FromSupervisor {
         channel: u64,
         /// 128 + n if signal n ended it.
         code: i32,
+        /// The signal that ended it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
     },
     /// An exec could not start.
     ExecFailed {

@@ -51,6 +51,8 @@ pub enum StreamRequest {
         /// The port.
         port: u16,
     },
+    /// Serve the sandbox's files: input and output speak SFTP, version 3 (draft-ietf-secsh-filexfer-02).
+    Sftp,
 }
 
 /// What a client says while a stream lasts.
@@ -96,6 +98,9 @@ pub enum StreamEvent {
     Exited {
         /// Exit code.
         code: i32,
+        /// The signal that ended the command, as in `signal(7)`; absent where it ended by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
     },
     /// It could not begin, or broke off.
     Failed {

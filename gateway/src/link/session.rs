@@ -189,7 +189,9 @@ async fn handle(
             }
         }
         FromSupervisor::Stream { channel, event } => about(link, channel, event),
-        FromSupervisor::ExecExited { channel, code } => about(link, channel, StreamEvent::Exited { code }),
+        FromSupervisor::ExecExited { channel, code, signal } => {
+            about(link, channel, StreamEvent::Exited { code, signal });
+        }
         FromSupervisor::ExecFailed { channel, reason } => about(link, channel, StreamEvent::Failed { reason }),
     }
     Ok(())

@@ -173,7 +173,7 @@ impl Supervisor {
                                 let _ = socket.send(Message::Binary(frame)).await;
                             }
                             if request.command[0] != "cat" {
-                                out.push(FromSupervisor::ExecExited { channel, code: 7 });
+                                out.push(FromSupervisor::ExecExited { channel, code: 7, signal: None });
                             }
                         }
                         message => match self.handle(message, &mut waiting, &mut staged, &mut transfers) {
@@ -192,7 +192,7 @@ impl Supervisor {
                             out.extend(self.artifact(digest, bytes, &mut waiting, &mut staged));
                         }
                     } else if frame.len() == 9 {
-                        out.push(FromSupervisor::ExecExited { channel, code: 0 });
+                        out.push(FromSupervisor::ExecExited { channel, code: 0, signal: None });
                     } else {
                         let mut echo = frame.to_vec();
                         echo[8] = 1;
@@ -288,7 +288,7 @@ impl Supervisor {
                 vec![]
             }
             ToSupervisor::ExecSignal { channel, signal } => {
-                vec![FromSupervisor::ExecExited { channel, code: 128 + signal }]
+                vec![FromSupervisor::ExecExited { channel, code: 128 + signal, signal: Some(signal) }]
             }
             ToSupervisor::Shutdown => return None,
             _ => vec![],

@@ -74,6 +74,8 @@ pub enum Task {
         /// The port.
         port: u16,
     },
+    /// Speak SFTP on standard input and output; relative paths start at the working directory.
+    Sftp,
 }
 
 /// From init to the supervisor.

@@ -50,7 +50,7 @@ pub async fn finish(link: &mut Link, wanted: u64) -> Outcome {
                 let output = if stream == ExecStream::Stdout as u8 { &mut stdout } else { &mut stderr };
                 output.extend_from_slice(&data);
             }
-            Heard::Said(FromSupervisor::ExecExited { channel, code }) if channel == wanted => break code.to_string(),
+            Heard::Said(FromSupervisor::ExecExited { channel, code, .. }) if channel == wanted => break code.to_string(),
             Heard::Said(FromSupervisor::ExecFailed { channel, reason }) if channel == wanted => break reason,
             _ => {}
         }
@@ -127,7 +127,7 @@ async fn output_waits_for_credit() {
                 paused = true;
                 link.say(&ToSupervisor::ExecCredit { channel: 1, bytes: EXEC_WINDOW }).await;
             }
-            Heard::Said(FromSupervisor::ExecExited { channel: 1, code }) => {
+            Heard::Said(FromSupervisor::ExecExited { channel: 1, code, .. }) => {
                 assert_eq!((received, code, paused), (total, 0, true));
                 break;
             }
@@ -232,7 +232,7 @@ async fn a_second_client_takes_a_session_from_the_first() {
     while first.is_none() || second.is_none() {
         match link.hear().await.expect("the link is up") {
             Heard::Said(FromSupervisor::ExecFailed { channel: 1, reason }) => first = Some(reason),
-            Heard::Said(FromSupervisor::ExecExited { channel: 2, code }) => second = Some(code),
+            Heard::Said(FromSupervisor::ExecExited { channel: 2, code, .. }) => second = Some(code),
             Heard::Bytes { channel: 2, data, .. } => echoed.extend_from_slice(&data),
             _ => {}
         }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use openshell_transfer::{Destination, pack, unpack};
+use openshell_transfer::{Destination, pack, sftp, unpack};
 
 use super::user::User;
 use crate::isolation::sys;
@@ -39,6 +39,7 @@ fn run(task: &Task, cwd: &Path, stdio: [OwnedFd; 3], user: &User) -> i32 {
     let done = prepared.map_err(|error| error.to_string()).and_then(|()| match task {
         Task::Pack { path } => pack(path, io::BufWriter::new(sys::standard_output())).map(drop).map_err(text),
         Task::Unpack { path } => unpack(io::stdin().lock(), &Destination::choose(path)).map(drop).map_err(text),
+        Task::Sftp => sftp::serve(io::stdin().lock(), sys::standard_output()).map_err(text),
         Task::Dial { port } => sys::exit_at_once(dial(*port)),
     });
     match done {

@@ -217,7 +217,7 @@ async fn send(channel: u64, sender: u64, replay: Arc<Replay>, outbox: Outbox) {
             }
             Next::End(event) => {
                 let last = match event {
-                    StreamEvent::Exited { code } => FromSupervisor::ExecExited { channel, code },
+                    StreamEvent::Exited { code, signal } => FromSupervisor::ExecExited { channel, code, signal },
                     StreamEvent::Failed { reason } => FromSupervisor::ExecFailed { channel, reason },
                     event => FromSupervisor::Stream { channel, event },
                 };

@@ -220,13 +220,13 @@ mod tests {
         replay.push(Stdout, b"two");
         replay.push(Stderr, b"three");
         replay.push(Stdout, b"four");
-        replay.finish(StreamEvent::Exited { code: 3 });
-        replay.finish(StreamEvent::Exited { code: 4 });
+        replay.finish(StreamEvent::Exited { code: 3, signal: None });
+        replay.finish(StreamEvent::Exited { code: 4, signal: None });
         for expected in [
             bytes(Stdout, b"onetwo"),
             bytes(Stderr, b"three"),
             bytes(Stdout, b"four"),
-            Next::End(StreamEvent::Exited { code: 3 }),
+            Next::End(StreamEvent::Exited { code: 3, signal: None }),
         ] {
             assert_eq!(replay.next(sender).await, expected);
         }
@@ -242,15 +242,15 @@ mod tests {
         assert_eq!(replay.next(first).await, bytes(Stdout, b"abcdef"));
         assert_eq!(replay.next(first).await, bytes(Stderr, b"ghi"));
         replay.received(4);
-        replay.finish(StreamEvent::Exited { code: 0 });
-        assert_eq!(replay.next(first).await, Next::End(StreamEvent::Exited { code: 0 }));
+        replay.finish(StreamEvent::Exited { code: 0, signal: None });
+        assert_eq!(replay.next(first).await, Next::End(StreamEvent::Exited { code: 0, signal: None }));
         assert_eq!(replay.attach(3), None, "it was confirmed and is gone");
         assert_eq!(replay.attach(10), None, "it never came");
         let second = replay.attach(5).unwrap();
         assert_eq!(replay.next(first).await, Next::Superseded);
         assert_eq!(replay.next(second).await, bytes(Stdout, b"f"));
         assert_eq!(replay.next(second).await, bytes(Stderr, b"ghi"));
-        assert_eq!(replay.next(second).await, Next::End(StreamEvent::Exited { code: 0 }));
+        assert_eq!(replay.next(second).await, Next::End(StreamEvent::Exited { code: 0, signal: None }));
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use super::super::outbox::{LinkEnded, Outbox};
 use super::super::workload::Workload;
 use super::replay::Replay;
 use super::service::{Input, Output, Service, ServiceError};
-use crate::isolation::{Child, Pty, SpawnError};
+use crate::isolation::{Child, ExitStatus, Pty, SpawnError};
 
 /// Input that may wait for a command, in bytes; one that is sent more is ended.
 pub(super) const MAX_WAITING: u64 = 16 * EXEC_WINDOW;
@@ -72,7 +72,7 @@ impl Run {
         commands: mpsc::UnboundedReceiver<Control>,
     ) {
         let last = match self.execute(request, &workload, commands).await {
-            Ok(code) => StreamEvent::Exited { code },
+            Ok(status) => StreamEvent::Exited { code: status.shell_code(), signal: status.signal() },
             Err(error) => StreamEvent::Failed { reason: error.to_string() },
         };
         self.replay.finish(last);
@@ -83,7 +83,7 @@ impl Run {
         request: StreamRequest,
         workload: &Workload,
         commands: mpsc::UnboundedReceiver<Control>,
-    ) -> Result<i32, RunError> {
+    ) -> Result<ExitStatus, RunError> {
         let Service { input, outputs, child } = Service::begin(request, workload).await?;
         let terminal = match &input {
             Input::Terminal(pty) => Some(pty.handle()),
@@ -119,11 +119,11 @@ impl Run {
         terminal: Option<Pty>,
         mut commands: mpsc::UnboundedReceiver<Control>,
         typist: mpsc::UnboundedSender<Bytes>,
-    ) -> Result<i32, RunError> {
+    ) -> Result<ExitStatus, RunError> {
         let signaller = child.signaller();
         loop {
             tokio::select! {
-                ended = child.wait() => return Ok(ended?.shell_code()),
+                ended = child.wait() => return Ok(ended?),
                 () = self.hang_up.cancelled() => break,
                 Some(command) = commands.recv() => match command {
                     Control::Signal(signal) => signaller.signal(signal)?,
@@ -154,11 +154,11 @@ impl Run {
         pumps: &mut JoinSet<io::Result<()>>,
         mut commands: mpsc::UnboundedReceiver<Control>,
         typist: mpsc::UnboundedSender<Bytes>,
-    ) -> Result<i32, RunError> {
+    ) -> Result<ExitStatus, RunError> {
         loop {
             tokio::select! {
                 pumped = pumps.join_next() => match pumped {
-                    None => return Ok(0),
+                    None => return Ok(ExitStatus::Code(0)),
                     Some(pumped) => pumped.map_err(io::Error::other)??,
                 },
                 () = self.hang_up.cancelled() => return Err(LinkEnded.into()),

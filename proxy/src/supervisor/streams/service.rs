@@ -1,4 +1,4 @@
-//! What a stream leads to: a program in the sandbox, or a port.
+//! What a stream leads to: a program in the sandbox, its files, or a port.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -64,6 +64,7 @@ impl Service {
             StreamRequest::Exec { exec, .. } => Self::command(exec, workload).await,
             StreamRequest::Upload { path } => Self::task(Task::Unpack { path: PathBuf::from(path) }, workload).await,
             StreamRequest::Download { path } => Self::task(Task::Pack { path: PathBuf::from(path) }, workload).await,
+            StreamRequest::Sftp => Self::task(Task::Sftp, workload).await,
             StreamRequest::Forward { port } => {
                 let socket = workload.dial(port).await.map_err(|source| ServiceError::Port { port, source })?;
                 let (read, write) = socket.into_split();
