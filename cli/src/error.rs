@@ -319,7 +319,7 @@ pub enum Error {
     },
     /// OpenSSH has no way into a sandbox.
     #[error("{0}")]
-    Ssh(#[from] crate::command::ssh::SshError),
+    Ssh(#[from] crate::command::SshError),
     /// There is no place for state or data.
     #[error("neither {variable} nor HOME says where to keep files")]
     NoHome {

@@ -19,6 +19,7 @@ fn help_of_every_command() {
         ("sandbox-get", "sandbox get"),
         ("sandbox-verify", "sandbox verify"),
         ("sandbox-exec", "sandbox exec"),
+        ("sandbox-ssh-config", "sandbox ssh-config"),
         ("sandbox-logs", "sandbox logs"),
         ("sandbox-delete", "sandbox delete"),
         ("policy", "policy"),
@@ -51,6 +52,7 @@ fn help_of_every_command() {
         ("decisions", "decisions"),
         ("status", "status"),
         ("doctor", "doctor"),
+        ("ssh-proxy", "ssh-proxy"),
         ("completions", "completions"),
     ] {
         let words: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();

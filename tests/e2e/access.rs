@@ -145,45 +145,11 @@ async fn a_command_survives_a_cut_network_and_a_new_gateway() -> Result<()> {
     Ok(())
 }
 
-/// Through a terminal of our own, as a person would.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shell_has_a_terminal_a_size_signals_and_an_exit_code() -> Result<()> {
-    let stage = Stage::new().await?;
-    let script = r#"
-import os, pty, sys, fcntl, termios, struct, time, select, signal
-pid, fd = pty.fork()
-if pid == 0:
-    os.execvp(sys.argv[1], sys.argv[1:])
-def size(rows, cols):
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', rows, cols, 0, 0))
-seen = b''
-def until(word, limit=30):
-    global seen
-    end = time.time() + limit
-    while word not in seen:
-        if time.time() > end: sys.exit('no %r in %r' % (word, seen))
-        if select.select([fd], [], [], 0.1)[0]:
-            try: seen += os.read(fd, 4096)
-            except OSError: break
-    if word not in seen: sys.exit('no %r in %r' % (word, seen))
-    seen = seen.split(word, 1)[1]
-size(40, 100)
-os.write(fd, b'PS1=; stty size; tty\n'); until(b'40 100'); until(b'/dev/pts/')
-size(50, 120); time.sleep(0.5)
-os.write(fd, b'stty size\n'); until(b'50 120')
-os.write(fd, b'sleep 100; echo in"terr"upted $?\n'); time.sleep(0.5)
-os.write(fd, b'\x03'); time.sleep(0.3); os.write(fd, b'echo st"ill" here\n'); until(b'still here')
-os.write(fd, b'exit 9\n')
-try:
-    while os.read(fd, 4096): pass
-except OSError: pass
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-"#;
-    let path = stage.world.write("terminal.py", script)?;
-    let connect = stage.world.command(&["sandbox", "connect", "demo"]);
+/// Types in a shell that this command opens, through a terminal of our own, as a person would.
+pub async fn typed_in(shell: &std::process::Command) -> Result<()> {
     let mut command = tokio::process::Command::new("python3");
-    command.arg(path).arg(connect.get_program()).args(connect.get_args());
-    for (name, value) in connect.get_envs() {
+    command.args(["-c", include_str!("terminal.py")]).arg(shell.get_program()).args(shell.get_args());
+    for (name, value) in shell.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
@@ -191,6 +157,13 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     }
     let ended = command.kill_on_drop(true).output().await?;
     ensure!(ended.status.code() == Some(9), "{ended:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_has_a_terminal_a_size_signals_and_an_exit_code() -> Result<()> {
+    let stage = Stage::new().await?;
+    typed_in(&stage.world.command(&["sandbox", "connect", "demo"])).await?;
     let refused = stage.run(&["sandbox", "connect", "demo"]).await?;
     ensure!(refused.code == 1 && refused.stderr.contains("not a terminal"), "{refused:?}");
     Ok(())

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 mod engines;
+mod ssh;
 
 const DEBIAN: &str = "openshell-test/debian";
 const BUSYBOX: &str = "openshell-test/busybox";

@@ -11,6 +11,7 @@ mod lifecycle;
 mod protocols;
 mod rules;
 mod servers;
+mod ssh;
 mod support;
 mod trust;
 mod walls;

@@ -39,7 +39,7 @@ Examples:
 const SSH_EXAMPLES: &str = "\
 Examples:
   openshell sandbox ssh-config demo --install      # writes the ProxyCommand; then: ssh openshell-demo
-  ssh -o 'ProxyCommand openshell ssh-proxy demo' -o HostKeyAlias=openshell demo";
+  openshell ssh-proxy demo                         # speaks SSH on its standard input and output";
 
 const GLOBAL: &str = "Global options";
 

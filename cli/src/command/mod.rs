@@ -9,8 +9,10 @@ mod inference;
 mod policy;
 mod provider;
 mod sandbox;
-pub mod ssh;
+mod ssh;
 mod status;
+
+pub use ssh::SshError;
 
 use crate::args::{Cli, Command, Global};
 use crate::client::{Client, Place};

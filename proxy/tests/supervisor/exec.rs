@@ -50,7 +50,9 @@ pub async fn finish(link: &mut Link, wanted: u64) -> Outcome {
                 let output = if stream == ExecStream::Stdout as u8 { &mut stdout } else { &mut stderr };
                 output.extend_from_slice(&data);
             }
-            Heard::Said(FromSupervisor::ExecExited { channel, code, .. }) if channel == wanted => break code.to_string(),
+            Heard::Said(FromSupervisor::ExecExited { channel, code, .. }) if channel == wanted => {
+                break code.to_string();
+            }
             Heard::Said(FromSupervisor::ExecFailed { channel, reason }) if channel == wanted => break reason,
             _ => {}
         }

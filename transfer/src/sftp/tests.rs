@@ -25,7 +25,7 @@ fn ask(server: &mut Server, packet: Answer) -> String {
     let mut fields = Fields::new(&answer[4..]);
     let kind = fields.u8().expect("a type");
     assert_eq!(fields.u32().expect("an id"), 7);
-    let mut text = |fields: &mut Fields<'_>| String::from_utf8_lossy(fields.bytes().expect("bytes")).into_owned();
+    let text = |fields: &mut Fields<'_>| String::from_utf8_lossy(fields.bytes().expect("bytes")).into_owned();
     match kind {
         STATUS => format!("status {} {}", fields.u32().expect("a code"), text(&mut fields)),
         HANDLE => format!("handle {}", handle(&mut fields).ok().expect("a handle")),

@@ -83,7 +83,11 @@ impl Channel {
     }
 
     /// Says how it ended. An error means that the client is gone.
-    async fn tell(&self, ended: Result<(StreamEvent, bool), Error>, request: &StreamRequest) -> Result<(), russh::Error> {
+    async fn tell(
+        &self,
+        ended: Result<(StreamEvent, bool), Error>,
+        request: &StreamRequest,
+    ) -> Result<(), russh::Error> {
         let (error, code) = match ended {
             Ok((StreamEvent::Exited { code, signal }, _)) => {
                 self.client.eof().await?;
@@ -200,4 +204,29 @@ pub fn signal_number(name: &Sig) -> Option<i32> {
         Sig::Custom(_) => return None,
     };
     Some(signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_the_names_of_the_protocol() {
+        for (name, number) in [
+            (Sig::HUP, nix::libc::SIGHUP),
+            (Sig::INT, nix::libc::SIGINT),
+            (Sig::KILL, nix::libc::SIGKILL),
+            (Sig::TERM, nix::libc::SIGTERM),
+            (Sig::USR1, nix::libc::SIGUSR1),
+            (Sig::Custom("USR2".into()), nix::libc::SIGUSR2),
+        ] {
+            assert_eq!(signal_number(&name), Some(number));
+            let said = signal_name(number).expect("it has a name");
+            assert!(matches!(&said, Sig::Custom(said) if format!("{name:?}").contains(said)), "{said:?} for {name:?}");
+        }
+        for name in ["STOP", "CONT", "", "SIGTERM", "9"] {
+            assert_eq!(signal_number(&Sig::Custom(name.into())), None, "{name}");
+        }
+        assert!(signal_name(0).is_none());
+    }
 }

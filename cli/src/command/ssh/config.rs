@@ -17,8 +17,8 @@ pub struct Block<'a> {
     pub name: &'a Name,
     /// This program.
     pub program: &'a Path,
-    /// Its gateway, unless it is the default.
-    pub gateway: Option<&'a str>,
+    /// Its gateway. Said even where it is the default: `OPENSHELL_GATEWAY` may say otherwise where the client runs.
+    pub gateway: &'a Place,
     /// The host key, and the file that tells of it.
     pub host_key: &'a Path,
     /// See `host_key`.
@@ -29,14 +29,15 @@ impl Block<'_> {
     /// The block's text.
     pub fn text(&self) -> Result<String, Error> {
         let Self { name, program, gateway, host_key, known_hosts } = self;
-        let mut command = vec![word(utf8(program)?)];
-        if let Some(gateway) = gateway {
-            command.extend(["--gateway".into(), word(gateway)]);
-        }
-        command.extend(["ssh-proxy".into(), "--host-key".into(), word(utf8(host_key)?), name.to_string()]);
-        let command = command.join(" ");
+        let (program, host_key) = (utf8(program)?, utf8(host_key)?);
+        let gateway = match gateway {
+            Place::Url(url) => url,
+            Place::Local(directory) => utf8(directory)?,
+        };
+        let [program, gateway, host_key] = [program, gateway, host_key].map(word);
+        let command = format!("{program} --gateway {gateway} ssh-proxy --host-key {host_key} {name}");
         if command.contains(['\n', '\r', '\0']) {
-            return Err(SshError::Path { path: program.to_path_buf() }.into());
+            return Err(SshError::Path { path: command.into() }.into());
         }
         // What a sandbox must not be given, and what would outlive or mix up sandboxes, is off whatever comes later.
         Ok(format!(
@@ -48,17 +49,6 @@ impl Block<'_> {
             key::ALIAS,
             quoted(known_hosts)?,
         ))
-    }
-}
-
-/// What `--gateway` must say, wherever and with whatever environment the SSH client runs; nothing for the default.
-pub fn gateway(place: &Place) -> Option<String> {
-    match place {
-        Place::Url(url) => Some(url.clone()),
-        Place::Local(directory) => {
-            let default = std::env::home_dir().map(|home| home.join(".local/state/openshell/gateway"));
-            (default.as_ref() != Some(directory)).then(|| directory.to_string_lossy().into_owned())
-        }
     }
 }
 
@@ -83,4 +73,41 @@ pub fn quoted(path: &Path) -> Result<String, Error> {
     }
     let text = text.replace('%', "%%");
     Ok(if text.contains([' ', '\t', '#', '\'']) { format!("\"{text}\"") } else { text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_shell_and_configuration() {
+        let name: Name = "demo".parse().expect("a name");
+        let block = |program: &str, gateway: &str, file: &str| {
+            let (program, file) = (Path::new(program), Path::new(file));
+            let gateway = Place::Local(gateway.into());
+            let block = Block { name: &name, program, gateway: &gateway, host_key: file, known_hosts: file };
+            block.text().map_err(|error| error.to_string())
+        };
+        let plain = block("/usr/bin/openshell", "/state", "/keys/x").expect("a block");
+        for line in [
+            "Host openshell-demo\n",
+            "    ProxyCommand /usr/bin/openshell --gateway /state ssh-proxy --host-key /keys/x demo\n",
+            "    UserKnownHostsFile /keys/x\n",
+            "    StrictHostKeyChecking yes\n",
+        ] {
+            assert!(plain.contains(line), "no {line:?} in\n{plain}");
+        }
+        let strange = block("/a b/it's", "/100%", "/c d/100%").expect("a block");
+        for line in [
+            r"ProxyCommand '/a b/it'\''s' --gateway '/100%%' ssh-proxy --host-key '/c d/100%%' demo",
+            "UserKnownHostsFile \"/c d/100%%\"",
+        ] {
+            assert!(strange.contains(line), "no {line:?} in\n{strange}");
+        }
+        for wrong in ["/a\nProxyCommand x", "/a\"b", "/${HOME}", "/a\\b"] {
+            let refused = block("/usr/bin/openshell", "/state", wrong).expect_err(wrong);
+            assert!(refused.contains("can't be written into an SSH configuration"), "{refused}");
+        }
+        assert!(block("/a\nb", "/state", "/keys/x").is_err() && block("/a", "/b\nc", "/keys/x").is_err());
+    }
 }

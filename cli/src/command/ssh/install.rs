@@ -88,7 +88,8 @@ fn included(path: &Path, text: &str, ours: &Path) -> Result<Option<String>, Erro
     let mut always = true;
     let mut found = false;
     for (number, line) in text.lines().enumerate() {
-        let words = words(line).map_err(|reason| SshError::Config { path: path.to_owned(), line: number + 1, reason })?;
+        let words =
+            words(line).map_err(|reason| SshError::Config { path: path.to_owned(), line: number + 1, reason })?;
         let Some((keyword, arguments)) = words.split_first() else { continue };
         match keyword.to_ascii_lowercase().as_str() {
             "host" | "match" => always = false,

@@ -78,11 +78,10 @@ pub async fn configure(cx: &Context, args: SshConfigArgs) -> Result<u8, Error> {
     let host_key = key::path(&cx.place)?;
     let known_hosts = key::announce(&host_key, &key::load_or_make(&host_key)?)?;
     let program = std::env::current_exe().map_err(Error::io("find this program"))?;
-    let gateway = config::gateway(&cx.place);
     let block = config::Block {
         name: &args.name,
         program: &program,
-        gateway: gateway.as_deref(),
+        gateway: &cx.place,
         host_key: &host_key,
         known_hosts: &known_hosts,
     };

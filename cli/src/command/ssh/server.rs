@@ -102,11 +102,9 @@ impl Door {
         self.start(id, None, StreamRequest::Exec { exec, resumable: false }, session)
     }
 
-    /// Passes something on to what runs. What nothing runs for is lost.
-    fn pass(&self, id: ChannelId, input: Input) {
-        if let Some(sender) = self.channels.get(&id).and_then(|open| open.input.as_ref()) {
-            let _ = sender.send(input);
-        }
+    /// Passes something on to what runs. `false`: nothing does any more, and it is lost.
+    fn pass(&self, id: ChannelId, input: Input) -> bool {
+        self.channels.get(&id).and_then(|open| open.input.as_ref()).is_some_and(|sender| sender.send(input).is_ok())
     }
 }
 
@@ -123,7 +121,9 @@ fn size(cols: u32, rows: u32) -> WindowSize {
 /// Whether a client may set a variable. What it could do harm with is not on the list.
 fn harmless(name: &str, value: &str) -> bool {
     let name = VARIABLES.contains(&name)
-        || name.strip_prefix("LC_").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_uppercase()));
+        || name
+            .strip_prefix("LC_")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_uppercase()));
     name && value.len() <= MAX_VALUE && value.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -269,8 +269,11 @@ impl Handler for Door {
         }
         let Some(open) = self.channels.get(&id).filter(|open| open.input.is_some()) else { return Ok(()) };
         open.backlog.add(data.len());
-        self.pass(id, Input::Bytes(Bytes::copy_from_slice(data)));
-        open.backlog.pause().await;
+        if self.pass(id, Input::Bytes(Bytes::copy_from_slice(data))) {
+            open.backlog.pause().await;
+        } else {
+            open.backlog.remove(data.len());
+        }
         Ok(())
     }
 

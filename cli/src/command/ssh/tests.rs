@@ -27,7 +27,9 @@ impl Home {
     }
 
     fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.ssh().join(name)).unwrap_or_default().replace(&self.0.path().display().to_string(), "~")
+        std::fs::read_to_string(self.ssh().join(name))
+            .unwrap_or_default()
+            .replace(&self.0.path().display().to_string(), "~")
     }
 
     fn install(&self) -> Result<usize, String> {
