@@ -75,7 +75,7 @@ async fn commands_have_streams_and_an_end() -> Result<()> {
     for (arguments, input, code, stdout, stderr) in [
         (&["openshell-demo", "echo out; echo err >&2; exit 7"][..], "", 7, "out\n", "err\n"),
         (&["openshell-demo", "tr a-z A-Z"], "hello", 0, "HELLO", ""),
-        (&["openshell-demo"], "echo $0; exit 3\n", 3, "bash\n", ""),
+        (&["-T", "openshell-demo"], "echo $0; exit 3\n", 3, "bash\n", ""),
         (&["openshell-demo", "test $PWD = $HOME && echo home"], "", 0, "home\n", ""),
         (&["openshell-demo", "printf %s\\\\n 'a  b' \"$USER\""], "", 0, "a  b\nsandbox\n", ""),
         (&["openshell-demo", "kill -9 $$"], "", 255, "", ""),

@@ -38,8 +38,8 @@ Examples:
 
 const SSH_EXAMPLES: &str = "\
 Examples:
-  openshell sandbox ssh-config demo --install      # writes the ProxyCommand; then: ssh openshell-demo
-  openshell ssh-proxy demo                         # speaks SSH on its standard input and output";
+  openshell sandbox ssh-config demo --install    # then: ssh openshell-demo
+  openshell ssh-proxy demo                       # what ssh runs by itself then";
 
 const GLOBAL: &str = "Global options";
 

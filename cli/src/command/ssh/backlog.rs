@@ -4,6 +4,10 @@
 //! that also reads the client's grants for output. A handler that simply waited could wait for itself: `cat` takes no more
 //! input before its output goes. So what waits is counted; beyond a limit the client is granted a trickle, and each
 //! arrival is held up for a moment only.
+//!
+//! What a grant comes to is said for the next one, whichever channel's that is. Where one channel's input waits and
+//! another's flows, they take turns: the one that waits has its arrivals held up, and so finds the other's before it. What
+//! is said after its turn is therefore the other's, and the reverse.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,10 +18,11 @@ use super::WINDOW;
 
 /// Bytes that may wait before the client is slowed down.
 const LIMIT: usize = WINDOW as usize;
-/// Granted to a client whose input waits, in bytes.
+/// Granted where input waits, in bytes.
 const TRICKLE: u32 = 64;
-/// Granted on a connection on which another channel's input waits: the grant may fall to that one.
-const MEAGRE: u32 = 32 * 1024;
+/// Granted to a channel that takes turns with one whose input waits, in bytes. Not more than a pipe holds, so that all of it
+/// comes before the other's turn.
+const SHARE: u32 = 64 * 1024;
 /// How long an arrival is held up where input waits.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -57,40 +62,49 @@ impl Backlog {
     }
 }
 
-/// What a client is granted next.
-pub fn grant(this: Option<&Backlog>, mut others: impl Iterator<Item = impl AsRef<Backlog>>) -> u32 {
-    match this.is_some_and(Backlog::is_long) {
-        true => TRICKLE,
-        false if others.any(|other| other.as_ref().is_long()) => MEAGRE,
-        false => WINDOW,
+/// What a client is granted next, after a grant to a channel: `long` if its input waits, `any` if any channel's does,
+/// `alternates` if the grant before went to another whose input does not.
+pub fn next_grant(long: bool, any: bool, alternates: bool) -> u32 {
+    match (any, long && alternates) {
+        (false, _) => WINDOW,
+        (true, true) => SHARE,
+        (true, false) => TRICKLE,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[tokio::test]
-    async fn a_client_is_slowed_down_and_never_stopped() {
-        let (this, other) = (Arc::new(Backlog::default()), Arc::new(Backlog::default()));
-        let both = [this.clone(), other.clone()];
-        assert_eq!(grant(Some(&this), both.iter()), WINDOW);
-        this.add(LIMIT);
-        assert_eq!(grant(Some(&this), both.iter()), WINDOW);
-        this.add(1);
-        assert_eq!((grant(Some(&this), both.iter()), grant(Some(&other), both.iter())), (TRICKLE, MEAGRE));
+    async fn what_waits_holds_up_its_client_and_never_stops_it() {
+        let backlog = Backlog::default();
+        backlog.add(LIMIT);
+        assert!(!backlog.is_long());
+        backlog.add(1);
         let began = std::time::Instant::now();
-        this.pause().await;
-        assert!(began.elapsed() >= PAUSE, "it goes on although nothing was taken, and later");
-        this.remove(1);
+        backlog.pause().await;
+        assert!(backlog.is_long() && began.elapsed() >= PAUSE, "it goes on although nothing was taken, and later");
+        backlog.remove(1);
         let went_on = tokio::select! {
             biased;
-            () = this.pause() => true,
+            () = backlog.pause() => true,
             () = std::future::ready(()) => false,
         };
-        assert!(went_on, "nothing holds it up");
-        assert_eq!(grant(Some(&this), both.iter()), WINDOW);
+        assert!(went_on && !backlog.is_long(), "nothing holds it up");
+    }
+
+    #[test]
+    fn grants_take_turns() {
+        for (long, any, alternates, expected) in [
+            (false, false, false, WINDOW),
+            (false, false, true, WINDOW),
+            (true, true, false, TRICKLE),
+            (true, true, true, SHARE),
+            (false, true, false, TRICKLE),
+            (false, true, true, TRICKLE),
+        ] {
+            assert_eq!(next_grant(long, any, alternates), expected, "{long} {any} {alternates}");
+        }
     }
 }

@@ -13,6 +13,12 @@ pub enum SshError {
         /// What it does.
         phase: String,
     },
+    /// Typed by a person.
+    #[error("standard input is a terminal, not an SSH client")]
+    ByHand {
+        /// Sandbox.
+        name: String,
+    },
     /// The client's own protocol failed.
     #[error("the SSH client was lost: {0}")]
     Protocol(#[from] russh::Error),
@@ -61,6 +67,9 @@ impl SshError {
         match self {
             Self::Away { name, .. } => {
                 format!("start it with `openshell sandbox start {name}`, or see `openshell sandbox logs {name}`")
+            }
+            Self::ByHand { name } => {
+                format!("`openshell sandbox ssh-config {name} --install`, then `ssh openshell-{name}` runs this")
             }
             Self::Protocol(_) => {
                 "this command speaks to an SSH client: see `openshell sandbox ssh-config --help`".into()

@@ -12,6 +12,7 @@ mod install;
 mod key;
 mod server;
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ const WINDOW: u32 = 1 << 20;
 
 /// `ssh-proxy`. Ends with the client.
 pub async fn proxy(cx: &Context, args: SshProxyArgs) -> Result<u8, Error> {
+    if std::io::stdin().is_terminal() {
+        return Err(SshError::ByHand { name: args.name.to_string() }.into());
+    }
     let client = cx.client()?;
     // Refuse early, and in words, what would fail with each channel.
     running(&client, &args.name).await?;

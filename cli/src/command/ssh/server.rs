@@ -12,7 +12,7 @@ use russh::{ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::backlog::{Backlog, grant};
+use super::backlog::{Backlog, next_grant};
 use super::channel::{Channel, Input, Kind, signal_number};
 use crate::client::Access;
 
@@ -30,6 +30,8 @@ pub struct Door {
     access: Access,
     sandbox: Name,
     channels: HashMap<ChannelId, Open>,
+    /// The channel that was last granted more input.
+    granted: Option<ChannelId>,
 }
 
 /// A channel, from its opening to its end.
@@ -54,7 +56,7 @@ impl Drop for Open {
 impl Door {
     /// A way into a sandbox.
     pub fn new(access: Access, sandbox: Name) -> Self {
-        Self { access, sandbox, channels: HashMap::new() }
+        Self { access, sandbox, channels: HashMap::new(), granted: None }
     }
 
     fn open(&mut self, channel: russh::Channel<Msg>) -> ChannelId {
@@ -288,8 +290,12 @@ impl Handler for Door {
     }
 
     fn adjust_window(&mut self, id: ChannelId, _current: u32) -> u32 {
-        let this = self.channels.get(&id).map(|open| &*open.backlog);
-        grant(this, self.channels.values().map(|open| &open.backlog))
+        let long = |id: &ChannelId| self.channels.get(id).is_some_and(|open| open.backlog.is_long());
+        let any = self.channels.values().any(|open| open.backlog.is_long());
+        let alternates = self.granted.is_some_and(|before| before != id && !long(&before));
+        let next = next_grant(long(&id), any, alternates);
+        self.granted = Some(id);
+        next
     }
 }
 

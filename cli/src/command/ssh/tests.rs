@@ -6,6 +6,10 @@ use super::*;
 
 const BLOCK: &str = "Host openshell-demo\n    User sandbox\n";
 
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set");
+}
+
 struct Home(tempfile::TempDir);
 
 impl Home {
@@ -22,7 +26,9 @@ impl Home {
         std::fs::create_dir(home.ssh()).expect("made");
         for (name, text) in files {
             std::fs::write(home.ssh().join(name), text).expect("written");
+            chmod(&home.ssh().join(name), 0o600);
         }
+        chmod(&home.ssh(), 0o700);
         home
     }
 
@@ -106,9 +112,7 @@ fn what_is_not_understood_stays_as_it_is() {
 fn files_that_others_may_write_are_refused() {
     for name in [".ssh", ".ssh/config", ".ssh/openshell_config"] {
         let home = Home::with(&[("config", "User me\n"), ("openshell_config", "")]);
-        let path = home.0.path().join(name);
-        let mode = std::fs::Permissions::from_mode(if name == ".ssh" { 0o770 } else { 0o620 });
-        std::fs::set_permissions(&path, mode).expect("set");
+        chmod(&home.0.path().join(name), if name == ".ssh" { 0o770 } else { 0o620 });
         let refused = home.install().expect_err(name);
         assert!(refused.contains("others may write it"), "{refused}");
         assert_eq!(home.read("config"), "User me\n");
