@@ -145,8 +145,10 @@ async fn a_port_here_leads_to_a_port_there() -> Result<()> {
         )])
         .await?;
     let free = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let socks = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     let forward = format!("{}:localhost:8000", free.port());
-    let command = client.command("ssh", &["-N", "-L", &forward, "openshell-demo"]);
+    // As VS Code does, beside one port: whichever the client asks for.
+    let command = client.command("ssh", &["-N", "-L", &forward, "-D", &socks.to_string(), "openshell-demo"]);
     let mut ssh = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let mut answers = 0;
     for _ in 0..100 {
@@ -164,6 +166,16 @@ async fn a_port_here_leads_to_a_port_there() -> Result<()> {
         }
     }
     ensure!(answers == 20, "{answers} answers");
+    for (url, reached, expected) in [
+        ("http://127.0.0.1:8000/page", true, "served\n"),
+        ("http://127.0.0.1:9/", false, ""),
+        ("http://example.com/", false, ""),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--socks5-hostname", &socks.to_string(), url]);
+        let ran = finished(curl, b"").await?;
+        ensure!(ran.stdout == expected && (ran.code == 0) == reached, "{url}: {ran:?}");
+    }
     ssh.kill().await?;
     Ok(())
 }

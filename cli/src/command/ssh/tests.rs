@@ -48,7 +48,7 @@ impl Home {
 fn one_line_is_added_and_once() {
     let include = "Include ~/.ssh/openshell_config\n";
     for (before, after) in [
-        ("", format!("{include}")),
+        ("", include.to_owned()),
         ("Host a\n  Port 1\n", format!("{include}Host a\n  Port 1\n")),
         ("# mine\nUser=me\nHost \"a b\" c # note\n", format!("{include}# mine\nUser=me\nHost \"a b\" c # note\n")),
         ("ProxyCommand sh -c \"it's\n", format!("{include}ProxyCommand sh -c \"it's\n")),
