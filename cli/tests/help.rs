@@ -51,6 +51,7 @@ fn help_of_every_command() {
         ("decisions", "decisions"),
         ("status", "status"),
         ("doctor", "doctor"),
+        ("doctor-tls", "doctor tls"),
         ("completions", "completions"),
     ] {
         let words: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();
