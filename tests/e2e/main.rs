@@ -9,6 +9,7 @@ mod first_light;
 mod inference;
 mod lifecycle;
 mod protocols;
+mod registry;
 mod rules;
 mod servers;
 mod support;
