@@ -22,8 +22,10 @@ pub fn print(directory: Option<&Path>) -> Result<()> {
         "Written by `make eval`. The requests are made by `tests/eval`: every kind of value in ten carriers (prose, JSON, YAML, \
          logs, code …), in several languages, a quarter of them encoded or disguised; and as many without anything sensitive that \
          look as if they had it (hashes, UUIDs, lock files, tool-call ids, placeholders, code about passwords). The *held-out* \
-         split has its own seed, templates, cue words and negatives; it is scored and never tuned on. Generated requests are not \
-         your requests: read the figures as a comparison on the same cases.\n"
+         split has its own seed, templates, cue words and negatives, written after the detectors they score; it is scored and never \
+         tuned on. It shares the values' formats with the other split, and its authors with the detectors: it shows whether \
+         they generalise to other surroundings, not what they have never heard of. Generated requests are not your requests: read \
+         the figures as a comparison on the same cases.\n"
     );
     for (split, name) in [(Split::HeldOut, "held-out"), (Split::Tune, "tune")] {
         let cases = generate::cases(split);

@@ -19,8 +19,6 @@ pub fn filler(held_out: bool, r: &mut Random) -> &'static str {
         "Rewrite this so that a customer understands it.",
         "Merci de vérifier le contenu avant l'envoi.",
         "There were 3 errors and 12 warnings in the last run.",
-    ];
-    const HELD: &[&str] = &[
         "What would you change about the paragraph below?",
         "My manager wants an answer by Friday, so be brief.",
         "Scrivi una risposta gentile ma ferma.",
@@ -29,6 +27,16 @@ pub fn filler(held_out: bool, r: &mut Random) -> &'static str {
         "We saw 40 % more traffic in the third quarter of 2023.",
         "Fasse den Vorgang in Stichpunkten zusammen.",
         "Here is what the tool printed:",
+    ];
+    const HELD: &[&str] = &[
+        "Can you turn this into a short announcement?",
+        "Nobody on the team has looked at it since Tuesday.",
+        "Bitte übersetze das Folgende ins Englische.",
+        "Explique-moi cela comme si j'avais cinq ans.",
+        "The second run took 41 seconds, the third one 38.",
+        "Compare both variants and name the cheaper one.",
+        "Necesito una lista de los pasos que faltan.",
+        "What does the error in line 212 mean?",
     ];
     r.pick(if held_out { HELD } else { TUNED })
 }

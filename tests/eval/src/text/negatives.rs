@@ -148,10 +148,7 @@ const TUNED: &[(&str, Make)] = &[
             r.range(1000, 9999)
         )
     }),
-];
-
-const HELD: &[(&str, Make)] = &[
-    ("prose", |r| (0..6).map(|_| filler(true, r)).collect::<Vec<_>>().join(" ")),
+    ("prose", |r| (0..6).map(|_| filler(false, r)).collect::<Vec<_>>().join(" ")),
     ("uuid", |r| {
         (0..4)
             .map(|_| format!("trace={} span={}", uuid(r).replace('-', ""), r.text(HEX, 16)))
@@ -266,7 +263,7 @@ const HELD: &[(&str, Make)] = &[
             r.range(30, 90)
         )
     }),
-    ("encoded", |r| (0..4).map(|_| filler(true, r)).collect::<Vec<_>>().join(" ").replace(' ', "%20")),
+    ("encoded", |r| (0..4).map(|_| filler(false, r)).collect::<Vec<_>>().join(" ").replace(' ', "%20")),
     ("versions", |r| {
         format!(
             "OpenSSL 3.0.{} (built {} Jan 2024), Chrome/120.0.{}.{}, kernel 6.1.0-{}-amd64, oid 1.3.6.1.4.1.{}",
@@ -283,6 +280,143 @@ const HELD: &[(&str, Make)] = &[
             "resource \"aws_db_instance\" \"main\" {{\n  password = var.db_password\n  allocated_storage = {}\n  kms_key_id = aws_kms_key.db.arn\n  identifier = \"db-{}\"\n}}",
             r.range(10, 999),
             r.text(HEX, 8)
+        )
+    }),
+];
+
+const HELD: &[(&str, Make)] = &[
+    ("prose", |r| (0..7).map(|_| filler(true, r)).collect::<Vec<_>>().join(" ")),
+    ("uuid", |r| {
+        format!("urn:uuid:{}\nX-Request-Id: {}\nulid 01J{}", uuid(r), uuid(r), r.fill("@#@@##@@#@@##@@#@@##@@#"))
+    }),
+    ("hash", |r| {
+        format!(
+            "Merge: {} {}\nintegrity=\"sha256-{}=\"\nETag: W/\"{}\"\nmd5 {}",
+            r.text(HEX, 9),
+            r.text(HEX, 9),
+            r.text(BASE64, 43),
+            r.text(HEX, 20),
+            r.text(HEX, 32)
+        )
+    }),
+    ("log", |r| {
+        (0..8)
+            .map(|i| {
+                format!(
+                    "{{\"ts\":{}.{},\"lvl\":\"info\",\"span\":\"{}\",\"dur_us\":{},\"n\":{i}}}\n",
+                    r.range(1_700_000_000, 1_799_999_999),
+                    r.text(DIGITS, 3),
+                    r.text(HEX, 16),
+                    r.range(10, 9_999_999)
+                )
+            })
+            .collect()
+    }),
+    ("json", |r| {
+        format!(
+            "{{\"id\":\"resp_{}\",\"output\":[{{\"type\":\"function_call\",\"call_id\":\"call_{}\",\"name\":\"read_file\"}}],\"usage\":{{\"total_tokens\":{}}}}}",
+            r.text(HEX, 48),
+            r.text(ALNUM, 24),
+            r.range(1, 99_999)
+        )
+    }),
+    ("lockfile", |r| {
+        format!(
+            "requests=={}.{}.{} \\\n    --hash=sha256:{} \\\n    --hash=sha256:{}",
+            r.range(1, 3),
+            r.range(0, 40),
+            r.range(0, 9),
+            r.text(HEX, 64),
+            r.text(HEX, 64)
+        )
+    }),
+    ("code", |r| {
+        format!(
+            "@Value(\"${{db.password}}\") private String password;\nif (token == null || token.isExpired()) throw new AuthException(\"token {}\");\n",
+            r.range(1, 99)
+        )
+    }),
+    ("code", |r| {
+        format!(
+            "SELECT count(*) FROM users WHERE password_hash IS NULL AND id > {};\nALTER TABLE sessions ADD COLUMN token text NOT NULL;\n",
+            r.range(1, 1 << 40)
+        )
+    }),
+    ("placeholder", |r| {
+        format!(
+            "{{\"api_key\": \"{}\", \"password\": \"{}\"}}",
+            r.pick(&["INSERT_KEY_HERE", "my-api-key", "sk-...", "<API_KEY>", "{api_key}"]),
+            r.pick(&["password", "<secret>", "$PASSWORD", "your_password_here", "..."])
+        )
+    }),
+    ("ids", |r| {
+        format!(
+            "PR #{} closes GH-{}; parcel {}; seat {}{}; ISBN 978-3-{}-{}; case {}/{}",
+            r.range(1, 9999),
+            r.range(1, 9999),
+            r.text(DIGITS, 12),
+            r.range(1, 60),
+            r.fill("@"),
+            r.text(DIGITS, 3),
+            r.text(DIGITS, 5),
+            r.text(DIGITS, 5),
+            r.range(10, 25)
+        )
+    }),
+    ("numbers", |r| {
+        (0..10)
+            .map(|_| {
+                format!("{} {} {}.{}\n", r.text(DIGITS, 16), r.range(1, 99_999_999), r.range(0, 999), r.text(DIGITS, 9))
+            })
+            .collect()
+    }),
+    ("url", |r| {
+        format!(
+            "https://cdn.example.net/assets/{}-{}.js?v={}&s={}",
+            r.pick(&["app", "vendor"]),
+            r.text(HEX, 20),
+            r.range(1, 9999),
+            r.text(URL, 22)
+        )
+    }),
+    ("key", |r| {
+        format!(
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQ{} ci@build\nfingerprint {}",
+            r.text(BASE64, 340),
+            (0..16).map(|_| r.fill("%%")).collect::<Vec<_>>().join(":")
+        )
+    }),
+    ("image", |r| format!("![chart](data:image/gif;base64,R0lGODlhAQABAIAAAAUEBA{})", r.text(BASE64, 300))),
+    ("docs", |r| {
+        format!(
+            "Choose a strong password of {} characters or more. The token endpoint returns a JSON document; the secret never leaves the vault. Keys: Enter, Esc, F{}.",
+            r.range(10, 30),
+            r.range(1, 12)
+        )
+    }),
+    ("encoded", |r| {
+        let s = (0..3).map(|_| filler(true, r)).collect::<Vec<_>>().join(" ");
+        s.bytes().map(|b| format!("{b:02x}")).collect()
+    }),
+    ("versions", |r| {
+        format!(
+            "go1.{}.{} linux/amd64, PostgreSQL {}.{}, glibc 2.{}, firmware {}.{}.{}.{}",
+            r.range(18, 25),
+            r.range(0, 12),
+            r.range(12, 17),
+            r.range(0, 9),
+            r.range(28, 40),
+            r.range(0, 9),
+            r.range(0, 9),
+            r.range(0, 99),
+            r.range(0, 999)
+        )
+    }),
+    ("manifest", |r| {
+        format!(
+            "services:\n  db:\n    image: postgres:16@sha256:{}\n    environment:\n      POSTGRES_PASSWORD_FILE: /run/secrets/db\n    ports: [\"{}:5432\"]\n",
+            r.text(HEX, 64),
+            r.range(1024, 65535)
         )
     }),
 ];

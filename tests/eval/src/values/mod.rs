@@ -1,5 +1,6 @@
 //! Values of every kind, valid by construction: check digits are computed here, by formulas of its own.
 
+mod held_out;
 mod identifiers;
 mod personal;
 mod secrets;
@@ -13,8 +14,8 @@ pub struct Kind {
     pub name: &'static str,
     pub family: Family,
     pub make: fn(&mut Random) -> String,
-    /// Words of people and keys of programs, for tuning and held out: `(words, keys)`.
-    pub tuned: Cues,
+    /// What detectors were tuned on: two sets, each chosen as often as the other.
+    pub tuned: [Cues; 2],
     pub held_out: Cues,
     /// It brings its own surroundings: it is written by itself, on a line of its own.
     pub whole: bool,
@@ -39,9 +40,10 @@ fn kind(
     family: Family,
     name: &'static str,
     make: fn(&mut Random) -> String,
-    tuned: (&'static [&'static str], &'static [&'static str]),
-    held_out: (&'static [&'static str], &'static [&'static str]),
+    one: (&'static [&'static str], &'static [&'static str]),
+    other: (&'static [&'static str], &'static [&'static str]),
 ) -> Kind {
     let cues = |(words, keys)| Cues { words, keys };
-    Kind { name, family, make, tuned: cues(tuned), held_out: cues(held_out), whole: false }
+    let tuned = [cues(one), cues(other)];
+    Kind { name, family, make, tuned, held_out: held_out::cues(family, name), whole: false }
 }
