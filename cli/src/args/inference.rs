@@ -35,7 +35,7 @@ const RULES_EXAMPLES: &str = "\
 Examples:
   openshell inference rules demo
   openshell inference rules demo --budget day=5 --budget month@cloud=50 --tokens day=2000000
-  openshell inference rules demo --alias fast=gpt-4o-mini --model 'gpt-4o*'
+  openshell inference rules demo --alias fast=gpt-4o-mini --model gpt-4o-mini
   openshell inference rules demo --clear";
 
 /// Arguments of `inference usage`.

@@ -155,4 +155,28 @@ mod tests {
             assert_eq!(dollars(millionths), shown, "{typed}");
         }
     }
+
+    #[test]
+    fn budgets_read_as_they_were_typed() {
+        for (typed, expected) in [
+            ("day=5", Ok((None, 5_000_000))),
+            ("month@cloud=0.50", Ok((Some("cloud"), 500_000))),
+            ("week=5", Err("\"week\" is no period")),
+            ("day=much", Err("such as day=5")),
+            ("day", Err("write it as PERIOD=DOLLARS")),
+            ("total@No Name=1", Err("")),
+        ] {
+            let read = parse::budget(typed);
+            match (read, expected) {
+                (Ok(budget), Ok((backend, cost))) => {
+                    let found = (budget.backend.as_ref().map(|name| name.as_str()), budget.cost, budget.tokens);
+                    assert_eq!(found, (backend, Some(cost), None), "{typed}");
+                }
+                (Err(error), Err(part)) => assert!(error.contains(part), "{typed}: {error}"),
+                (read, _) => panic!("{typed}: {read:?}"),
+            }
+        }
+        assert_eq!(parse::token_budget("day=200").map(|budget| budget.tokens), Ok(Some(200)));
+        assert!(parse::token_budget("day=0.5").is_err() && parse::alias("=x").is_err());
+    }
 }

@@ -25,7 +25,9 @@ enum Origin {
 impl Derived {
     /// Where this text differs from its source, each place with `reach` bytes on both sides, merged: what is worth reading again.
     pub fn changed(&self, reach: usize) -> Vec<std::ops::Range<usize>> {
-        let Origin::Steps(steps) = &self.origin else { return vec![0..self.text.len()] };
+        let Origin::Steps(steps) = &self.origin else {
+            return std::iter::once(0..self.text.len()).collect();
+        };
         let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
         for &(here, _) in steps {
             let here = here as usize;
