@@ -4,7 +4,7 @@ mod numbers;
 
 use super::{Kind, kind};
 use crate::case::Family;
-use crate::random::{DIGITS, Random, UPPER};
+use crate::random::{DIGITS, UPPER};
 use numbers::*;
 
 type Words = &'static [&'static str];
@@ -89,7 +89,7 @@ pub fn kinds() -> Vec<Kind> {
         ),
         k(
             "nl_bsn",
-            |r| grouped(r, |r| eleven(r), &[9]),
+            |r| grouped(r, eleven, &[9]),
             &["mijn BSN", "burgerservicenummer"],
             &["bsn"],
             &["BSN-nummer", "het BSN van de patiënt"],
