@@ -23,6 +23,7 @@ report=$(mktemp)
   echo
   "$dist/openshell-bench" decisions
   "$dist/openshell-bench" proxies
+  "$dist/openshell-bench" classify
   "$dist/openshell-bench" starts
   "$dist/openshell-bench" swaps --count "${SWAPS:-1000}"
 } | tee "$report"

@@ -7,6 +7,7 @@ mod crash;
 mod docker;
 mod first_light;
 mod inference;
+mod inference_clients;
 mod lifecycle;
 mod protocols;
 mod registry;

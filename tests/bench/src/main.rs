@@ -1,5 +1,6 @@
 //! What `make bench` runs: each subcommand prints one section of `BENCHMARKS.md`.
 
+mod classify;
 mod decisions;
 mod proxies;
 mod report;
@@ -57,6 +58,8 @@ enum Section {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// One reading of a request by the privacy router, as Wasm.
+    Classify,
     /// `sandbox create` to the workload's first instruction, in each runtime, and a bare `docker run`.
     Starts {
         /// How many of each.
@@ -87,6 +90,7 @@ async fn main() -> anyhow::Result<()> {
         Section::Spin { policy, reuse, memoize, seconds } => {
             decisions::spin(&policy, reuse, memoize, std::time::Duration::from_secs(seconds))
         }
+        Section::Classify => classify::run(),
         Section::Starts { count, image } => starts::run(count, &image),
         Section::Swaps { count } => swaps::run(count).await,
     }
