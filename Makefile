@@ -4,12 +4,13 @@
 #   make test     everything that must hold
 #   make bench    measure; writes BENCHMARKS.md
 #   make fuzz     fuzz what parses a workload's bytes, a minute each
+#   make eval     score the privacy router on labelled requests; writes EVALUATION.md
 #   make lint     fmt, clippy, rustdoc, licences
 #   make build    the three binaries in target/dist
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: build release setup demo test bench fuzz lint fmt clean
+.PHONY: build release setup demo test bench eval fuzz lint fmt clean
 
 setup:
 	@scripts/setup.sh
@@ -32,6 +33,9 @@ bench: release
 
 fuzz: setup
 	@scripts/fuzz.sh
+
+eval: setup
+	@scripts/eval.sh
 
 lint: setup
 	@scripts/lint.sh

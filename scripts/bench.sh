@@ -1,7 +1,17 @@
 #!/usr/bin/env bash
 # Measures with release builds and writes BENCHMARKS.md. Figures of one run on one machine: compare within it.
 . "$(dirname "$0")/lib.sh"
-apt_install python3 python3-requests curl
+prepare_cargo
+apt_install python3 python3-requests python3-venv curl squid-openssl
+peers=$target/peers
+if [ ! -x "$peers/python/bin/mitmdump" ]; then
+  say "installing mitmproxy in $peers/python"
+  /usr/bin/python3 -m venv "$peers/python"
+  "$peers/python/bin/pip" install --quiet --disable-pip-version-check mitmproxy
+fi
+say "building hudsucker"
+"$cargo" build --release --quiet --manifest-path tests/bench/hudsucker/Cargo.toml --target-dir "$peers"
+export MITMDUMP=$peers/python/bin/mitmdump HUDSUCKER=$peers/$host/release/hudsucker-peer
 export OPENSHELL_BIN_DIR=$dist
 DOCKER_HOST=$(scripts/docker-engine.sh images) && export DOCKER_HOST || say "no Docker engine: containers are not measured"
 report=$(mktemp)
@@ -12,6 +22,8 @@ report=$(mktemp)
   echo "Median, and p99 in parentheses. The machine is shared: read the ratios."
   echo
   "$dist/openshell-bench" decisions
+  "$dist/openshell-bench" proxies
+  "$dist/openshell-bench" classify
   "$dist/openshell-bench" starts
   "$dist/openshell-bench" swaps --count "${SWAPS:-1000}"
 } | tee "$report"

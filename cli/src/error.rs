@@ -238,6 +238,14 @@ pub enum Error {
         /// The sandbox.
         sandbox: String,
     },
+    /// A registry refused, or holds something else.
+    #[error("{place}: {reason}")]
+    Registry {
+        /// `oci://…`.
+        place: String,
+        /// Why.
+        reason: String,
+    },
     /// A question that the policy has no hook for.
     #[error("the policy has no hook that answers `{question}`")]
     NoHookFor {
@@ -417,6 +425,10 @@ impl Error {
             Self::NotPure { .. } => "push it with --shadow instead: it is asked live, and not obeyed".into(),
             Self::NothingSeen { sandbox } => {
                 format!("run something in it: `openshell sandbox exec {sandbox} -- …`; see `openshell decisions`")
+            }
+            Self::Registry { .. } => {
+                "references are oci://host[:port]/repository[:tag]; `docker login` keeps passwords where they are found"
+                    .into()
             }
             Self::NoHookFor { .. } => "`openshell policy inspect` lists its hooks".into(),
             Self::BadName { .. } => "choose one with --name".into(),

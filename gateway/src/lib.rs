@@ -7,6 +7,7 @@
 //! Workloads never talk to the gateway, and a supervisor's token opens nothing but `/v1/supervisor`.
 
 pub mod auth;
+mod backend_test;
 pub mod error;
 pub mod gateway;
 pub mod http;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use openshell_api::inference::Catalogue;
+use openshell_api::inference::{Catalogue, InferenceRules};
 use openshell_api::provider::CredentialRule;
 use openshell_policy_host::{Chains, Policy};
 
@@ -18,6 +18,8 @@ pub struct Active {
     pub router: Option<Policy>,
     /// Backends for inference.
     pub catalogue: Catalogue,
+    /// Budgets, model aliases and models for inference.
+    pub inference: InferenceRules,
     /// Credentials that grants may name.
     pub credentials: BTreeMap<String, CredentialRule>,
 }
@@ -37,6 +39,7 @@ impl Active {
             chains: Chains::default(),
             router: None,
             catalogue: Catalogue::default(),
+            inference: InferenceRules::default(),
             credentials: BTreeMap::new(),
         }
     }

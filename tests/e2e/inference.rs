@@ -107,7 +107,10 @@ async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
     let explain = ["inference", "explain", "--sandbox", "demo", "-o", "json", "-f", &request.to_string_lossy()];
     let explained: serde_json::Value = serde_json::from_str(&stage.run(&explain).await?.ok()?.stdout)?;
     ensure!(explained["sensitivity"] == "restricted" && explained["backends"][0]["name"] == "home", "{explained}");
-    ensure!(explained["passed_over"][0]["name"] == "cheap" && !explained.to_string().contains("4111"), "{explained}");
+    ensure!(
+        explained["passed_over"][0]["name"] == "cheap" && !explained.to_string().contains("4111 1111"),
+        "{explained}"
+    );
     ensure!((cheap.seen().len(), home.seen().len()) == before, "explain sent something");
 
     // A restart of the gateway forgets no session.
@@ -116,7 +119,7 @@ async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
     stage.check(&[(&ask("b", false, "And now?"), "hello from home")]).await?;
 
     let decisions = stage.run(&["decisions", "--sandbox", "demo", "-o", "json"]).await?.ok()?;
-    ensure!(!decisions.stdout.contains("4111") && !decisions.stdout.contains("-secret"), "{}", decisions.stdout);
+    ensure!(!decisions.stdout.contains("4111 1111") && !decisions.stdout.contains("-secret"), "{}", decisions.stdout);
     ensure!(decisions.stdout.contains("payment_card"), "{}", decisions.stdout);
     Ok(())
 }

@@ -123,3 +123,31 @@ async fn a_shadow_is_asked_and_obeyed_only_when_promoted() -> Result<()> {
     ensure!(none.stdout.contains("no shadows"), "{}", none.stdout);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_policies_are_compared_on_what_was_asked_and_on_what_lies_near() -> Result<()> {
+    let stage = Stage::new().await?;
+    stage.rules(READ_ONLY).await?.ok()?;
+    stage.check(&[("curl -sS -X POST -d x=1 $API/items", "policy_denied")]).await?;
+    eventually(&stage, &["decisions", "--sandbox", "demo"], "POST api.demo.test").await?;
+    let port = stage.origin.address.port().to_string();
+    stage.world.write("old.yaml", &READ_ONLY.replace("PORT", &port))?;
+    let wider = READ_ONLY.replace("read-only", "read-write").replace("api.demo.test", "'*.demo.test'");
+    stage.world.write("new.yaml", &wider.replace("PORT", &port))?;
+
+    let same = stage.run(&["policy", "diff", "old.yaml", "old.yaml", "--sandbox", "demo"]).await?.ok()?;
+    ensure!(same.stdout.contains("none") || same.stdout.contains('0'), "{same:?}");
+    let differ = stage.run(&["policy", "diff", "old.yaml", "new.yaml", "--sandbox", "demo", "-o", "json"]).await?;
+    ensure!(differ.code == 2, "{differ:?}");
+    let report = differ.json()?;
+    let groups = report["disagreements"].as_array().cloned().unwrap_or_default();
+    let find = |about: &str| groups.iter().find(|group| group["about"] == about);
+    let posted = find("POST api.demo.test").ok_or_else(|| anyhow::anyhow!("no POST in {report:#}"))?;
+    ensure!(posted["recorded"] == true && posted["a"] == "deny", "what really happened is told: {posted}");
+    ensure!(posted["b"].as_str().is_some_and(|b| b.starts_with("allow")), "{posted}");
+    ensure!(find("GET x.demo.test").is_some(), "a name beside it was tried: {report:#}");
+    ensure!(find("DELETE api.demo.test").is_none(), "neither lets DELETE through: {report:#}");
+    let gone = stage.run(&["policy", "diff", "old.yaml", "gone.yaml"]).await?;
+    ensure!(gone.code != 0 && gone.stderr.contains("gone.yaml"), "{gone:?}");
+    Ok(())
+}

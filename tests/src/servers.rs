@@ -72,6 +72,19 @@ impl Server {
         Self::start(command, port, directory)
     }
 
+    /// An OCI registry in the clear.
+    pub fn registry() -> Result<Self> {
+        let (directory, port) = (directory("registry")?, free_port()?);
+        let settings = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+            directory.path().join("data").display()
+        );
+        std::fs::write(directory.path().join("config.yml"), settings)?;
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(directory.path().join("config.yml"));
+        Self::start(command, port, directory)
+    }
+
     /// A Python program that is given its port, run by the tests' own Python ([`python`]); `files` are written beside it.
     pub fn python(program: &str, files: &[(&str, &str)]) -> Result<Self> {
         let (directory, port) = (directory("python")?, free_port()?);

@@ -1,6 +1,7 @@
 //! `openshell inference …`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use openshell_api::{Name, inference as wire};
@@ -14,9 +15,76 @@ pub enum InferenceCommand {
     /// The backends that https://inference.local may use.
     #[command(subcommand)]
     Backend(BackendCommand),
+    /// What was used, and what it cost.
+    #[command(after_help = USAGE_EXAMPLES)]
+    Usage(UsageArgs),
+    /// Budgets, model aliases and models of a sandbox: show them, or change those that are named.
+    #[command(after_help = RULES_EXAMPLES)]
+    Rules(RulesArgs),
     /// Say what the router makes of a request, sending nothing.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Box<ExplainArgs>),
+}
+
+const USAGE_EXAMPLES: &str = "\
+Examples:
+  openshell inference usage
+  openshell inference usage --sandbox demo --by day,model --since 7d";
+
+const RULES_EXAMPLES: &str = "\
+Examples:
+  openshell inference rules demo
+  openshell inference rules demo --budget day=5 --budget month@cloud=50 --tokens day=2000000
+  openshell inference rules demo --alias fast=gpt-4o-mini --model gpt-4o-mini
+  openshell inference rules demo --clear";
+
+/// Arguments of `inference usage`.
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// Only of this sandbox.
+    #[arg(long, value_name = "NAME")]
+    pub sandbox: Option<Name>,
+    /// What to break it down by.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [UsageBy::Sandbox, UsageBy::Model])]
+    pub by: Vec<UsageBy>,
+    /// Only from the day on that was so long ago: 24h, 7d.
+    #[arg(long, value_name = "SPAN", value_parser = parse::span)]
+    pub since: Option<Duration>,
+}
+
+/// What usage is broken down by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UsageBy {
+    /// The sandbox.
+    Sandbox,
+    /// The model that served.
+    Model,
+    /// The backend that served.
+    Backend,
+    /// The day, in UTC.
+    Day,
+}
+
+/// Arguments of `inference rules`.
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    /// Sandbox.
+    pub sandbox: Name,
+    /// Dollars it may spend in a day, a month or in total, on all backends or one: day=5, total@cloud=20.
+    #[arg(long = "budget", value_name = "PERIOD[@BACKEND]=DOLLARS", value_parser = parse::budget)]
+    pub budgets: Vec<wire::Budget>,
+    /// Tokens it may use in a day, a month or in total, on all backends or one.
+    #[arg(long = "tokens", value_name = "PERIOD[@BACKEND]=TOKENS", value_parser = parse::token_budget)]
+    pub tokens: Vec<wire::Budget>,
+    /// A name that it may ask for, and the model that it stands for.
+    #[arg(long = "alias", value_name = "NAME=MODEL", value_parser = parse::alias)]
+    pub aliases: Vec<(String, String)>,
+    /// A model that it may ask for; `*` at the end stands for anything. Without any: every model.
+    #[arg(long = "model", value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// Forget what it had before.
+    #[arg(long)]
+    pub clear: bool,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -90,6 +158,12 @@ pub enum BackendCommand {
     /// Add a backend.
     #[command(after_help = ADD_EXAMPLES)]
     Add(Box<AddArgs>),
+    /// Change a backend: what is not named stays as it is.
+    #[command(after_help = SET_EXAMPLES)]
+    Set(Box<SetArgs>),
+    /// Ask backends for their models, with their keys, from the gateway's host.
+    #[command(after_help = "Examples:\n  openshell inference backend test\n  openshell inference backend test cheap")]
+    Test(TestArgs),
     /// List backends.
     #[command(visible_alias = "ls", after_help = "Examples:\n  openshell inference backend list")]
     List,
@@ -142,6 +216,63 @@ pub struct AddArgs {
     /// Give up a stream that is silent for longer, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 120_000)]
     pub idle_timeout_ms: u64,
+}
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  openshell inference backend set cheap --input-price 0.10 --output-price 0.40
+  openshell inference backend set home --clearance confidential";
+
+/// Arguments of `inference backend set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Name.
+    pub name: Name,
+    /// Base URL up to and including the version segment.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Dialect it speaks.
+    #[arg(long, value_enum)]
+    pub kind: Option<Kind>,
+    /// Model to ask it for; `-`: the one the caller asked for.
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Where it runs.
+    #[arg(long, value_enum)]
+    pub locality: Option<Locality>,
+    /// The most sensitive request it may receive.
+    #[arg(long, value_enum)]
+    pub clearance: Option<Sensitivity>,
+    /// Dollars per million input tokens.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
+    pub input_price: Option<u64>,
+    /// Dollars per million output tokens.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
+    pub output_price: Option<u64>,
+    /// Context window, in tokens.
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<u32>,
+    /// What it can do: tools, vision, json, embeddings. Replaces all it had.
+    #[arg(long = "feature", value_name = "FEATURE")]
+    pub features: Vec<String>,
+    /// Provider whose credential is its key; `-`: it needs none.
+    #[arg(long, value_name = "NAME", value_parser = parse::provided)]
+    pub provider: Option<Provided>,
+    /// Give up a stream that is silent for longer, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    pub idle_timeout_ms: Option<u64>,
+}
+
+/// A provider, or that there is none.
+#[derive(Debug, Clone)]
+pub struct Provided(pub Option<Name>);
+
+/// Arguments of `inference backend test`.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Backends; by default all of them.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<Name>,
 }
 
 /// Arguments of `inference backend remove`.

@@ -118,7 +118,7 @@ pub struct CompletionsArgs {
 /// A file or directory that must be named.
 #[derive(Debug, Args)]
 pub struct SourceArg {
-    /// A policy crate's directory, or a built component (`.wasm`).
+    /// A policy crate's directory, a built component (`.wasm`), or one in a registry (`oci://…`).
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     pub source: PathBuf,
 }

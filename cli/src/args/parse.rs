@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::inference::Provided;
 use super::sandbox::PortMapping;
+use openshell_api::Name;
+use openshell_api::inference::{Budget, Period};
 use openshell_api::sandbox::{RuntimeKind, Volume};
 
 /// `KEY=VALUE`; the key is not empty.
@@ -134,4 +137,52 @@ pub fn price(given: &str) -> Result<u64, String> {
     let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
     let millionths: u64 = format!("{fraction:0<6}").parse().map_err(|_| wrong())?;
     whole.checked_mul(1_000_000).and_then(|w| w.checked_add(millionths)).ok_or_else(wrong)
+}
+
+/// `PERIOD[@BACKEND]=DOLLARS`, such as `day=5` or `month@cloud=49.50`.
+pub fn budget(given: &str) -> Result<Budget, String> {
+    let wrong =
+        || "write it as PERIOD=DOLLARS or PERIOD@BACKEND=DOLLARS, such as day=5 or month@cloud=49.50".to_owned();
+    let (budget, amount) = limited(given).ok_or_else(wrong)??;
+    Ok(Budget { cost: Some(price(amount).map_err(|_| wrong())?), ..budget })
+}
+
+/// `PERIOD[@BACKEND]=TOKENS`, such as `day=2000000`.
+pub fn token_budget(given: &str) -> Result<Budget, String> {
+    let wrong = || "write it as PERIOD=TOKENS or PERIOD@BACKEND=TOKENS, such as day=2000000".to_owned();
+    let (budget, amount) = limited(given).ok_or_else(wrong)??;
+    Ok(Budget { tokens: Some(amount.parse().map_err(|_| wrong())?), ..budget })
+}
+
+/// What is limited, and the amount as it was written; `None`: there is no `=`.
+fn limited(given: &str) -> Option<Result<(Budget, &str), String>> {
+    let (what, amount) = given.split_once('=')?;
+    let (period, backend) = what.split_once('@').map_or((what, None), |(period, backend)| (period, Some(backend)));
+    let period = match period {
+        "day" => Period::Day,
+        "month" => Period::Month,
+        "total" => Period::Total,
+        other => return Some(Err(format!("{other:?} is no period: there are day, month and total"))),
+    };
+    let backend = match backend.map(Name::parse).transpose() {
+        Ok(backend) => backend,
+        Err(error) => return Some(Err(error.to_string())),
+    };
+    Some(Ok((Budget { period, backend, cost: None, tokens: None }, amount)))
+}
+
+/// `NAME=MODEL`, neither of them empty.
+pub fn alias(given: &str) -> Result<(String, String), String> {
+    match given.split_once('=') {
+        Some((alias, model)) if !alias.is_empty() && !model.is_empty() => Ok((alias.to_owned(), model.to_owned())),
+        _ => Err("write it as NAME=MODEL, such as fast=gpt-4o-mini".into()),
+    }
+}
+
+/// A provider's name, or `-` for none.
+pub fn provided(given: &str) -> Result<Provided, String> {
+    match given {
+        "-" => Ok(Provided(None)),
+        name => Name::parse(name).map(|name| Provided(Some(name))).map_err(|error| error.to_string()),
+    }
 }

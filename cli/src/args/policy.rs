@@ -29,6 +29,10 @@ pub enum PolicyCommand {
     #[command(after_help = "Examples:\n  openshell policy inspect ./my-policy\n  \
                             openshell policy inspect my-policy.wasm -o json")]
     Inspect(SourceArg),
+    /// Fetch a policy from an OCI registry into a file.
+    #[command(after_help = "Examples:\n  openshell policy pull oci://registry.example.com/policies/github:1.2.0\n  \
+                            openshell policy pull oci://localhost:5000/github:latest --out github.wasm")]
+    Pull(PullArgs),
     /// Build if need be, upload, and enforce on sandboxes: on all of them, or on none.
     #[command(after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
@@ -44,6 +48,9 @@ pub enum PolicyCommand {
     /// Ask recorded decisions again with a candidate in the chain, and show which would flip; exit code 2 if any would.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
+    /// Show what one policy may do and another may not, and requests that they answer differently; exit code 2 if any.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Say why a decision came out as it did, and how it would be allowed.
     #[command(after_help = "Examples:\n  openshell policy explain 01KBXJ3M5YV2N7E4Q0R8S6T1WZ")]
     Explain(ExplainArgs),
@@ -79,6 +86,12 @@ Examples:
   openshell policy replay ./my-policy --sandbox demo --since 24h
   openshell policy replay rules.yaml --sandbox demo";
 
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  openshell policy diff rules.yaml stricter.yaml
+  openshell policy diff ./my-policy rules.yaml --sandbox demo --since 7d
+  openshell policy diff old.wasm new.wasm --settings-b '{\"hosts\": [\"example.com\"]}' -o json";
+
 const SUGGEST_EXAMPLES: &str = "\
 Examples:
   openshell policy suggest demo > rules.yaml
@@ -88,6 +101,8 @@ const PUSH_EXAMPLES: &str = "\
 Examples:
   openshell policy push ./my-policy --sandbox demo
   openshell policy push ./my-policy --sandbox demo --settings '{\"hosts\": [\"example.com\"]}'
+  openshell policy push oci://registry.example.com/policies/github:1.2.0 --sandbox demo
+  openshell policy push ./my-policy --oci-out oci://registry.example.com/policies/my-policy:1.0.0
   openshell policy push my-policy.wasm --version 2.0.0 --sandbox demo --sandbox ci --replace-all";
 
 /// Arguments of `policy new`.
@@ -168,7 +183,7 @@ pub struct PushArgs {
     #[command(flatten)]
     pub source: SourceArg,
     /// Sandbox to change; several times for several.
-    #[arg(short, long = "sandbox", value_name = "NAME", required = true)]
+    #[arg(short, long = "sandbox", value_name = "NAME", required_unless_present = "oci_out")]
     pub sandboxes: Vec<Name>,
     /// Name of the binding; a binding of that name is replaced. The module's name if absent.
     #[arg(long, value_name = "NAME")]
@@ -194,9 +209,23 @@ pub struct PushArgs {
     /// Throw away all other bindings of the sandboxes' own chains.
     #[arg(long)]
     pub replace_all: bool,
+    /// Store the component in an OCI registry as well; without --sandbox, do nothing else.
+    #[arg(long, value_name = "oci://REFERENCE")]
+    pub oci_out: Option<String>,
     /// Have it asked and not obeyed: what it would have changed is recorded, until it is promoted.
     #[arg(long, conflicts_with = "replace_all")]
     pub shadow: bool,
+}
+
+/// Arguments of `policy pull`.
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// Where it is: oci://host[:port]/repository[:tag|@digest]
+    #[arg(value_name = "oci://REFERENCE")]
+    pub place: String,
+    /// Write here; `<name>.wasm` if absent.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `policy replay`.
@@ -220,6 +249,32 @@ pub struct ReplayArgs {
     /// Leave all other bindings of the sandbox's own chain out. A rules file does, as `policy set` would.
     #[arg(long)]
     pub replace_all: bool,
+}
+
+/// Arguments of `policy diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// One policy: a crate's directory, a component (`.wasm`), or a rules file (`.yaml`).
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// The other.
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Begin from this sandbox's recorded decisions alone; from all sandboxes' if absent.
+    #[arg(short, long, value_name = "NAME")]
+    pub sandbox: Option<Name>,
+    /// Begin from decisions of so long ago on: 90s, 15m, 24h, 7d.
+    #[arg(long, value_name = "SPAN", value_parser = super::parse::span, default_value = "24h")]
+    pub since: Duration,
+    /// Settings for the first: a JSON document, or a file that holds one.
+    #[arg(long, value_name = "FILE|JSON")]
+    pub settings_a: Option<String>,
+    /// Settings for the second.
+    #[arg(long, value_name = "FILE|JSON")]
+    pub settings_b: Option<String>,
+    /// Kinds of disagreement shown, at most.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub examples: usize,
 }
 
 /// Arguments of `policy explain`.

@@ -10,6 +10,7 @@ pub mod files;
 pub mod follow;
 pub mod forward;
 pub mod paths;
+pub mod registry;
 pub mod rest;
 pub mod stream;
 mod unconfirmed;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::GenerationSummary;
-use openshell_api::inference::Backend;
+use openshell_api::inference::{Backend, BackendTest, InferenceRules, Usage};
 use openshell_api::module::Module;
 use openshell_api::provider::{CreateProvider, Provider};
 use openshell_api::push::{Policies, Push, PushReport, Rollback};
@@ -168,6 +168,31 @@ impl Client {
         self.get("/v1/inference/backends").await
     }
 
+    /// `PUT /v1/inference/backends/{name}`.
+    pub async fn set_backend(&self, backend: &Backend) -> Result<Backend, Error> {
+        self.put(&format!("/v1/inference/backends/{}", backend.name), backend).await
+    }
+
+    /// `POST /v1/inference/backends/{name}/test`.
+    pub async fn test_backend(&self, name: &Name) -> Result<BackendTest, Error> {
+        self.post(&format!("/v1/inference/backends/{name}/test"), &()).await
+    }
+
+    /// `GET /v1/inference/usage`.
+    pub async fn usage(&self, query: &[(&str, String)]) -> Result<Vec<Usage>, Error> {
+        self.get_with("/v1/inference/usage", query).await
+    }
+
+    /// `GET /v1/sandboxes/{name}/inference`.
+    pub async fn inference_rules(&self, name: &Name) -> Result<InferenceRules, Error> {
+        self.get(&format!("/v1/sandboxes/{name}/inference")).await
+    }
+
+    /// `PUT /v1/sandboxes/{name}/inference`.
+    pub async fn set_inference_rules(&self, name: &Name, rules: &InferenceRules) -> Result<InferenceRules, Error> {
+        self.put(&format!("/v1/sandboxes/{name}/inference"), rules).await
+    }
+
     /// `DELETE /v1/inference/backends/{name}`.
     pub async fn remove_backend(&self, name: &Name) -> Result<(), Error> {
         self.delete(&format!("/v1/inference/backends/{name}")).await
@@ -227,6 +252,11 @@ impl Client {
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
         let request = self.request(Method::POST, path).json(body);
         json(self.send(Method::POST, path, request).await?, "POST", path).await
+    }
+
+    async fn put<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+        let request = self.request(Method::PUT, path).json(body);
+        json(self.send(Method::PUT, path, request).await?, "PUT", path).await
     }
 
     async fn delete(&self, path: &str) -> Result<(), Error> {

@@ -300,4 +300,21 @@ pub struct RouteRecord {
     /// Output tokens, as the backend reported them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
+    /// What it counts as against budgets; absent: it was not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged: Option<Charge>,
+}
+
+/// What a request counts as against budgets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Charge {
+    /// Input tokens.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Millionths of a millionth of a US dollar, at the backend's prices of that moment.
+    pub cost: u64,
+    /// Not as reported: the answer broke off, or said nothing of tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }

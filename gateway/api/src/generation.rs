@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::inference::Catalogue;
+use crate::inference::{Catalogue, InferenceRules};
 use crate::module::Binding;
 use crate::provider::CredentialRule;
 
@@ -47,6 +47,9 @@ pub struct Content {
     /// Inference backends it may be given.
     #[serde(default)]
     pub catalogue: Catalogue,
+    /// Budgets, model aliases and models for inference.
+    #[serde(default, skip_serializing_if = "InferenceRules::is_empty")]
+    pub inference: InferenceRules,
     /// Credentials that grants may name: name → where and how it is attached.
     #[serde(default)]
     pub credentials: BTreeMap<String, CredentialRule>,

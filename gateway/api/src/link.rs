@@ -62,6 +62,12 @@ pub enum ToSupervisor {
         /// Session → sensitivity.
         sensitivity: BTreeMap<String, crate::inference::Sensitivity>,
     },
+    /// What the sandbox has spent on inference in the windows of now, as far as its records have arrived; taken over where it
+    /// is more.
+    Spent {
+        /// Per window and backend, and for all backends together.
+        spent: Vec<crate::inference::Spent>,
+    },
     /// Open a stream into the sandbox, or take one up again.
     Open {
         /// Channel of its bytes.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use openshell_api::Problem;
-use openshell_api::inference::Backend;
+use openshell_api::inference::{Backend, BackendTest, InferenceRules, Usage};
+use serde::Deserialize;
 
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query};
 use super::to_the_end;
-use crate::error::{ApiResult, refuse};
+use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::push;
+use crate::store::{UsageBy, UsageQuery};
 
 /// Every backend, in the operator's order.
 #[utoipa::path(get, path = "/v1/inference/backends", responses((status = 200, body = Vec<Backend>)))]
@@ -32,6 +34,121 @@ pub(super) async fn add(
     check_url(&backend.base_url)?;
     let backend = to_the_end(push::add_backend(gateway, backend)).await?;
     Ok((StatusCode::CREATED, axum::Json(backend)))
+}
+
+/// Replaces a backend; every connected sandbox uses the new one once this answers, or none.
+#[utoipa::path(put, path = "/v1/inference/backends/{name}", params(("name" = String, Path)), request_body = Backend, responses(
+    (status = 200, body = Backend),
+    (status = 404, description = "backend_not_found", body = Problem),
+    (status = 409, description = "not_staged: a sandbox refused, nothing changed", body = Problem),
+    (status = 422, description = "provider_not_found, bad_url, other_name", body = Problem),
+))]
+pub(super) async fn set(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Json(backend): Json<Backend>,
+) -> ApiResult<axum::Json<Backend>> {
+    check_url(&backend.base_url)?;
+    if backend.name.as_str() != name {
+        return Err(refuse(422, "other_name", format!("the body names backend {}, the path {name}", backend.name))
+            .hint("a backend keeps its name; add another one and remove this one"));
+    }
+    to_the_end(push::set_backend(gateway, backend)).await.map(axum::Json)
+}
+
+/// Asks a backend for its models, with its key, from the gateway's own host.
+#[utoipa::path(post, path = "/v1/inference/backends/{name}/test", params(("name" = String, Path)), responses(
+    (status = 200, body = BackendTest, description = "What it said, good or bad"),
+    (status = 404, description = "backend_not_found", body = Problem),
+))]
+pub(super) async fn test(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<BackendTest>> {
+    let catalogue = gateway.store.catalogue().await?;
+    let backend = catalogue.backends.into_iter().find(|backend| backend.name.as_str() == name);
+    let backend = backend
+        .ok_or_else(|| ApiError::not_found("backend", &name).hint("`openshell inference backend list` shows them"))?;
+    Ok(axum::Json(crate::backend_test::run(&gateway, &backend).await?))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageFilter {
+    /// Only of this sandbox.
+    sandbox: Option<String>,
+    /// Only from the day of this time on (RFC 3339).
+    #[param(value_type = Option<String>)]
+    since: Option<jiff::Timestamp>,
+    /// What to break it down by, with commas between: `sandbox`, `model`, `backend`, `day`.
+    #[serde(default)]
+    by: String,
+}
+
+/// What inference was used and what it cost.
+#[utoipa::path(get, path = "/v1/inference/usage", params(UsageFilter), responses(
+    (status = 200, body = Vec<Usage>, description = "A line for each combination of what `by` names"),
+    (status = 400, description = "bad_query", body = Problem),
+))]
+pub(super) async fn usage(
+    State(gateway): State<Arc<Gateway>>,
+    Query(filter): Query<UsageFilter>,
+) -> ApiResult<axum::Json<Vec<Usage>>> {
+    let mut by = Vec::new();
+    for word in filter.by.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let part = match word {
+            "sandbox" => UsageBy::Sandbox,
+            "model" => UsageBy::Model,
+            "backend" => UsageBy::Backend,
+            "day" => UsageBy::Day,
+            other => {
+                return Err(refuse(400, "bad_query", format!("usage is not kept by {other:?}"))
+                    .hint("`by` takes sandbox, model, backend and day"));
+            }
+        };
+        if !by.contains(&part) {
+            by.push(part);
+        }
+    }
+    let query = UsageQuery { sandbox: filter.sandbox, since: filter.since, by };
+    Ok(axum::Json(gateway.store.usage(&query).await?))
+}
+
+/// Budgets, aliases and models of a sandbox.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/inference", params(("name" = String, Path)), responses(
+    (status = 200, body = InferenceRules),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+))]
+pub(super) async fn rules(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<InferenceRules>> {
+    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
+    let newest = gateway.store.generations(&row.id, 1).await?.into_iter().next();
+    Ok(axum::Json(newest.map(|generation| generation.content.inference).unwrap_or_default()))
+}
+
+/// Replaces budgets, aliases and models of a sandbox; they hold once this answers, or once it connects again.
+#[utoipa::path(put, path = "/v1/sandboxes/{name}/inference", params(("name" = String, Path)),
+    request_body = InferenceRules, responses(
+    (status = 200, body = InferenceRules),
+    (status = 404, description = "sandbox_not_found", body = Problem),
+    (status = 409, description = "not_staged: the sandbox refused, nothing changed", body = Problem),
+    (status = 422, description = "bad_budget, bad_alias", body = Problem),
+))]
+pub(super) async fn set_rules(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    Json(rules): Json<InferenceRules>,
+) -> ApiResult<axum::Json<InferenceRules>> {
+    if rules.budgets.iter().any(|budget| budget.cost.is_none() && budget.tokens.is_none()) {
+        return Err(refuse(422, "bad_budget", "a budget limits neither dollars nor tokens")
+            .hint("give it `cost`, in millionths of a dollar, or `tokens`"));
+    }
+    if let Some((alias, model)) = rules.aliases.iter().find(|(alias, model)| alias.is_empty() || model.is_empty()) {
+        return Err(refuse(422, "bad_alias", format!("the alias {alias:?} for {model:?} has an empty side")));
+    }
+    to_the_end(push::set_inference(gateway, name, rules)).await.map(axum::Json)
 }
 
 /// Removes a backend from every sandbox.

@@ -83,7 +83,10 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::delete))
         .routes(routes!(inference::list, inference::add))
-        .routes(routes!(inference::remove))
+        .routes(routes!(inference::set, inference::remove))
+        .routes(routes!(inference::test))
+        .routes(routes!(inference::usage))
+        .routes(routes!(inference::rules, inference::set_rules))
 }
 
 /// Calls that need no token.

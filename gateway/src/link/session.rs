@@ -279,9 +279,14 @@ async fn keep_one(gateway: &Gateway, link: &Link, report: Report) -> Result<(), 
                 // A supervisor speaks for its own sandbox alone.
                 record.sandbox = row.name.to_string();
             }
-            gateway.store.put_decisions(&records).await?;
+            let used = gateway.store.put_decisions(id, &records).await?;
             gateway.changed.decisions();
             let _ = link.send(ToSupervisor::RecordsStored { through }).await;
+            if used {
+                // A supervisor that began anew learns so what its predecessor spent and had not delivered.
+                let spent = gateway.store.spent(id, jiff::Timestamp::now()).await?;
+                let _ = link.send(ToSupervisor::Spent { spent }).await;
+            }
         }
         Report::Logs { first, lines } => {
             let Some(through) = last(first, lines.len()) else { return Ok(()) };

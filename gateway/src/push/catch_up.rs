@@ -31,6 +31,8 @@ async fn run(gateway: &Gateway, link: &Arc<Link>, enforces: u64) -> ApiResult<()
 
     let sensitivity = gateway.store.sessions(id).await?;
     link.send(ToSupervisor::Sessions { sensitivity }).await.map_err(&closed)?;
+    let spent = gateway.store.spent(id, jiff::Timestamp::now()).await?;
+    link.send(ToSupervisor::Spent { spent }).await.map_err(&closed)?;
     let values = secrets(gateway, &target.current.content).await?;
     link.send(ToSupervisor::Secrets { values }).await.map_err(closed)?;
 

@@ -25,16 +25,37 @@ pub async fn add_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<B
         return Err(refuse(409, "backend_exists", format!("backend {:?} exists already", backend.name.as_str()))
             .hint("choose another name, or remove that backend first"));
     }
-    if let Some(name) = &backend.provider
-        && !gateway.store.providers().await?.iter().any(|provider| provider.name == *name)
-    {
-        return Err(refuse(422, "provider_not_found", format!("there is no provider {name}"))
-            .hint("create it first: `openshell provider create`"));
-    }
+    check_provider(&gateway, &backend).await?;
     catalogue.backends.push(backend.clone());
     let cause = format!("add backend {}", backend.name);
     change_catalogue(&gateway, catalogue, &cause, Effect::AddBackend(backend.clone())).await?;
     Ok(backend)
+}
+
+/// Replaces the backend of the same name; every sandbox uses the new one once this answers. Refuses one that does not exist and
+/// a provider that is missing.
+pub async fn set_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<Backend> {
+    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut catalogue = gateway.store.catalogue().await?;
+    let slot = catalogue.backends.iter_mut().find(|existing| existing.name == backend.name);
+    let slot = slot.ok_or_else(|| {
+        ApiError::not_found("backend", &backend.name).hint("`openshell inference backend list` shows them")
+    })?;
+    *slot = backend.clone();
+    check_provider(&gateway, &backend).await?;
+    let cause = format!("set backend {}", backend.name);
+    change_catalogue(&gateway, catalogue, &cause, Effect::SetBackend(backend.clone())).await?;
+    Ok(backend)
+}
+
+async fn check_provider(gateway: &Gateway, backend: &Backend) -> ApiResult<()> {
+    match &backend.provider {
+        Some(name) if !gateway.store.providers().await?.iter().any(|provider| provider.name == *name) => {
+            Err(refuse(422, "provider_not_found", format!("there is no provider {name}"))
+                .hint("create it first: `openshell provider create`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes a backend from every sandbox.

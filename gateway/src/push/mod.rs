@@ -10,9 +10,9 @@ mod requests;
 mod two_phase;
 
 pub use catch_up::catch_up;
-pub use gateway_wide::{add_backend, remove_backend, set_ceiling};
+pub use gateway_wide::{add_backend, remove_backend, set_backend, set_ceiling};
 pub use plan::initial;
-pub use requests::{promote, push, rollback, sandbox_not_found};
+pub use requests::{promote, push, rollback, sandbox_not_found, set_inference};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use openshell_api::Name;
 use openshell_api::generation::Content;
+use openshell_api::inference::InferenceRules;
 use openshell_api::module::Binding;
 use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
 use openshell_api::shadow::{Promote, ShadowReport};
@@ -146,6 +147,14 @@ pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -
     let cause = format!("rollback to {number}");
     let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
     Ok(report(done, &before, &after, compile, began))
+}
+
+/// Replaces budgets, aliases and models of a sandbox; they hold once this answers.
+pub async fn set_inference(gateway: Arc<Gateway>, name: String, rules: InferenceRules) -> ApiResult<InferenceRules> {
+    let (mut target, _locks) = alone(&gateway, &name).await?;
+    target.next.inference = rules.clone();
+    carry_out(&gateway, vec![target], "set inference rules", Effect::None, Reach::Connected).await?;
+    Ok(rules)
 }
 
 async fn older(gateway: &Gateway, target: &Target, rollback: &Rollback) -> ApiResult<(u64, Content)> {

@@ -25,6 +25,8 @@ pub enum Effect {
     None,
     /// A backend is added; a name that is taken refuses the whole commit.
     AddBackend(Backend),
+    /// A backend is replaced by one of the same name.
+    SetBackend(Backend),
     /// A backend is removed.
     RemoveBackend(String),
     /// The ceiling is replaced.
@@ -38,6 +40,14 @@ impl Store {
         match effect {
             Effect::None => {}
             Effect::AddBackend(backend) => add_backend(&mut tx, backend).await?,
+            Effect::SetBackend(backend) => {
+                sqlx::query("UPDATE backends SET provider = ?, backend = ? WHERE name = ?")
+                    .bind(backend.provider.as_ref().map(|name| name.as_str()))
+                    .bind(json("backend", backend)?)
+                    .bind(backend.name.as_str())
+                    .execute(&mut *tx)
+                    .await?;
+            }
             Effect::RemoveBackend(name) => {
                 sqlx::query("DELETE FROM backends WHERE name = ?").bind(name).execute(&mut *tx).await?;
             }

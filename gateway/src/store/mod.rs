@@ -8,6 +8,7 @@ mod inference;
 mod modules;
 mod records;
 mod sandboxes;
+mod usage;
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::StoreModule;
 pub use records::{DecisionQuery, Numbered};
 pub use sandboxes::{NewSandbox, SandboxRow};
+pub use usage::{UsageBy, UsageQuery};
 
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use openshell_api::sandbox::LogLine;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::usage::put_usage;
 use super::{Store, StoreError, int, json, parse};
 
 /// Something with the gateway's own sequence number, to continue after.
@@ -33,8 +34,9 @@ pub struct DecisionQuery {
 }
 
 impl Store {
-    /// Keeps decisions; those known already are skipped.
-    pub async fn put_decisions(&self, records: &[DecisionRecord]) -> Result<(), StoreError> {
+    /// Keeps decisions of a sandbox, and what they used; those known already are skipped. Answers whether any used something.
+    pub async fn put_decisions(&self, sandbox_id: &str, records: &[DecisionRecord]) -> Result<bool, StoreError> {
+        let mut used = false;
         let mut tx = self.write.begin().await?;
         for record in records {
             sqlx::query("INSERT OR IGNORE INTO decisions (id, sandbox, at_us, record) VALUES (?, ?, ?, ?)")
@@ -44,9 +46,10 @@ impl Store {
                 .bind(json("decision", record)?)
                 .execute(&mut *tx)
                 .await?;
+            used |= put_usage(&mut tx, sandbox_id, record).await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(used)
     }
 
     /// The newest decisions that match, oldest of them first.

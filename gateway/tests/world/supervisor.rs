@@ -65,6 +65,7 @@ pub struct State {
     pub secrets: BTreeMap<String, String>,
     pub aborted: usize,
     pub records_stored: Vec<u64>,
+    pub spent: Vec<openshell_api::inference::Spent>,
     pub logs_stored: Vec<u64>,
     pub exec_credit: u64,
     pub hello_generation: Option<u64>,
@@ -274,6 +275,10 @@ impl Supervisor {
             ToSupervisor::Verify { id } => {
                 let result = state.verified.clone().unwrap_or_else(|| Err("nobody can try".to_owned()));
                 vec![FromSupervisor::Verified { id, result }]
+            }
+            ToSupervisor::Spent { spent } => {
+                state.spent = spent;
+                vec![]
             }
             ToSupervisor::RecordsStored { through } => {
                 state.records_stored.push(through);

@@ -46,7 +46,9 @@ pub fn request<'k>(messages: &[Message], custom: &'k Custom) -> Vec<Found<'k>> {
         }
     }
     let mut joined = Vec::new();
-    for role in roles.into_iter().map(Some).chain([None]) {
+    // With one role, all messages are of it.
+    let all = (roles.len() != 1).then_some(None);
+    for role in roles.into_iter().map(Some).chain(all) {
         for joint in ["", " "] {
             split(messages, role, joint, &mut joined, custom, &mut found);
         }
@@ -94,7 +96,9 @@ fn level<'k>(text: &[u8], custom: &'k Custom, depth: u32, budget: &mut Budget, o
             if step == 0 { continue } else { break }
         };
         budget.spend(next.text.len())?;
-        detect::scan(&next.text, custom, &mut inner);
+        // What did not change was read before. Invisible characters may break a long token in the middle.
+        let parts = next.changed(if step == 0 { 2048 } else { 512 });
+        detect::scan_parts(&next.text, parts, custom, &mut inner);
         readings.push(next);
         inner.drain(..).for_each(|hit| keep(hit, &readings, out));
     }

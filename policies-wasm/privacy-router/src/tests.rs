@@ -122,6 +122,9 @@ fn finds_bank_accounts_and_national_numbers() {
         ("BSN 111222333", "nl_bsn@restricted"),
         ("CPF 529.982.247-25", "br_cpf@restricted"),
         ("CPF 529.982.247-26", "@public"),
+        ("nhsNumber=9434765919", "uk_nhs@restricted"),
+        ("tax_file_number: 123456782", "au_tfn@restricted"),
+        ("pesel,name\n44051401359,x", "pl_pesel@restricted"),
         ("Aadhaar 2341 2341 2346", "in_aadhaar@restricted"),
         ("11010519491231002X", "cn_resident_id@restricted"),
         ("131052-308T", "fi_hetu@restricted"),
@@ -156,6 +159,18 @@ fn finds_personal_data() {
         ("Hauptstraße 12", "postal_address@confidential"),
         ("Springfield, IL 62704", "postal_address@confidential"),
         ("My name is Ann Lee", "person_name@internal"),
+        ("ich heiße Jörg Müller", "person_name@internal"),
+        ("je m'appelle Élise de la Tour", "person_name@internal"),
+        ("I am Hans O'Brien.", "person_name@internal"),
+        ("<name>Ann van Dijk</name>", "person_name@internal"),
+        ("id,full_name\n1,Ann Lee\n", "person_name@internal"),
+        ("Calle Mayor 12, Madrid", "postal_address@confidential"),
+        ("Via della Pace 3", "postal_address@confidential"),
+        ("via Docker 24", "@public"),
+        ("Keizersgracht 12", "postal_address@confidential"),
+        ("she was diagnosed with type 2 diabetes", "health@confidential"),
+        ("a study of diabetes in mice", "@public"),
+        ("D.O.B.: 1980-02-28", "birth_date@confidential"),
         ("Dear Mr. Smith", "person_name@internal"),
         ("connect to 203.0.113.7 now", "ip_address@internal"),
         ("listening on 127.0.0.1:8080 and 0.0.0.0", "@public"),
@@ -195,6 +210,17 @@ fn finds_secrets() {
         (["aws_secret_access_key = ", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"], "secret@restricted"),
         (["Authorization: Bearer ", "8f3c1d9be04a7726fd1aa0c2"], "secret@restricted"),
         (["\"clientSecret\": ", "\"q8W~aZ9x1Kd03mPz7LtR5vB2\""], "secret@restricted"),
+        (["110201543:", "AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw7"], "telegram_token@restricted"),
+        (["MTk4NjIyNDgzNDcxOTI1MjQ4.", "G8vKqQ.8fXk2Lq0a1s9dPz7RtYuIoPa3SdFgHjKl2Zx3C"], "discord_token@restricted"),
+        (["0123456789abcdef0123456789abcde8-", "us14"], "mailchimp_key@restricted"),
+        (["Ab18Q~", "x2Lq0a1s9dPz7RtYuIoPa3SdFgHjKl2Z_4"], "azure_client_secret@restricted"),
+        (["Authorization: Basic ", "YWRtaW46aHVudGVyMg=="], "secret@restricted"),
+        (["<api-key>", "q8WaZ9x1Kd03mPz7LtR5vB2</api-key>"], "secret@restricted"),
+        (["<input name=\"password\" value=\"", "Tr0ub4dor&3\">"], "password@restricted"),
+        (["| password | ", "Tr0ub4dor&3 |"], "password@restricted"),
+        (["id,password,state\n1,", "Tr0ub4dor!,open"], "password@restricted"),
+        (["my password ", "Tr0ub4dor&3x"], "password@restricted"),
+        (["the password for the server: ", "Tr0ub4dor&3x"], "password@restricted"),
     ] {
         check(&halves.concat(), expected);
     }
@@ -218,6 +244,12 @@ fn what_only_looks_like_a_secret_is_none() {
         "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAu1SU1LfVLPHCozMxH2Mo\n-----END PUBLIC KEY-----",
         "look for -----BEGIN RSA PRIVATE KEY----- in the diff",
         "commit 3b18e512dba79e4c8300dd08aeb37f8e728b8dad",
+        "password hashing with PBKDF2-SHA256 and a salt",
+        "the password for the database is rotated weekly: see below",
+        "Option<Token> and Vec<Password> are types",
+        "name,password,count\nfield,required,3\n",
+        "the key: value pairs of a map",
+        "Basic usage: see README.md",
         "see https://user@host.test/path and http://localhost:8080/a:b",
         "eyJhbGci is how tokens begin",
         "fn key(&self) -> &str { &self.key }",
@@ -246,6 +278,8 @@ fn reads_through_disguises() {
         check(text, "payment_card@restricted");
     }
     check("аnn@ехample.org", "email@internal");
+    // Far behind the place where the text was changed.
+    check(&format!("“{}” {}", "word ".repeat(2000), "41111111\u{ad}11111111"), "payment_card@restricted");
 }
 
 #[test]

@@ -1,8 +1,83 @@
 //! Small questions about bytes of text that every detector asks.
 
+/// Classes of a byte, as bits.
+pub const LOWER: u8 = 1;
+/// A capital letter.
+pub const UPPER: u8 = 2;
+/// A decimal digit.
+pub const DIGIT: u8 = 4;
+/// Part of a character outside ASCII.
+pub const HIGH: u8 = 8;
+/// What words are made of.
+pub const WORD: u8 = LOWER | UPPER | DIGIT | HIGH;
+/// `+`, `/`, `_`, `-`: what base64 is made of besides letters and digits.
+pub const JOINT: u8 = 16;
+/// Something may begin here, or stand around it.
+pub const MARK: u8 = 32;
+/// `%`.
+pub const PERCENT: u8 = 64;
+
+/// Classes of every byte.
+pub static CLASS: [u8; 256] = {
+    let mut table = [0u8; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = match b as u8 {
+            b'a'..=b'z' => LOWER,
+            b'A'..=b'Z' => UPPER,
+            b'0'..=b'9' => DIGIT,
+            0x80.. => HIGH,
+            b'_' | b'/' => JOINT,
+            b'-' | b'+' => JOINT | MARK,
+            b'@' | b':' | b'(' => MARK,
+            b'%' => PERCENT,
+            _ => 0,
+        };
+        b += 1;
+    }
+    table
+};
+
+/// The classes of a byte.
+#[inline]
+pub fn class(b: u8) -> u8 {
+    CLASS[usize::from(b)]
+}
+
 /// Letters, digits and any byte of a multi-byte character: what words are made of.
+#[inline]
 pub fn is_word(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b >= 0x80
+    class(b) & WORD != 0
+}
+
+/// First position at or after `from` of a byte that is `wanted`, eight at a time.
+pub fn find(text: &[u8], from: usize, wanted: u8) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let pattern = ONES * u64::from(wanted);
+    let zero = |chunk: u64| {
+        let x = chunk ^ pattern;
+        x.wrapping_sub(ONES) & !x & (ONES << 7) != 0
+    };
+    eights(text, from, zero, |b| b == wanted)
+}
+
+/// First position at or after `from` of a byte outside ASCII.
+pub fn find_high(text: &[u8], from: usize) -> Option<usize> {
+    eights(text, from, |chunk| chunk & 0x8080_8080_8080_8080 != 0, |b| b >= 0x80)
+}
+
+fn eights(text: &[u8], from: usize, any: impl Fn(u64) -> bool, is: impl Fn(u8) -> bool) -> Option<usize> {
+    let rest = text.get(from..)?;
+    let mut at = 0;
+    for chunk in rest.chunks_exact(8) {
+        let mut eight = [0u8; 8];
+        eight.copy_from_slice(chunk);
+        if any(u64::from_le_bytes(eight)) {
+            break;
+        }
+        at += 8;
+    }
+    rest[at..].iter().position(|&b| is(b)).map(|i| from + at + i)
 }
 
 /// The byte before `at`.
@@ -31,32 +106,96 @@ pub fn ends(text: &[u8], end: usize) -> bool {
     !text.get(end).copied().is_some_and(is_word)
 }
 
-/// Whether one of `words` (lowercase) stands, as a whole word, within `window` bytes before `at`.
-pub fn near(text: &[u8], at: usize, window: usize, words: &[&str]) -> bool {
-    let mut i = at.saturating_sub(window);
-    while i < at {
-        let first = text[i].to_ascii_lowercase();
-        if is_word(first) {
-            let here = |word: &str| {
-                let end = i + word.len();
-                word.as_bytes()[0] == first
-                    && end <= at
-                    && continues(text, i, word)
-                    && !text.get(end).is_some_and(u8::is_ascii_alphabetic)
-            };
-            if !before(text, i).is_some_and(|b| b.is_ascii_alphabetic()) && words.iter().any(|word| here(word)) {
-                return true;
-            }
+/// Words that say what a value near them is: lowercase; a blank in one stands for a blank, `_`, `-`, `.` or nothing.
+pub struct Cues {
+    words: &'static [&'static str],
+    /// Bits of the first bytes, modulo 64.
+    firsts: u64,
+}
+
+impl Cues {
+    /// Of these words.
+    pub const fn new(words: &'static [&'static str]) -> Self {
+        let mut firsts = 0;
+        let mut i = 0;
+        while i < words.len() {
+            firsts |= 1 << (words[i].as_bytes()[0] & 63);
+            i += 1;
         }
-        i += 1;
+        Self { words, firsts }
     }
-    false
+
+    /// Whether one begins at `at` and ends, as a whole word, at `limit` at the latest.
+    fn at(&self, text: &[u8], at: usize, limit: usize) -> bool {
+        let first = text[at].to_ascii_lowercase();
+        self.firsts >> (first & 63) & 1 == 1 && self.words.iter().any(|word| spelled(text, at, limit, word))
+    }
+}
+
+fn spelled(text: &[u8], at: usize, limit: usize, word: &str) -> bool {
+    let mut i = at;
+    for &w in word.as_bytes() {
+        match text.get(i) {
+            Some(b' ' | b'_' | b'-' | b'.') if w == b' ' => i += 1,
+            _ if w == b' ' => {}
+            Some(b) if b.to_ascii_lowercase() == w => i += 1,
+            _ => return false,
+        }
+    }
+    // `nhsNumber` holds `nhs`, `nhsx` does not.
+    let goes_on = match text.get(i) {
+        Some(b) if b.is_ascii_lowercase() => true,
+        Some(b) if b.is_ascii_uppercase() => !text[i - 1].is_ascii_lowercase(),
+        _ => false,
+    };
+    i <= limit && !goes_on
+}
+
+/// Whether one of `cues` stands, as a whole word, within `window` bytes before `at`.
+pub fn near(text: &[u8], at: usize, window: usize, cues: &Cues) -> bool {
+    (at.saturating_sub(window)..at).any(|i| {
+        let here = class(text[i]);
+        let before = i.checked_sub(1).map_or(0, |j| class(text[j]));
+        let begins = here & (LOWER | UPPER) != 0
+            && (before & (LOWER | UPPER) == 0 || here & UPPER != 0 && before & LOWER != 0)
+            || here & HIGH != 0;
+        begins && cues.at(text, i, at)
+    })
 }
 
 /// Like [`near`], looking both ways.
-pub fn around(text: &[u8], start: usize, end: usize, window: usize, words: &[&str]) -> bool {
+pub fn around(text: &[u8], start: usize, end: usize, window: usize, cues: &Cues) -> bool {
     let to = (end + window).min(text.len());
-    near(text, start, window, words) || near(text, to, to - end, words)
+    near(text, start, window, cues) || near(text, to, to - end, cues)
+}
+
+/// Where the value begins that stands in a table below the heading which the word at `start..end` ends: the same column of the
+/// next line, with commas, semicolons or tabs between columns.
+pub fn below(text: &[u8], start: usize, end: usize) -> Option<usize> {
+    const LONGEST: usize = 400;
+    // `passport_number` is one heading, whichever of its words tells.
+    let after = short_run(text, end, 40, |b| is_word(b) || matches!(b, b'_' | b'-' | b'.' | b'"'));
+    let line_start = start - text[..start].iter().rev().take(LONGEST).take_while(|&&b| b != b'\n').count();
+    let heading = &text[line_start..after];
+    let is_delimiter = |b: &u8| matches!(b, b',' | b';' | b'\t');
+    let delimiter = *text.get(after).filter(|b| is_delimiter(b)).or_else(|| {
+        let ends_line = matches!(text.get(after), Some(b'\n' | b'\r'));
+        heading.iter().rev().find(|b| is_delimiter(b)).filter(|_| ends_line)
+    })?;
+    // A heading is words; a sentence with commas has blanks around them.
+    if !heading.iter().all(|&b| is_word(b) || matches!(b, b'_' | b'-' | b'"' | b'.') || b == delimiter) {
+        return None;
+    }
+    let column = heading.iter().filter(|&&b| b == delimiter).count();
+    let mut at = after + text[after..].iter().take(LONGEST).position(|&b| b == b'\n')? + 1;
+    for _ in 0..column {
+        let cell = short_run(text, at, LONGEST, |b| b != delimiter && b != b'\n');
+        if text.get(cell) != Some(&delimiter) {
+            return None;
+        }
+        at = cell + 1;
+    }
+    (at < text.len()).then_some(at)
 }
 
 /// Whether `text` continues with `word` (lowercase) at `at`, without regard to case.

@@ -23,6 +23,8 @@ pub struct Meter {
     /// The current line or document outgrew the cap.
     skipping: bool,
     usage: Usage,
+    bytes: u64,
+    lines: u64,
 }
 
 #[derive(Deserialize)]
@@ -54,11 +56,12 @@ struct Inner {
 impl Meter {
     /// A meter for an answer that is a stream of events, or one document.
     pub fn new(events: bool) -> Self {
-        Self { events, held: Vec::new(), skipping: false, usage: Usage::default() }
+        Self { events, held: Vec::new(), skipping: false, usage: Usage::default(), bytes: 0, lines: 0 }
     }
 
     /// Takes the next bytes of the answer.
     pub fn feed(&mut self, mut bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
         if !self.events {
             return self.hold(bytes);
         }
@@ -76,6 +79,16 @@ impl Meter {
             bytes = &bytes[end + 1..];
         }
         self.hold(bytes);
+    }
+
+    /// Bytes of the answer so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Events with data so far; `None`: it is no stream of events.
+    pub fn events(&self) -> Option<u64> {
+        self.events.then_some(self.lines)
     }
 
     /// The figures so far; final once the answer has ended.
@@ -99,6 +112,7 @@ impl Meter {
 
     fn line(&mut self, line: &[u8]) {
         let Some(data) = line.strip_prefix(b"data:") else { return };
+        self.lines += 1;
         // Most events carry a token of text and no figures.
         if contains(data, b"_tokens\"") {
             self.document(data);

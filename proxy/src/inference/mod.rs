@@ -2,8 +2,8 @@
 //!
 //! A request's life: the crate `openshell-inference-format` says which API it speaks, parses its body once and lays out every
 //! text in it, [`sessions`] says what its conversation contained before, [`router`] asks the `route` hook, [`clearance`] checks each
-//! candidate again and makes the only value that [`upstream`] sends with, [`attempts`] falls back before the first byte,
-//! [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
+//! candidate again and makes the only value that [`upstream`] sends with, [`ledger`] sets aside what it may cost, [`attempts`]
+//! falls back and tries again before the first byte, leaving alone what [`health`] knows to be down, [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
 //!
 //! Absences: nothing the sandbox sent as a credential is forwarded; no redirect is followed; no byte goes to a backend
 //! without a [`clearance::Cleared`] for it.
@@ -11,6 +11,8 @@
 mod attempts;
 mod clearance;
 mod head;
+mod health;
+mod ledger;
 mod refusal;
 mod relay;
 mod router;
@@ -19,6 +21,7 @@ mod service;
 mod sessions;
 mod upstream;
 
+pub use ledger::Ledger;
 pub use serve::{InferenceOptions, InferenceService};
 pub use service::{Body, BoxError, HOST, Inference};
 pub use sessions::{Rise, Sessions};

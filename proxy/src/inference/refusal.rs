@@ -33,6 +33,10 @@ pub enum Cause {
     Unavailable,
     /// Every candidate was tried, and none served.
     UpstreamFailed,
+    /// A budget has no room for it.
+    BudgetExhausted,
+    /// The sandbox may not ask for this model.
+    ModelNotAllowed,
 }
 
 impl Cause {
@@ -49,6 +53,8 @@ impl Cause {
             Self::PolicyFailed => "policy_failed",
             Self::Unavailable => "inference_unavailable",
             Self::UpstreamFailed => "upstream_failed",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::ModelNotAllowed => "model_not_allowed",
         }
     }
 
@@ -63,6 +69,8 @@ impl Cause {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PolicyDenied | Self::PolicyFailed | Self::Unavailable => StatusCode::FORBIDDEN,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::BudgetExhausted => StatusCode::PAYMENT_REQUIRED,
+            Self::ModelNotAllowed => StatusCode::NOT_FOUND,
         }
     }
 
@@ -70,6 +78,8 @@ impl Cause {
     fn kind(self, dialect: Dialect) -> &'static str {
         match (self.status().as_u16(), dialect) {
             (404, Dialect::Anthropic) => "not_found_error",
+            (402, Dialect::Anthropic) => "billing_error",
+            (402, Dialect::Openai) => "insufficient_quota",
             (403, Dialect::Anthropic) => "permission_error",
             (403, Dialect::Openai) => "permission_denied",
             (413, Dialect::Anthropic) => "request_too_large",

@@ -9,14 +9,15 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use openshell_inference_format::endpoint::Dialect;
 use openshell_inference_format::translate::{Stream, Untranslatable};
-use openshell_inference_format::usage::{Meter, Usage};
+use openshell_inference_format::usage::Meter;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::ledger::Ended;
 use super::refusal::stream_error;
 use super::service::{Body, BoxError};
 
-/// Called once when an answer is over, however it ended, with its figures.
-pub type Settle = Box<dyn FnOnce(Usage) + Send>;
+/// Called once when an answer is over, however it ended.
+pub type Settle = Box<dyn FnOnce(Ended) + Send>;
 
 /// How an answer is relayed.
 pub struct Terms {
@@ -88,26 +89,27 @@ impl Relay {
         match self.terms.translator.take().map(|mut translator| translator.finish()) {
             Some(Err(error)) => self.fail(error.into()),
             Some(Ok(last)) if !last.is_empty() => {
-                self.over();
+                self.over(true);
                 Poll::Ready(Some(Ok(Frame::data(last.into()))))
             }
             _ => {
-                self.over();
+                self.over(true);
                 Poll::Ready(None)
             }
         }
     }
 
-    fn over(&mut self) {
+    fn over(&mut self, complete: bool) {
         self.rest = None;
         if let Some(settle) = self.settle.take() {
-            settle(self.meter.finish());
+            let usage = self.meter.finish();
+            settle(Ended { usage, bytes: self.meter.bytes(), events: self.meter.events(), complete });
         }
     }
 
     /// After the first byte a failure is told in the stream's own form, or as a broken body where there is no such form.
     fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.over();
+        self.over(false);
         tracing::debug!(backend = %self.terms.backend, %error, "a backend broke off");
         if self.terms.events {
             let message = format!("backend {} broke off: {error}", self.terms.backend);
@@ -169,6 +171,8 @@ impl HttpBody for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.over();
+        // Read to its last byte it is complete, whoever did not wait for the end of the end.
+        let complete = self.first.is_none() && self.rest.as_ref().is_some_and(|body| body.is_end_stream());
+        self.over(complete);
     }
 }

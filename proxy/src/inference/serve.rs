@@ -11,15 +11,17 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Subject, Verdict};
-use openshell_api::inference::{Backend, Catalogue, Sensitivity};
+use openshell_api::inference::{Backend, Catalogue, InferenceRules, Sensitivity};
 use openshell_inference_format::document::Document;
 use openshell_inference_format::endpoint::{self, Dialect, Endpoint, Unknown};
 use openshell_inference_format::{contract, question, texts};
 use openshell_policy_host::{Hook, InferenceRequest, PolicyRef, RouteDecision};
 use serde_json::json;
 
-use super::attempts::{Attempts, Served};
+use super::attempts::{Attempts, Passed, Served, Why};
 use super::head;
+use super::health::Health;
+use super::ledger::Ledger;
 use super::refusal::{Cause, Refusal, json_response};
 use super::router::{Latencies, Router};
 use super::service::{Body, BoxError, HOST, Inference};
@@ -46,6 +48,8 @@ pub struct InferenceOptions {
     pub record: Arc<dyn Record>,
     /// What conversations have contained.
     pub sessions: Arc<Sessions>,
+    /// What has been spent.
+    pub ledger: Arc<Ledger>,
     /// Connections to backends.
     pub upstreams: Arc<Upstreams>,
 }
@@ -57,8 +61,10 @@ pub struct InferenceService {
     secrets: Secrets,
     record: Arc<dyn Record>,
     sessions: Arc<Sessions>,
+    ledger: Arc<Ledger>,
     transport: Box<dyn Transport>,
     latencies: Latencies,
+    health: Health,
 }
 
 /// What a request is judged under.
@@ -66,6 +72,7 @@ pub(super) struct Terms<'a> {
     pub generation: u64,
     pub router: Option<&'a dyn Router>,
     pub catalogue: &'a Catalogue,
+    pub rules: &'a InferenceRules,
 }
 
 #[async_trait::async_trait]
@@ -77,6 +84,7 @@ impl Inference for InferenceService {
             generation: active.generation,
             router: router.map(|policy| policy as &dyn Router),
             catalogue: &active.catalogue,
+            rules: &active.inference,
         };
         let (parts, body) = request.into_parts();
         self.answer(&terms, &caller, parts, body).await
@@ -91,8 +99,9 @@ impl InferenceService {
     }
 
     pub(super) fn with_transport(options: InferenceOptions, transport: Box<dyn Transport>) -> Self {
-        let InferenceOptions { sandbox, live, secrets, record, sessions, upstreams: _ } = options;
-        Self { sandbox, live, secrets, record, sessions, transport, latencies: Latencies::default() }
+        let InferenceOptions { sandbox, live, secrets, record, sessions, ledger, upstreams: _ } = options;
+        let (latencies, health) = (Latencies::default(), Health::default());
+        Self { sandbox, live, secrets, record, sessions, ledger, transport, latencies, health }
     }
 
     /// Answers one request. Everything that goes wrong is an answer in the caller's dialect.
@@ -104,7 +113,7 @@ impl InferenceService {
         let path = parts.uri.path();
         let guessed = endpoint::guess(&parts.headers, path);
         let endpoint = match Endpoint::parse(&parts.method, path) {
-            Ok(Endpoint::Models) => return models(terms.catalogue, guessed, path),
+            Ok(Endpoint::Models) => return models(terms.catalogue, terms.rules, guessed, path),
             Ok(endpoint) => endpoint,
             Err(unknown) => return unknown_endpoint(unknown).answer(guessed, None, terms.generation, None),
         };
@@ -141,11 +150,21 @@ impl InferenceService {
         let label = head::label(&parts.headers)?;
         let bytes = collect(body).await?;
         let document = Document::parse(bytes).map_err(|error| Refusal::new(Cause::BadRequest, error.to_string()))?;
+        let model = terms.rules.resolve(document.model());
+        if !terms.rules.allows(model) {
+            return Err(Refusal::new(
+                Cause::ModelNotAllowed,
+                format!("this sandbox may not ask for the model {model:?}"),
+            )
+            .hint(format!("it may ask for {}", terms.rules.models.join(", "))));
+        }
         let candidates = candidates(terms.catalogue, endpoint)?;
         let session = sessions::key(&parts.headers, &document);
         let texts = texts::of(&document, endpoint);
         let so_far = self.sessions.get(&session).max(label);
-        let asked = question::of(&document, texts, &self.sandbox, &caller.process, so_far);
+        let mut asked = question::of(&document, texts, &self.sandbox, &caller.process, so_far);
+        model.clone_into(&mut asked.model);
+        let tokens = (u64::from(asked.input_tokens), u64::from(asked.output_tokens));
         let start = Instant::now();
         let decision = self.ask(router, asked, &candidates);
         draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -161,37 +180,27 @@ impl InferenceService {
             reason: decision.reason.clone(),
             input_tokens: None,
             output_tokens: None,
+            charged: None,
         });
         let secrets = self.secrets.0.load_full();
         let attempts = Attempts {
             transport: &*self.transport,
             secrets: &secrets,
             latencies: &self.latencies,
+            health: &self.health,
+            ledger: &self.ledger,
+            budgets: &terms.rules.budgets,
             document: &document,
             endpoint,
             headers: &parts.headers,
             query: parts.uri.query(),
             sensitivity,
+            model,
+            tokens,
         };
         match attempts.run(&candidates, &decision.order).await {
-            Ok(served) => Ok(self.served(served, &document, &decision, sensitivity, router.reference(), draft)),
-            Err(passed) => {
-                let tried: Vec<String> = passed.iter().map(ToString::to_string).collect();
-                let tried = if tried.is_empty() { "the router named none".to_owned() } else { tried.join("; ") };
-                let cleared = candidates.iter().any(|b| b.clearance >= sensitivity);
-                Err(if cleared && !passed.is_empty() && passed.iter().all(|p| p.untranslatable) {
-                    Refusal::new(Cause::BadRequest, format!("no backend can be asked this: {tried}"))
-                        .hint("leave that out, or use a backend that speaks the API of this endpoint")
-                } else if cleared {
-                    Refusal::new(Cause::UpstreamFailed, format!("no backend served the request: {tried}"))
-                } else {
-                    Refusal::new(
-                        Cause::PolicyDenied,
-                        format!("no backend is cleared for {} content: {tried}", contract::name(sensitivity)),
-                    )
-                    .hint("remove the sensitive values, start a new session, or clear a backend for such content")
-                })
-            }
+            Ok(served) => Ok(self.served(served, model, &decision, sensitivity, router.reference(), draft)),
+            Err(passed) => Err(unserved(&candidates, &passed, sensitivity)),
         }
     }
 
@@ -227,13 +236,13 @@ impl InferenceService {
     fn served(
         &self,
         served: Served<'_>,
-        document: &Document,
+        model: &str,
         decision: &RouteDecision,
         sensitivity: Sensitivity,
         by: PolicyRef,
         draft: &DecisionRecord,
     ) -> Response<Body> {
-        let Served { backend, head, relay } = served;
+        let Served { backend, head, relay, reservation } = served;
         let mut headers = head::for_caller(&head.headers);
         let route = format!("{}; {}", contract::name(sensitivity), decision.reason);
         for (name, text) in [("x-openshell-served-by", backend.name.as_str()), ("x-openshell-route", route.as_str())] {
@@ -247,12 +256,13 @@ impl InferenceService {
         (record.policy, record.digest) = (Some(by.name_version), Some(by.digest));
         if let Some(route) = &mut record.route {
             route.backend = Some(backend.name.to_string());
-            route.model = Some(backend.model.clone().unwrap_or_else(|| document.model().to_owned()));
+            route.model = Some(backend.model.clone().unwrap_or_else(|| model.to_owned()));
         }
         let sink = Arc::clone(&self.record);
-        let body = relay.into_body(Box::new(move |usage| {
+        let body = relay.into_body(Box::new(move |ended| {
             if let Some(route) = &mut record.route {
-                (route.input_tokens, route.output_tokens) = (usage.input, usage.output);
+                (route.input_tokens, route.output_tokens) = (ended.usage.input, ended.usage.output);
+                route.charged = reservation.map(|reservation| reservation.settle(&ended));
             }
             sink.record(record);
         }));
@@ -288,6 +298,28 @@ impl InferenceService {
         record.digest = by.map(|p| p.digest.clone());
         self.record.record(record);
     }
+}
+
+/// Why none of the candidates served.
+fn unserved(candidates: &[&Backend], passed: &[Passed], sensitivity: Sensitivity) -> Refusal {
+    let tried: Vec<String> = passed.iter().map(ToString::to_string).collect();
+    let tried = if tried.is_empty() { "the router named none".to_owned() } else { tried.join("; ") };
+    let all = |kind: Why| !passed.is_empty() && passed.iter().all(|p| p.kind == kind);
+    if !candidates.iter().any(|b| b.clearance >= sensitivity) {
+        let reason = format!("no backend is cleared for {} content: {tried}", contract::name(sensitivity));
+        return Refusal::new(Cause::PolicyDenied, reason)
+            .hint("remove the sensitive values, start a new session, or clear a backend for such content");
+    }
+    if all(Why::Untranslatable) {
+        return Refusal::new(Cause::BadRequest, format!("no backend can be asked this: {tried}"))
+            .hint("leave that out, or use a backend that speaks the API of this endpoint");
+    }
+    if passed.iter().any(|p| p.kind == Why::Budget) && passed.iter().all(|p| p.kind != Why::Passing) {
+        return Refusal::new(Cause::BudgetExhausted, format!("there is no budget for the request: {tried}")).hint(
+            "ask for less with `max_tokens`, wait for the next day or month, or have the operator raise the budget",
+        );
+    }
+    Refusal::new(Cause::UpstreamFailed, format!("no backend served the request: {tried}"))
 }
 
 /// Backends that can be asked this, in their own API or by translation. Refuses, naming those that can't, when there is none.
@@ -348,14 +380,21 @@ fn unknown_endpoint(unknown: Unknown) -> Refusal {
     }
 }
 
-/// The models that backends name, once each; or the one whose path this is.
-fn models(catalogue: &Catalogue, dialect: Dialect, path: &str) -> Response<Body> {
+/// The models that backends name and the aliases, once each and as far as they may be asked for; or the one whose path this is.
+fn models(catalogue: &Catalogue, rules: &InferenceRules, dialect: Dialect, path: &str) -> Response<Body> {
     let mut named: BTreeMap<&str, &Backend> = BTreeMap::new();
     for backend in &catalogue.backends {
         if let Some(model) = &backend.model {
             named.entry(model).or_insert(backend);
         }
     }
+    if let Some(any) = catalogue.backends.first() {
+        for (alias, model) in &rules.aliases {
+            let backend = catalogue.backends.iter().find(|b| b.model.as_ref() == Some(model)).unwrap_or(any);
+            named.insert(alias, backend);
+        }
+    }
+    named.retain(|model, _| rules.allows(rules.resolve(model)));
     let entry = |(model, backend): (&&str, &&Backend)| match dialect {
         Dialect::Openai => json!({"id": model, "object": "model", "created": 0, "owned_by": backend.name}),
         Dialect::Anthropic => {

@@ -315,6 +315,7 @@ impl Generations {
             chains,
             router,
             catalogue: content.catalogue.clone(),
+            inference: content.inference.clone(),
             credentials: content.credentials.clone(),
         };
         Ok(Staged { generation, active, launch, loaded, aside })

@@ -18,7 +18,7 @@ use super::state::StateDir;
 use super::workload::{self, CA_BUNDLE, Proof, SYSTEM_BUNDLES, Sealed, Workload};
 use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
-use crate::inference::{InferenceOptions, InferenceService, Sessions};
+use crate::inference::{InferenceOptions, InferenceService, Ledger, Sessions};
 use crate::isolation::{Overlay, ProveError, Prover, Sandbox, SealConfig, SealError, Wall, Walls};
 use crate::record::Spool;
 
@@ -55,6 +55,8 @@ pub struct Outside {
     pub secrets: Secrets,
     /// What conversations have contained.
     pub sessions: Arc<Sessions>,
+    /// What inference has cost.
+    pub ledger: Arc<Ledger>,
     /// Where decisions go.
     pub records: Spool<DecisionRecord>,
     /// Ends the proxy.
@@ -100,7 +102,7 @@ async fn try_seal(
     outside: Outside,
     workload: &Workload,
 ) -> Result<Inside, InsideError> {
-    let Outside { live, secrets, sessions, records, shutdown } = outside;
+    let Outside { live, secrets, sessions, ledger, records, shutdown } = outside;
     let sandbox = spec.sandbox.to_string();
     let upstream_ca = spec.upstream_ca.as_deref();
     let ca = CertificateAuthority::load_or_generate(&state.path("ca"), &sandbox)?;
@@ -143,6 +145,7 @@ async fn try_seal(
         secrets: secrets.clone(),
         record: Arc::new(records.clone()),
         sessions,
+        ledger,
         upstreams: upstreams.clone(),
     });
     let proxy = Proxy::new(ProxyConfig {

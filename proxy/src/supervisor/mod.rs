@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::active::{Active, Live, Secrets};
-use crate::inference::Sessions;
+use crate::inference::{Ledger, Sessions};
 use crate::record::{Spool, SpoolError, SpoolOptions};
 use artifacts::{ArtifactStore, StoreError};
 use dialer::{AddressError, Dialer};
@@ -123,10 +123,12 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let secrets = Secrets::default();
     let (sessions, risen) = Sessions::new();
     let sessions = Arc::new(sessions);
+    let ledger = Arc::new(Ledger::default());
     let outside = Outside {
         live,
         secrets: secrets.clone(),
         sessions: sessions.clone(),
+        ledger: ledger.clone(),
         records: records.clone(),
         shutdown: shutdown.clone(),
     };
@@ -137,6 +139,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         connections: connections.clone(),
         secrets,
         sessions,
+        ledger,
         risen: tokio::sync::Mutex::new(risen),
         records: records.clone(),
         logs: logs.clone(),

@@ -22,7 +22,7 @@ use super::pushes::{Pushes, Reevaluate};
 use super::streams::{Stream, Streams};
 use super::workload::{Phase, Proof, Workload};
 use crate::active::Secrets;
-use crate::inference::{Rise, Sessions};
+use crate::inference::{Ledger, Rise, Sessions};
 use crate::record::{Reader, Spool};
 
 /// Time between two pings.
@@ -47,6 +47,8 @@ pub struct Desk {
     pub secrets: Secrets,
     /// What conversations have contained.
     pub sessions: Arc<Sessions>,
+    /// What inference has cost.
+    pub ledger: Arc<Ledger>,
     /// Each rise of it; one link at a time reads them.
     pub risen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Rise>>,
     /// Decisions on their way to the gateway.
@@ -243,6 +245,7 @@ impl Session {
             ToSupervisor::Abort { push } => self.pushes.abort(&push),
             ToSupervisor::Secrets { values } => self.desk.secrets.0.store(Arc::new(values)),
             ToSupervisor::Sessions { sensitivity } => self.desk.sessions.merge(sensitivity),
+            ToSupervisor::Spent { spent } => self.desk.ledger.merge(&spent, jiff::Timestamp::now()),
             ToSupervisor::Open { channel, request } => {
                 self.streams.retain(|_, stream| !stream.ended());
                 let opened = match self.streams.len() >= MAX_STREAMS || self.streams.contains_key(&channel) {

@@ -1,6 +1,8 @@
 //! What `make bench` runs: each subcommand prints one section of `BENCHMARKS.md`.
 
+mod classify;
 mod decisions;
+mod proxies;
 mod report;
 mod starts;
 mod swaps;
@@ -22,6 +24,25 @@ enum Section {
         #[arg(long)]
         keep_resident: Option<usize>,
     },
+    /// The proxy beside Squid, mitmproxy (`MITMDUMP` names its program) and hudsucker (`HUDSUCKER`).
+    Proxies {
+        /// Length of each measurement.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// The client of `proxies`; prints JSON.
+    #[command(hide = true)]
+    Load(proxies::load::Load),
+    /// The origin of `proxies`.
+    #[command(hide = true)]
+    Origin {
+        /// On 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+        /// Holds `cert.pem` and `key.pem`.
+        #[arg(long)]
+        directory: std::path::PathBuf,
+    },
     /// Nothing but decisions of one policy, for a profiler.
     #[command(hide = true)]
     Spin {
@@ -37,6 +58,8 @@ enum Section {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// One reading of a request by the privacy router, as Wasm.
+    Classify,
     /// `sandbox create` to the workload's first instruction, in each runtime, and a bare `docker run`.
     Starts {
         /// How many of each.
@@ -58,9 +81,16 @@ enum Section {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().section {
         Section::Decisions { keep_resident } => decisions::run(keep_resident),
+        Section::Proxies { seconds } => proxies::run(seconds).await,
+        Section::Load(load) => {
+            println!("{}", serde_json::to_string(&proxies::load::run(load).await?)?);
+            Ok(())
+        }
+        Section::Origin { port, directory } => proxies::origin::run(port, &directory).await,
         Section::Spin { policy, reuse, memoize, seconds } => {
             decisions::spin(&policy, reuse, memoize, std::time::Duration::from_secs(seconds))
         }
+        Section::Classify => classify::run(),
         Section::Starts { count, image } => starts::run(count, &image),
         Section::Swaps { count } => swaps::run(count).await,
     }

@@ -3,6 +3,7 @@
 //! It writes down every request it saw, so that a test can say what reached it and what never did.
 
 mod chat;
+mod messages;
 mod routes;
 mod tls;
 

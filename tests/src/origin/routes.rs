@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::{Deserialize, Serialize};
 
-use super::{OriginConfig, chat};
+use super::{OriginConfig, chat, messages};
 
 /// A request that reached an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,11 @@ pub(super) async fn answer(
     let path = parts.uri.path();
     Ok(match (parts.method.clone(), path) {
         (Method::POST, "/v1/chat/completions") => chat::completions(&config.name, &body),
+        (Method::POST, "/v1/completions") => chat::legacy(&config.name),
+        (Method::POST, "/v1/responses") => chat::responses(&config.name),
+        (Method::POST, "/v1/embeddings") => chat::embeddings(&body),
+        (Method::POST, "/v1/messages") => messages::messages(&config.name, &body),
+        (Method::POST, "/v1/messages/count_tokens") => messages::count(&body),
         (Method::GET, "/sse") => events(),
         (Method::GET, "/trailers") => trailers(),
         (Method::GET, _) => file(config.directory.as_deref(), path),
@@ -109,6 +114,17 @@ fn events() -> Response<Body> {
     let frames = stream::iter(0..5).then(|n| async move {
         tokio::time::sleep(Duration::from_millis(50)).await;
         Ok(Frame::data(Bytes::from(format!("data: {n}\n\n"))))
+    });
+    let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+/// A stream of these events, one every few milliseconds.
+pub(super) fn events_of(events: Vec<String>) -> Response<Body> {
+    let frames = stream::iter(events).then(|event| async move {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(Frame::data(Bytes::from(format!("{event}\n\n"))))
     });
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));

@@ -28,6 +28,11 @@ impl Authority {
         &self.pem
     }
 
+    /// The authority's key, PEM.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A certificate for these names and its key, PEM.
     pub fn issue(&self, names: &[String]) -> anyhow::Result<(String, String)> {
         let key = KeyPair::generate()?;

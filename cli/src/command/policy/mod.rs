@@ -3,8 +3,10 @@
 mod bench;
 mod candidate;
 mod create;
+mod diff;
 mod explain;
 pub(super) mod inspect;
+mod publish;
 pub(super) mod push;
 mod replay;
 mod sdk;
@@ -55,6 +57,8 @@ pub async fn run(cx: &Context, command: PolicyCommand) -> Result<u8, Error> {
         }
         PolicyCommand::Rollback(args) => rollback(cx, args).await,
         PolicyCommand::Replay(args) => replay::run(cx, args).await,
+        PolicyCommand::Pull(args) => publish::pull(cx, args).await,
+        PolicyCommand::Diff(args) => diff::run(cx, args).await,
         PolicyCommand::Explain(args) => explain::run(cx, &args).await,
         PolicyCommand::Suggest(args) => suggest::run(cx, args).await,
         PolicyCommand::ShadowReport(args) => shadow::report(cx, &args).await,

@@ -7,6 +7,7 @@ use openshell_api::module::Module;
 use openshell_api::push::{Push, PushReport};
 use serde::Serialize;
 
+use super::publish;
 use super::source::{self, Component};
 use crate::args::policy::PushArgs;
 use crate::client::Client;
@@ -35,15 +36,23 @@ struct Pushed {
 /// Builds if need be, uploads, and pushes: on all sandboxes or on none.
 pub async fn run(cx: &Context, args: PushArgs) -> Result<u8, Error> {
     let settings = args.settings.as_deref().map(settings).transpose()?;
-    let client = cx.client()?;
+    let place = args.oci_out.as_deref().map(publish::place).transpose()?;
     let component = source::component(cx.out, &args.source.source).await?;
-    super::inspect::check(&args.source.source, &component.bytes)?;
+    let checked = super::inspect::check(&args.source.source, &component.bytes)?;
     let name = match args.name {
         Some(name) => name,
         None => source::name_from(&component.name)?,
     };
     let Component { bytes, version, build_time, .. } = component;
     let version = args.version.or(version).unwrap_or_else(|| UNVERSIONED.into());
+    if let Some(place) = place {
+        let published = publish::push(cx, &place, &bytes, name.as_str(), &version, &checked).await?;
+        if args.sandboxes.is_empty() {
+            return published.show(cx);
+        }
+        cx.out.note(format!("published as {}", published.reference));
+    }
+    let client = cx.client()?;
 
     let progress = cx.out.progress(format!("uploading {name}@{version}"));
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! A policy as given on the command line: a crate to build, or a built component.
+//! A policy as given on the command line: a crate to build, a built component, or one in a registry.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use openshell_api::Name;
 use openshell_policy_build::{BuildOptions, Built};
 use openshell_policy_host::author::MAX_COMPONENT;
 
+use crate::client::registry::{Place, Pulled};
 use crate::error::Error;
 use crate::output::Output;
 
@@ -15,16 +16,22 @@ use crate::output::Output;
 pub struct Component {
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// The crate's name, or the file's.
+    /// The crate's name, the file's, or its publisher's.
     pub name: String,
-    /// The crate's version; absent for a file.
+    /// The crate's version, or its publisher's; absent for a file.
     pub version: Option<String>,
     /// How long building took; absent for a file.
     pub build_time: Option<Duration>,
 }
 
-/// Builds the crate in a directory, or reads a component's file.
+/// Builds the crate in a directory, reads a component's file, or fetches it from a registry (`oci://…`).
 pub async fn component(out: Output, source: &Path) -> Result<Component, Error> {
+    if let Some(place) = Place::of_path(source) {
+        let place = place?;
+        let _progress = out.progress(format!("pulling {place}"));
+        let Pulled { bytes, name, version, .. } = place.pull().await?;
+        return Ok(Component { bytes, name, version, build_time: None });
+    }
     if source.is_dir() {
         let began = std::time::Instant::now();
         let built = build(out, source).await?;

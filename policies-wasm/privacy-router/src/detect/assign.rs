@@ -1,7 +1,8 @@
 //! Values that the word before them calls secret: `password: hunter2!`, `"client_secret": "…"`, `Authorization: Bearer …`.
 
 use super::Hit;
-use crate::text::{before, continues, entropy, is_word, run, short_run};
+use crate::normalize::base64_decode;
+use crate::text::{before, below, continues, entropy, is_word, run, short_run};
 
 /// Longest value that is looked at, in bytes.
 const LONGEST: usize = 600;
@@ -13,34 +14,6 @@ pub enum Promise {
     Password,
     /// A machine made it: long and random.
     Secret,
-}
-
-/// Whether `word` (lowercase) ends like one that [`promise`] knows: the cheap question first.
-pub fn may_promise(word: &[u8]) -> bool {
-    match word {
-        [.., a, b, c] => {
-            matches!(
-                &[*a, *b, *c],
-                b"ord"
-                    | b"swd"
-                    | b"ase"
-                    | b"ort"
-                    | b"nha"
-                    | b"pwd"
-                    | b"ode"
-                    | b"ass"
-                    | b"psw"
-                    | b"pin"
-                    | b"ret"
-                    | b"ken"
-                    | b"key"
-                    | b"ial"
-                    | b"als"
-                    | b"rer"
-            ) || word.ends_with("ña".as_bytes())
-        }
-        _ => word == b"pw",
-    }
 }
 
 /// What the lowercase `word` promises about the value assigned to it. `previous` is the word before it, lowercase, where
@@ -56,6 +29,10 @@ pub fn promise(word: &[u8], previous: &[u8]) -> Option<Promise> {
         b"senha",
         b"pwd",
         b"passcode",
+        b"smtppass",
+        b"dbpass",
+        b"userpass",
+        b"parola",
     ];
     const SECRETS: &[&[u8]] = &[
         b"secret",
@@ -90,7 +67,10 @@ pub fn promise(word: &[u8], previous: &[u8]) -> Option<Promise> {
         b"bos",
         b"pad",
     ];
-    if PASSWORDS.iter().any(|w| word.ends_with(w)) || matches!(word, b"pw" | b"pass" | b"psw" | b"pin") {
+    if PASSWORDS.iter().any(|w| word.ends_with(w))
+        || matches!(word, b"pw" | b"pass" | b"psw" | b"pin")
+        || word == b"passe" && previous == b"de"
+    {
         return Some(Promise::Password);
     }
     if SECRETS.iter().any(|w| word.ends_with(w)) {
@@ -112,13 +92,47 @@ pub fn promise(word: &[u8], previous: &[u8]) -> Option<Promise> {
             | b"service"
             | b"license"
             | b"webhook"
+            | b"signature"
+            | b"session"
+            | b"shared"
+            | b"storage"
+            | b"subscription"
+            | b"app"
+            | b"hmac"
+            | b"the"
+            | b"my"
+            | b"our"
     );
     (word == b"key" && telling_key).then_some(Promise::Secret)
 }
 
-/// The secret assigned to the telling word that ends at `word_end`.
-pub fn value(text: &[u8], word_end: usize, promised: Promise) -> Option<Hit<'static>> {
-    let (start, quote) = operator(text, word_end)?;
+/// The secret assigned to the telling word at `word_start..word_end`.
+pub fn value(text: &[u8], word_start: usize, word_end: usize, promised: Promise) -> Option<Hit<'static>> {
+    if let Some((start, quote)) = operator(text, word_end) {
+        return judged(text, start, quote, promised);
+    }
+    if let Some(start) = below(text, word_start, word_end) {
+        return judged(text, start, None, promised);
+    }
+    // `my password Tr0ub4dor&3`: said without a verb, it must look like nothing else.
+    let start = run(text, word_end, |b| b == b' ');
+    if start != word_end + 1 || !text.get(start).copied().is_some_and(is_word) {
+        return None;
+    }
+    judged(text, start, None, promised).filter(|hit| {
+        let value = &text[hit.start..hit.end];
+        let has = |of: fn(&u8) -> bool| value.iter().any(of);
+        let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase);
+        let odd = value[1..].iter().any(u8::is_ascii_uppercase) || has(|b| b"-!#$%^&*?@+".contains(b));
+        match promised {
+            Promise::Password => value.len() >= 8 && mixed && odd,
+            Promise::Secret => value.len() >= 20 && mixed,
+        }
+    })
+}
+
+/// The value at `start`, in quotes or not, if it is what was promised.
+fn judged(text: &[u8], start: usize, quote: Option<u8>, promised: Promise) -> Option<Hit<'static>> {
     let end = match quote {
         Some(q) => {
             let mut end = start;
@@ -133,6 +147,7 @@ pub fn value(text: &[u8], word_end: usize, promised: Promise) -> Option<Hit<'sta
                 !b.is_ascii_whitespace()
                     && !matches!(b, b',' | b';' | b'"' | b'\'' | b'`' | b'<' | b'&' | b')' | b'}' | b']')
             });
+            let end = ampersand(text, start, end);
             if end > start && matches!(text[end - 1], b'.' | b':') { end - 1 } else { end }
         }
     };
@@ -145,31 +160,63 @@ pub fn value(text: &[u8], word_end: usize, promised: Promise) -> Option<Hit<'sta
     Some(Hit { kind, start, end })
 }
 
-/// Where the value begins and the quote it stands in: after `:`, `=`, `:=`, `=>`, ` is `, or `Bearer `.
+/// `end`, or past the ampersands that are the value's own: in a query another name and `=` follow.
+fn ampersand(text: &[u8], start: usize, end: usize) -> usize {
+    if text.get(end) != Some(&b'&') {
+        return end;
+    }
+    let whole = short_run(text, start, LONGEST, |b| {
+        !b.is_ascii_whitespace() && !matches!(b, b',' | b';' | b'"' | b'\'' | b'<')
+    });
+    if text[end..whole].contains(&b'=') { end } else { whole }
+}
+
+/// `Basic dXNlcjpwYXNz`: a name and a password in base64 (RFC 7617). `end` is the end of the word.
+pub fn basic(text: &[u8], end: usize) -> Option<Hit<'static>> {
+    (text.get(end) == Some(&b' ')).then_some(())?;
+    let start = end + 1;
+    let stop = short_run(text, start, LONGEST, |b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    let pair = base64_decode(&text[start..stop])?;
+    let shown = pair.len() >= 5 && pair.contains(&b':') && pair.iter().all(|b| (b' '..=b'~').contains(b));
+    shown.then_some(Hit { kind: "secret", start, end: stop })
+}
+
+/// Where the value begins and the quote it stands in: after `:`, `=`, `:=`, `=>`, ` is `, ` | `, `>`, `value=` or `Bearer `.
 fn operator(text: &[u8], word_end: usize) -> Option<(usize, Option<u8>)> {
     let blank = |at: usize| run(text, at, |b| matches!(b, b' ' | b'\t'));
-    // The key's own closing quote or bracket, then blanks.
+    // The key's own closing quote or bracket, or mark-up; then blanks.
     let mut i = run(text, word_end, |b| matches!(b, b'"' | b'\'' | b'\\' | b']' | b'`' | b'*'));
+    if continues(text, i, "</") {
+        i = short_run(text, i, 12, |b| b != b'>') + 1;
+    }
+    let closed = i > word_end;
     i = blank(i);
     let next = *text.get(i)?;
     if matches!(next, b':' | b'=') {
         i = run(text, i, |b| matches!(b, b':' | b'=' | b'>'));
         if text.get(i) == Some(&b'~')
-            || i - word_end > 12
+            || i - word_end > 20
             || text[word_end..i].windows(2).any(|w| w == b"==" || w == b"::")
         {
             return None;
         }
         i = blank(run(text, blank(i), |b| b == b'*'));
-    } else if i > word_end && ["is ", "was ", "ist ", "es "].iter().any(|w| continues(text, i, w)) {
-        i = blank(run(text, i, |b| b.is_ascii_alphabetic()));
+    } else if i > word_end && ["is ", "was ", "ist ", "es ", "est ", "è ", "é "].iter().any(|w| continues(text, i, w))
+    {
+        i = blank(run(text, i, |b| b != b' '));
         if text.get(i) == Some(&b':') {
             i = blank(i + 1);
         }
+    } else if next == b'|' && i > word_end && text.get(i + 1) == Some(&b' ') {
+        i = blank(i + 1);
+    } else if next == b'>' && i == word_end {
+        i += 1;
+    } else if closed && continues(text, i, "value=") {
+        i += "value=".len();
     } else if word_end >= 6 && continues(text, word_end - 6, "bearer") && i > word_end {
         return Some((i, None));
     } else {
-        return None;
+        i = remote(text, i)?;
     }
     for scheme in ["bearer ", "basic ", "token "] {
         if continues(text, i, scheme) {
@@ -182,6 +229,23 @@ fn operator(text: &[u8], word_end: usize) -> Option<(usize, Option<u8>)> {
         Some(_) => Some((i, None)),
         None => None,
     }
+}
+
+/// `password for the server: …`: up to four small words, then a colon and a blank. Where the value begins.
+fn remote(text: &[u8], at: usize) -> Option<usize> {
+    let mut i = at;
+    for _ in 0..4 {
+        let end = short_run(text, i, 16, is_word);
+        if end == i {
+            return None;
+        }
+        match (text.get(end)?, text.get(end + 1)) {
+            (b':', Some(b' ')) => return Some(end + 2),
+            (b' ', Some(_)) => i = end + 1,
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// A password somebody could type: not a placeholder, a type, a path into a program, or a sentence.

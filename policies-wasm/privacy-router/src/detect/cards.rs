@@ -2,9 +2,9 @@
 
 use super::Hit;
 use crate::checksum::luhn;
-use crate::text::{around, before, is_word};
+use crate::text::{Cues, around, before, is_word};
 
-const CONTEXT: &[&str] = &[
+const CONTEXT: Cues = Cues::new(&[
     "card",
     "cards",
     "credit",
@@ -18,7 +18,7 @@ const CONTEXT: &[&str] = &[
     "karte",
     "carte",
     "tarjeta",
-];
+]);
 const LONGEST: usize = 19;
 
 /// A card number that begins at the digit `at`.
@@ -89,7 +89,7 @@ fn is_card(text: &[u8], start: usize, end: usize, digits: &[u8], groups: &[u8]) 
         return false;
     }
     // Unusual lengths are mostly other numbers; they count where the words around say so.
-    matches!(digits.len(), 14..=16) || around(text, start, end, 48, CONTEXT)
+    matches!(digits.len(), 14..=16) || around(text, start, end, 48, &CONTEXT)
 }
 
 /// Groups as people write them: none, fours, 4-6-5, 4-6-4, or each digit or pair apart.

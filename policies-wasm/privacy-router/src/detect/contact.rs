@@ -2,9 +2,9 @@
 
 use super::Hit;
 use crate::checksum::day_exists;
-use crate::text::{before, continues, digits, ends, is_word, near, run};
+use crate::text::{Cues, before, below, continues, digits, ends, is_word, near, run};
 
-const PHONE_WORDS: &[&str] = &[
+const PHONE_WORDS: Cues = Cues::new(&[
     "phone",
     "tel",
     "telephone",
@@ -29,7 +29,18 @@ const PHONE_WORDS: &[&str] = &[
     "celular",
     "ph",
     "dial",
-];
+    "number",
+    "nummer",
+    "numéro",
+    "número",
+    "reach",
+    "handynummer",
+    "telefonnummer",
+    "phone number",
+    "mobile number",
+    "cellphone",
+    "hotline",
+]);
 const MONTHS: &[&str] =
     &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "mai", "okt", "dez", "mär"];
 
@@ -37,6 +48,12 @@ const MONTHS: &[&str] =
 /// plausible grouping where the words before it speak of phones.
 pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
     if before(text, at).is_some_and(|b| is_word(b) || matches!(b, b'.' | b'/' | b'_' | b'-' | b'#' | b'$' | b'+')) {
+        return None;
+    }
+    let length = run(text, at, |b| b.is_ascii_digit()) - at;
+    if (1..7).contains(&length)
+        && !text.get(at + length).copied().is_some_and(|b| matches!(b, b' ' | b'-' | b'.' | b')' | b'/'))
+    {
         return None;
     }
     let separator = |b: u8| matches!(b, b' ' | b'-' | b'.' | b'(' | b')' | b'/');
@@ -74,7 +91,7 @@ pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
     let plausible = groups.len() <= 6
         && !(groups.len() == 3 && looks_like_date(groups))
         && text[at..end].iter().filter(|&&b| b == b'.').count() != 3;
-    if plausible && near(text, at, 28, PHONE_WORDS) { hit } else { None }
+    if plausible && near(text, at, 28, &PHONE_WORDS) { hit } else { None }
 }
 
 /// `(212) 555-0123`, `212-555-0123`, `212.555.0123`, with or without a leading 1; area and exchange begin with 2–9.
@@ -90,23 +107,18 @@ fn looks_like_date(groups: &[usize]) -> bool {
     matches!(groups, [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 4] | [2, 2, 2])
 }
 
-/// A date within 32 bytes after a word such as `born`, `dob` or `birthday` that ends at `after`.
-pub fn birth_date(text: &[u8], after: usize) -> Option<Hit<'static>> {
-    let limit = (after + 32).min(text.len());
-    let mut i = after;
-    while i < limit {
-        if text[i] == b'\n' && i > after + 2 {
-            return None;
-        }
-        if is_word(text[i])
-            && !before(text, i).is_some_and(is_word)
-            && let Some(end) = date(text, i)
-        {
-            return Some(Hit { kind: "birth_date", start: i, end });
-        }
-        i += 1;
-    }
-    None
+/// A date within 32 bytes after the word at `start..after`, such as `born`, `dob` or `birthday`, or below it in a table.
+pub fn birth_date(text: &[u8], start: usize, after: usize) -> Option<Hit<'static>> {
+    let dated = |from: usize, to: usize| {
+        (from..to.min(text.len()))
+            .take_while(|&i| text[i] != b'\n' || i <= from + 2)
+            .filter(|&i| is_word(text[i]) && !before(text, i).is_some_and(is_word))
+            .find_map(|i| Some(Hit { kind: "birth_date", start: i, end: date(text, i)? }))
+    };
+    dated(after, after + 32).or_else(|| {
+        let cell = below(text, start, after)?;
+        dated(cell, cell + 4)
+    })
 }
 
 /// End of the date at `at`: `1980-02-29`, `29.2.1980`, `02/29/80`, `29 February 1980`, `Feb 29th, 1980`.

@@ -5,13 +5,18 @@ pub mod cards;
 mod checks;
 mod contact;
 pub mod custom;
+mod health;
 pub mod iban;
 pub mod national;
 mod network;
 mod people;
 pub mod tokens;
+mod words;
 
-use crate::text::{is_word, run};
+use std::ops::Range;
+
+use crate::text::{DIGIT, MARK, WORD, class};
+
 use custom::Custom;
 
 /// One value found: byte offsets into the text that was scanned.
@@ -30,41 +35,66 @@ const GENERIC: &[&str] = &["secret", "password", "person_name", "phone", "bank_a
 
 /// Appends every finding in `text` to `out`, in no particular order, overlaps resolved.
 pub fn scan<'k>(text: &[u8], custom: &'k Custom, out: &mut Vec<Hit<'k>>) {
+    scan_parts(text, std::iter::once(0..text.len()), custom, out);
+}
+
+/// Like [`scan`], of what begins inside of one of `parts`; the text around them is read as well.
+pub fn scan_parts<'k>(
+    text: &[u8],
+    parts: impl IntoIterator<Item = Range<usize>>,
+    custom: &'k Custom,
+    out: &mut Vec<Hit<'k>>,
+) {
     let from = out.len();
-    let mut i = 0;
-    while i < text.len() {
-        let b = text[i];
-        if is_word(b) {
-            let end = run(text, i, is_word);
-            word(text, i, end, custom, out);
-            i = end;
-            continue;
-        }
-        let hit = match b {
-            b'@' => network::email(text, i),
-            b':' => network::url_credentials(text, i).or_else(|| network::colons(text, i)),
-            b'-' if text.get(i + 1) == Some(&b'-') => tokens::pem(text, i),
-            b'-' if i >= 2 => network::colons(text, i),
-            b'+' | b'(' if text.get(i + 1).is_some_and(u8::is_ascii_digit) => contact::phone(text, i),
-            _ => None,
-        };
-        out.extend(hit);
-        i += 1;
+    for part in parts {
+        scan_part(text, part, custom, out);
     }
     custom.patterns(text, out);
     resolve(out, from);
 }
 
-/// What can begin with the word at `start..end`.
-fn word<'k>(text: &[u8], start: usize, end: usize, custom: &'k Custom, out: &mut Vec<Hit<'k>>) {
-    if text[start].is_ascii_digit() {
-        let hit = cards::at(text, start)
-            .or_else(|| national::at(text, start, end))
-            .or_else(|| network::ipv4(text, start))
-            .or_else(|| contact::phone(text, start))
-            .or_else(|| people::house_number(text, start, end))
-            .or_else(|| people::zip(text, start, end));
-        out.extend(hit);
+fn scan_part<'k>(text: &[u8], part: Range<usize>, custom: &'k Custom, out: &mut Vec<Hit<'k>>) {
+    let mut i = part.start;
+    while i < part.end {
+        let mut classes = class(text[i]);
+        if classes & WORD != 0 {
+            let start = i;
+            i += 1;
+            while i < text.len() {
+                let next = class(text[i]);
+                if next & WORD == 0 {
+                    break;
+                }
+                classes |= next;
+                i += 1;
+            }
+            word(text, start, i, classes, custom, out);
+            continue;
+        }
+        if classes & MARK != 0 {
+            out.extend(mark(text, i));
+        }
+        i += 1;
+    }
+}
+
+/// What begins or stands around the mark at `at`.
+fn mark(text: &[u8], at: usize) -> Option<Hit<'static>> {
+    match text[at] {
+        b'@' => network::email(text, at),
+        b':' if text.get(at + 1) == Some(&b'/') => network::url_credentials(text, at),
+        b':' => network::colons(text, at),
+        b'-' if text.get(at + 1) == Some(&b'-') => tokens::pem(text, at),
+        b'-' if text.get(at + 3) == Some(&b'-') => network::colons(text, at),
+        b'+' | b'(' if text.get(at + 1).is_some_and(u8::is_ascii_digit) => contact::phone(text, at),
+        _ => None,
+    }
+}
+
+/// What can begin with the word at `start..end`, whose bytes have these `classes`.
+fn word<'k>(text: &[u8], start: usize, end: usize, classes: u8, custom: &'k Custom, out: &mut Vec<Hit<'k>>) {
+    if class(text[start]) == DIGIT {
+        out.extend(number(text, start, end));
         custom.word(text, start, end, out);
         return;
     }
@@ -74,52 +104,60 @@ fn word<'k>(text: &[u8], start: usize, end: usize, custom: &'k Custom, out: &mut
     }
     custom.word(text, start, end, out);
     let length = end - start;
-    if length >= 4 && text[start + 2].is_ascii_digit() {
-        out.extend(iban::at(text, start));
+    if classes & DIGIT != 0 {
+        if length >= 4 && text[start + 2].is_ascii_digit() {
+            out.extend(iban::at(text, start));
+        }
+        if length >= 8 || text.get(end) == Some(&b'~') {
+            out.extend(tokens::marked(text, start, end).or_else(|| national::at(text, start, end)));
+        }
+    } else if length <= 3 && matches!(text.get(end), Some(b' ' | b'-')) {
+        // `AB 12 34 56 C`, `X-1234567-L`, `RSS MRA 85T10 A562S`.
+        let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
+        if digit(end + 1) || length == 3 && text.get(end + 4) == Some(&b' ') && (end + 5..end + 10).any(digit) {
+            out.extend(national::at(text, start, end));
+        }
     }
-    let shaped = length >= 8 && text[start..end].iter().any(u8::is_ascii_digit)
-        || length <= 3
-            && matches!(text.get(end), Some(b' ' | b'-'))
-            && (length == 3 || text.get(end + 1).is_some_and(u8::is_ascii_digit));
-    if shaped {
-        out.extend(national::at(text, start, end));
-    }
-    if length <= 24 {
+    if words::may_tell(&text[start..end]) && length <= words::LONGEST {
         telling(text, start, end, out);
     }
 }
 
+/// What can begin with a word that begins with a digit.
+fn number(text: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
+    tokens::marked(text, start, end)
+        .or_else(|| cards::at(text, start))
+        .or_else(|| national::at(text, start, end))
+        .or_else(|| network::ipv4(text, start))
+        .or_else(|| contact::phone(text, start))
+        .or_else(|| people::house_number(text, start, end))
+        .or_else(|| people::zip(text, start, end))
+}
+
 /// Words that say what comes next.
 fn telling(text: &[u8], start: usize, end: usize, out: &mut Vec<Hit<'_>>) {
-    let mut buffer = [0u8; 24];
+    let mut buffer = [0u8; words::LONGEST];
     let lower = &mut buffer[..end - start];
     for (slot, b) in lower.iter_mut().zip(&text[start..end]) {
         *slot = b.to_ascii_lowercase();
     }
     let lower: &[u8] = lower;
-    if assign::may_promise(lower) {
-        let mut previous = [0u8; 24];
-        let n = assign::previous_word(text, start, &mut previous);
-        if let Some(promised) = assign::promise(lower, &previous[..n]) {
-            out.extend(assign::value(text, end, promised));
-        }
+    let mut previous = [0u8; 24];
+    let n = assign::previous_word(text, start, &mut previous);
+    if let Some(promised) = assign::promise(lower, &previous[..n]) {
+        out.extend(assign::value(text, start, end, promised));
     }
-    let spoken = text.get(end).is_some_and(|b| matches!(b, b' ' | b'.' | b':' | b'=' | b'"' | b'_' | b'\''));
     let hit = match lower {
         b"dob" | b"born" | b"birthday" | b"birthdate" | b"birth" | b"geboren" | b"geburtsdatum" | b"nacimiento"
-        | b"naissance" | b"nascita" | b"dateofbirth" | b"nascimento" => contact::birth_date(text, end),
-        b"mr" | b"mrs" | b"ms" | b"herr" | b"frau" | b"mme" | b"sra" if spoken && text[start].is_ascii_uppercase() => {
-            people::name_after(text, end, 1)
-        }
-        b"dr" | b"prof" if spoken && text[start].is_ascii_uppercase() => people::name_after(text, end, 1),
-        b"name" | b"patient" | b"fullname" | b"firstname" | b"lastname" | b"surname" if spoken => {
-            people::name_after(text, end, 2)
-        }
-        b"dear" | b"sincerely" if text[start].is_ascii_uppercase() && spoken => people::name_after(text, end, 2),
-        _ => people::announced(text, lower, start, end).or_else(|| {
-            let numbered = text.get(end).is_some_and(|b| matches!(b, b' ' | b'.'));
-            (numbered && lower.len() >= 3).then(|| people::street_then_number(text, start, end)).flatten()
-        }),
+        | b"naissance" | b"nascita" | b"dateofbirth" | b"nascimento" | b"geb" | b"nacido" | b"nacida" | b"nato"
+        | b"nata" | b"geboortedatum" => contact::birth_date(text, start, end),
+        b"b" if text[..start].to_ascii_lowercase().ends_with(b"d.o.") => contact::birth_date(text, start, end + 1),
+        b"basic" => assign::basic(text, end),
+        _ if lower.starts_with("né".as_bytes()) => contact::birth_date(text, start, end),
+        _ => people::named(text, lower, start, end)
+            .or_else(|| people::announced(text, lower, start, end))
+            .or_else(|| health::condition(text, lower, start, end))
+            .or_else(|| people::street_then_number(text, start, end)),
     };
     out.extend(hit);
 }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::Hit;
 use super::checks::{self, Check};
-use crate::text::{before, ends, is_word, near};
+use crate::text::{Cues, before, ends, is_word, near};
 
 /// How a number is written and when it counts. In `forms`, `d` is a digit, `A` a letter, `X` either; the rest is literal.
 struct Number {
@@ -13,7 +13,7 @@ struct Number {
     forms: &'static [&'static str],
     /// Written so, it counts when the check holds and one of `words` stands before it.
     weak: &'static [&'static str],
-    words: &'static [&'static str],
+    words: Cues,
     check: Check,
 }
 
@@ -22,165 +22,200 @@ const NUMBERS: &[Number] = &[
         kind: "us_ssn",
         forms: &["ddd-dd-dddd"],
         weak: &["ddd dd dddd", "ddd.dd.dddd", "ddddddddd"],
-        words: &["ssn", "social security", "social security number", "itin"],
+        words: Cues::new(&["ssn", "social security", "social security number", "itin"]),
         check: checks::us_ssn,
     },
     Number {
         kind: "uk_nino",
         forms: &["AA dd dd dd A"],
         weak: &["AAddddddA", "AA-dd-dd-dd-A", "AAdddddd A"],
-        words: &["nino", "national insurance", "ni number", "ni no", "insurance"],
+        words: Cues::new(&["nino", "national insurance", "ni number", "ni no", "insurance"]),
         check: checks::uk_nino,
     },
     Number {
         kind: "uk_nhs",
         forms: &[],
         weak: &["ddd ddd dddd", "ddd-ddd-dddd", "dddddddddd"],
-        words: &["nhs", "health service"],
+        words: Cues::new(&["nhs", "health service"]),
         check: checks::uk_nhs,
     },
     Number {
         kind: "de_tax_id",
         forms: &["dd ddd ddd ddd"],
         weak: &["ddddddddddd", "dd/ddd/ddd/ddd"],
-        words: &["steuer", "steuer-id", "steueridentifikationsnummer", "idnr", "steuernummer", "tax id", "tin", "tax"],
+        words: Cues::new(&[
+            "steuer",
+            "steuer-id",
+            "steueridentifikationsnummer",
+            "idnr",
+            "steuernummer",
+            "tax id",
+            "tin",
+            "tax",
+        ]),
         check: checks::de_tax_id,
     },
     Number {
         kind: "fr_nir",
-        forms: &["ddddddddddddddd", "d dd dd dd ddd ddd dd", "ddddddddddddd dd"],
-        weak: &[],
-        words: &[],
+        forms: &["ddddddddddddddd", "d dd dd dd ddd ddd dd"],
+        weak: &["ddddddddddddd dd"],
+        words: Cues::new(&["nir", "sécurité sociale", "securite sociale", "sécu", "secu", "insee", "social security"]),
         check: checks::fr_nir,
     },
     Number {
         kind: "es_dni",
         forms: &["ddddddddA", "dddddddd-A", "AdddddddA", "A-ddddddd-A"],
         weak: &["dd.ddd.ddd-A", "dd.ddd.dddA", "dddddddd A"],
-        words: &["dni", "nif", "nie", "documento"],
+        words: Cues::new(&["dni", "nif", "nie", "documento"]),
         check: checks::es_dni,
     },
     Number {
         kind: "it_codice_fiscale",
         forms: &["AAAAAAXXAXXAXXXA", "AAA AAA XXAXX AXXXA"],
         weak: &[],
-        words: &[],
+        words: Cues::new(&[]),
         check: checks::it_codice_fiscale,
     },
     Number {
         kind: "nl_bsn",
         forms: &[],
         weak: &["ddddddddd", "dddd.dd.ddd", "dddd dd ddd"],
-        words: &["bsn", "burgerservicenummer", "sofinummer", "sofi"],
+        words: Cues::new(&["bsn", "burgerservicenummer", "sofinummer", "sofi"]),
         check: checks::nl_bsn,
     },
     Number {
         kind: "be_national_number",
         forms: &["dd.dd.dd-ddd.dd"],
         weak: &["ddddddddddd", "dd.dd.dd-ddd-dd"],
-        words: &["rijksregister", "rijksregisternummer", "national number", "registre", "niss", "insz", "nrn"],
+        words: Cues::new(&[
+            "rijksregister",
+            "rijksregisternummer",
+            "national number",
+            "registre",
+            "niss",
+            "insz",
+            "nrn",
+        ]),
         check: checks::be_national,
     },
     Number {
         kind: "br_cpf",
         forms: &["ddd.ddd.ddd-dd"],
         weak: &["ddddddddddd"],
-        words: &["cpf"],
+        words: Cues::new(&["cpf"]),
         check: checks::br_cpf,
     },
     Number {
         kind: "in_aadhaar",
         forms: &[],
         weak: &["dddd dddd dddd", "dddd-dddd-dddd", "dddddddddddd"],
-        words: &["aadhaar", "aadhar", "uidai", "uid", "adhaar"],
+        words: Cues::new(&["aadhaar", "aadhar", "uidai", "uid", "adhaar"]),
         check: checks::in_aadhaar,
     },
     Number {
         kind: "in_pan",
         forms: &[],
         weak: &["AAAAAddddA"],
-        words: &["pan", "permanent account", "income tax", "pan number", "pan card"],
+        words: Cues::new(&["pan", "permanent account", "income tax", "pan number", "pan card"]),
         check: checks::in_pan,
     },
     Number {
         kind: "cn_resident_id",
         forms: &["dddddddddddddddddX"],
         weak: &[],
-        words: &[],
+        words: Cues::new(&[]),
         check: checks::cn_resident_id,
     },
     Number {
         kind: "ca_sin",
         forms: &[],
         weak: &["ddd-ddd-ddd", "ddd ddd ddd", "ddddddddd"],
-        words: &["sin", "social insurance", "nas", "assurance sociale"],
+        words: Cues::new(&["sin", "social insurance", "nas", "assurance sociale"]),
         check: checks::luhn_number,
     },
     Number {
         kind: "au_tfn",
         forms: &[],
         weak: &["ddd ddd ddd", "ddddddddd", "ddd-ddd-ddd"],
-        words: &["tfn", "tax file", "tax file number"],
+        words: Cues::new(&["tfn", "tax file", "tax file number"]),
         check: checks::au_tfn,
     },
-    Number { kind: "pl_pesel", forms: &[], weak: &["ddddddddddd"], words: &["pesel"], check: checks::pl_pesel },
+    Number {
+        kind: "pl_pesel",
+        forms: &[],
+        weak: &["ddddddddddd"],
+        words: Cues::new(&["pesel"]),
+        check: checks::pl_pesel,
+    },
     Number {
         kind: "se_personnummer",
         forms: &[],
         weak: &["dddddd-dddd", "dddddd+dddd", "dddddddd-dddd", "dddddddddd", "dddddddddddd"],
-        words: &["personnummer", "personnr", "pnr", "personal identity number", "samordningsnummer"],
+        words: Cues::new(&["personnummer", "personnr", "pnr", "personal identity number", "samordningsnummer"]),
         check: checks::se_personnummer,
     },
-    Number { kind: "fi_hetu", forms: &["dddddd-dddX", "ddddddAdddX"], weak: &[], words: &[], check: checks::fi_hetu },
+    Number {
+        kind: "fi_hetu",
+        forms: &["dddddd-dddX", "ddddddAdddX"],
+        weak: &[],
+        words: Cues::new(&[]),
+        check: checks::fi_hetu,
+    },
     Number {
         kind: "no_fodselsnummer",
         forms: &["ddddddddddd", "dddddd ddddd"],
         weak: &[],
-        words: &[],
+        words: Cues::new(&[]),
         check: checks::no_fodselsnummer,
     },
     Number {
         kind: "ch_ahv",
         forms: &["ddd.dddd.dddd.dd"],
         weak: &["ddddddddddddd"],
-        words: &["ahv", "avs", "ahv-nr"],
+        words: Cues::new(&["ahv", "avs", "ahv-nr"]),
         check: checks::ch_ahv,
     },
-    Number { kind: "kr_rrn", forms: &["dddddd-ddddddd"], weak: &[], words: &[], check: checks::kr_rrn },
-    Number { kind: "mx_curp", forms: &["AAAAddddddAAAAAAXd"], weak: &[], words: &[], check: checks::mx_curp },
+    Number { kind: "kr_rrn", forms: &["dddddd-ddddddd"], weak: &[], words: Cues::new(&[]), check: checks::kr_rrn },
+    Number {
+        kind: "mx_curp",
+        forms: &["AAAAddddddAAAAAAXd"],
+        weak: &[],
+        words: Cues::new(&[]),
+        check: checks::mx_curp,
+    },
     Number {
         kind: "tr_kimlik",
         forms: &[],
         weak: &["ddddddddddd"],
-        words: &["kimlik", "tckn", "tc", "tc no"],
+        words: Cues::new(&["kimlik", "tckn", "tc", "tc no"]),
         check: checks::tr_kimlik,
     },
     Number {
         kind: "za_id",
         forms: &[],
         weak: &["ddddddddddddd", "dddddd dddd ddd"],
-        words: &["id number", "identity number", "sa id", "rsa id", "identity"],
+        words: Cues::new(&["id number", "id no", "identity number", "sa id", "rsa id", "identity"]),
         check: checks::za_id,
     },
     Number {
         kind: "jp_my_number",
         forms: &[],
         weak: &["dddddddddddd", "dddd dddd dddd", "dddd-dddd-dddd"],
-        words: &["my number", "mynumber", "individual number", "マイナンバー", "個人番号"],
+        words: Cues::new(&["my number", "mynumber", "individual number", "マイナンバー", "個人番号"]),
         check: checks::jp_my_number,
     },
     Number {
         kind: "cl_rut",
         forms: &["dd.ddd.ddd-X", "d.ddd.ddd-X"],
         weak: &["dddddddd-X"],
-        words: &["rut", "run"],
+        words: Cues::new(&["rut", "run"]),
         check: checks::cl_rut,
     },
     Number {
         kind: "ru_snils",
         forms: &["ddd-ddd-ddd dd"],
         weak: &["ddddddddddd"],
-        words: &["snils", "снилс"],
+        words: Cues::new(&["snils", "снилс", "СНИЛС"]),
         check: checks::ru_snils,
     },
 ];
@@ -223,10 +258,20 @@ pub fn at(text: &[u8], at: usize, run_end: usize) -> Option<Hit<'static>> {
     if matches!(before(text, at), Some(b'.' | b'-' | b'/' | b'_')) && at >= 2 && is_word(text[at - 2]) {
         return None;
     }
-    forms(run_end - at).iter().find_map(|Written { number, form, weak }| {
-        let end = fits(text, at, form, number.check)?;
-        (!weak || near(text, at, 40, number.words)).then_some(Hit { kind: number.kind, start: at, end })
-    })
+    // One that the words around name comes before one that merely fits.
+    let mut fitting = None;
+    for Written { number, form, weak } in forms(run_end - at) {
+        if fitting.is_some() && !weak {
+            continue;
+        }
+        let Some(end) = fits(text, at, form, number.check) else { continue };
+        let hit = Hit { kind: number.kind, start: at, end };
+        if near(text, at, 40, &number.words) {
+            return Some(hit);
+        }
+        fitting = fitting.or((!weak).then_some(hit));
+    }
+    fitting
 }
 
 /// End of `form` at `at`, if the text is written so, stands alone and passes `check`.

@@ -3,13 +3,15 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Hit;
-use crate::text::{before, continues, ends, is_word, near, run, starts};
+use crate::text::{Cues, before, continues, ends, is_word, near, run, short_run, starts};
 
 /// Last labels that are file names rather than domains: `logo@2x.png`.
 const FILE_ENDINGS: &[&str] = &[
     "png", "jpg", "jpeg", "gif", "svg", "webp", "css", "js", "ts", "tsx", "jsx", "json", "html", "rs", "py", "go",
     "md", "local",
 ];
+
+const VERSIONS: Cues = Cues::new(&["version", "ver", "release", "v", "build", "section", "chapter", "oid"]);
 
 /// The mail address around the `@` at `at`: a local part and a domain with a top-level label of letters.
 pub fn email(text: &[u8], at: usize) -> Option<Hit<'static>> {
@@ -45,6 +47,10 @@ pub fn email(text: &[u8], at: usize) -> Option<Hit<'static>> {
 
 /// An IPv4 address at the digit `at` that can name one machine: not a version, mask, loopback or broadcast.
 pub fn ipv4(text: &[u8], at: usize) -> Option<Hit<'static>> {
+    let first = short_run(text, at, 4, |b| b.is_ascii_digit());
+    if text.get(first) != Some(&b'.') || first - at > 3 {
+        return None;
+    }
     if !starts(text, at)
         || matches!(before(text, at), Some(b'.' | b'-' | b'=' | b'~' | b'^' | b'_')) && !assigned(text, at)
     {
@@ -63,7 +69,7 @@ pub fn ipv4(text: &[u8], at: usize) -> Option<Hit<'static>> {
         || address.is_broadcast()
         || (a == 255)
         || (d == 0 && address.octets()[1..] == [0, 0, 0]);
-    let version = near(text, at, 16, &["version", "ver", "release", "v", "build", "section", "chapter", "oid"]);
+    let version = near(text, at, 16, &VERSIONS);
     (!nobody && !version).then_some(Hit { kind: "ip_address", start: at, end })
 }
 

@@ -100,7 +100,8 @@ const ISSUED: &[Issued] = &[
 
 /// Every kind this module can name.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
-    ISSUED.iter().map(|i| i.1).chain(["jwt", "private_key"])
+    let marked = ["telegram_token", "discord_token", "mailchimp_key", "azure_client_secret"];
+    ISSUED.iter().map(|i| i.1).chain(["jwt", "private_key"]).chain(marked)
 }
 
 /// Where the prefixes of each first byte stand in [`ISSUED`].
@@ -124,8 +125,30 @@ fn issued(first: u8) -> &'static [Issued] {
     &ISSUED[usize::from(from)..usize::from(to)]
 }
 
+/// Bits of the first two bytes of every prefix, each by its lowest six bits.
+static FIRST_TWO: [u64; 64] = {
+    let mut bits = [0u64; 64];
+    let mut i = 0;
+    while i < ISSUED.len() {
+        let prefix = ISSUED[i].0;
+        bits[(prefix[0] & 63) as usize] |= 1 << (prefix[1] & 63);
+        i += 1;
+    }
+    bits[(b'e' & 63) as usize] |= 1 << (b'y' & 63);
+    bits
+};
+
 /// A token that begins at `at`, where a word starts.
+#[inline]
 pub fn at(text: &[u8], at: usize) -> Option<Hit<'static>> {
+    let &[first, second] = text.get(at..at + 2)?.first_chunk()?;
+    if FIRST_TWO[usize::from(first & 63)] >> (second & 63) & 1 == 0 {
+        return None;
+    }
+    prefixed(text, at)
+}
+
+fn prefixed(text: &[u8], at: usize) -> Option<Hit<'static>> {
     let rest = &text[at..];
     if rest.len() < 16 {
         return None;
@@ -140,10 +163,58 @@ pub fn at(text: &[u8], at: usize) -> Option<Hit<'static>> {
             let value = &text[from..end];
             let hexadecimal = !matches!(kind, "twilio_key" | "mailgun_key" | "databricks_token")
                 || value.iter().all(u8::is_ascii_hexdigit);
-            ((least..=most).contains(&value.len()) && hexadecimal && random(value) && ends_alone(text, end, body))
-                .then_some(Hit { kind, start: at, end })
+            ((least..=most).contains(&value.len())
+                && hexadecimal
+                && (random(value) || matches!(body, Body::Upper) && entropy(value) > 2.5)
+                && ends_alone(text, end, body))
+            .then_some(Hit { kind, start: at, end })
         },
     )
+}
+
+/// A token without a prefix, told by what stands inside of it; `start..end` is its first word.
+pub fn marked(text: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
+    let url = |from: usize| short_run(text, from, 80, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let hit = |kind, end| Some(Hit { kind, start, end });
+    let length = end - start;
+    let word = &text[start..end];
+    match text.get(end)? {
+        // Telegram's bots: a number, a colon, 35 characters of which the first are AA.
+        b':' if (8..=10).contains(&length)
+            && text[end + 1..].starts_with(b"AA")
+            && word.iter().all(u8::is_ascii_digit) =>
+        {
+            let stop = url(end + 1);
+            (stop - end == 36 && random(&text[end + 3..stop])).then_some(())?;
+            hit("telegram_token", stop)
+        }
+        // Mailchimp: 32 hexadecimal digits and a data centre.
+        b'-' if length == 32 && text[end + 1..].starts_with(b"us") && word.iter().all(u8::is_ascii_hexdigit) => {
+            let stop = run(text, end + 3, |b| b.is_ascii_digit());
+            (stop > end + 3 && stop <= end + 5 && random(word)).then_some(())?;
+            hit("mailchimp_key", stop)
+        }
+        // Discord: an identifier in base64, six characters, and at least 27.
+        b'.' if (23..=28).contains(&length) && matches!(word[0], b'M' | b'N' | b'O') => {
+            let id = base64_decode(word)?;
+            let middle = url(end + 1);
+            let stop = url(middle + 1);
+            (id.iter().all(u8::is_ascii_digit)
+                && middle - end == 7
+                && text.get(middle) == Some(&b'.')
+                && stop - middle >= 28)
+                .then_some(())?;
+            hit("discord_token", stop)
+        }
+        // Microsoft Entra: three characters, a digit, `Q~`, and 31 to 34 more.
+        b'~' if length == 5 && word[4] == b'Q' && word[3].is_ascii_digit() => {
+            let stop =
+                short_run(text, end + 1, 40, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'~'));
+            ((32..=35).contains(&(stop - end)) && random(&text[end + 1..stop])).then_some(())?;
+            hit("azure_client_secret", stop)
+        }
+        _ => None,
+    }
 }
 
 /// A sentence's full stop or a padded value's slash is not the token's.

@@ -1,7 +1,7 @@
 //! Base64, hexadecimal, percent and JSON escapes.
 
 use super::{Derived, Origin, Writer};
-use crate::text::run;
+use crate::text::{DIGIT, JOINT, LOWER, PERCENT, UPPER, class, find, run};
 
 /// Shortest encoded run worth reading, in characters: it holds 15 (base64) or 12 (hex) bytes.
 const SHORTEST_BASE64: usize = 20;
@@ -13,14 +13,9 @@ pub fn base64_decode(encoded: &[u8]) -> Option<Vec<u8>> {
     let (mut bits, mut held, mut count) = (0u32, 0u32, 0usize);
     for &b in encoded {
         let value = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
             b'=' => break,
             b'\n' | b'\r' => continue,
-            _ => return None,
+            _ => sextet(b)?,
         };
         bits = bits << 6 | u32::from(value);
         held += 6;
@@ -37,29 +32,37 @@ pub fn base64_decode(encoded: &[u8]) -> Option<Vec<u8>> {
 pub fn runs(text: &[u8], mut each: impl FnMut(Derived) -> bool) {
     let mut i = 0;
     while i < text.len() {
-        let b = text[i];
-        if b == b'%' && percent(text, i).is_some() {
+        let classes = class(text[i]);
+        if classes & ENCODED != 0 {
+            let start = i;
+            while i < text.len() && class(text[i]) & ENCODED != 0 {
+                i += 1;
+            }
+            if i - start < SHORTEST_BASE64 {
+                continue;
+            }
+            i = base64_end(text, start);
+            if let Some(decoded) = encoded(&text[start..i])
+                && !each(Derived { text: decoded, origin: Origin::Range(start, i) })
+            {
+                return;
+            }
+        } else if classes == PERCENT && percent(text, i).is_some() {
             let (derived, end) = percent_run(text, i);
             if !each(derived) {
                 return;
             }
             i = end;
-        } else if is_base64(b) {
-            let end = base64_end(text, i);
-            if let Some(decoded) = encoded(&text[i..end])
-                && !each(Derived { text: decoded, origin: Origin::Range(i, end) })
-            {
-                return;
-            }
-            i = end.max(i + 1);
         } else {
             i += 1;
         }
     }
 }
 
+const ENCODED: u8 = LOWER | UPPER | DIGIT | JOINT;
+
 fn is_base64(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'_' | b'-')
+    class(b) & ENCODED != 0
 }
 
 /// End of the run at `start`; lines of at least 60 characters continue after a line break.
@@ -90,19 +93,46 @@ fn plain(part: &[u8]) -> Option<Vec<u8>> {
     let hexadecimal =
         |p: &[u8]| p.len() >= SHORTEST_HEX && p.len().is_multiple_of(2) && p.iter().all(u8::is_ascii_hexdigit);
     let bare = part.strip_prefix(b"0x").unwrap_or(part);
-    if hexadecimal(bare) {
-        let nibble = |b: u8| (b as char).to_digit(16).unwrap_or_default() as u8;
+    let nibble = |b: u8| (b as char).to_digit(16).unwrap_or_default() as u8;
+    // What a hash decodes to shows at once that it is not text.
+    let begins = bare.chunks(2).take(6).all(|p| p.len() == 2 && is_plausible(nibble(p[0]) << 4 | nibble(p[1])));
+    if begins && hexadecimal(bare) {
         let decoded: Vec<u8> = bare.chunks(2).map(|p| nibble(p[0]) << 4 | nibble(p[1])).collect();
         if is_text(&decoded) {
             return Some(decoded);
         }
     }
-    // A picture of megabytes shows on its first bytes that it is not text.
+    // Names, hashes and pictures show on their first bytes that they are not text.
+    let mut head = [0u8; 6];
+    for (out, four) in head.chunks_mut(3).zip(part.chunks_exact(4)) {
+        let bits = four.iter().try_fold(0u32, |bits, &b| Some(bits << 6 | u32::from(sextet(b)?)))?;
+        out.copy_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    if !head.iter().all(|&b| is_plausible(b)) {
+        return None;
+    }
     let head = base64_decode(&part[..part.len().min(64) / 4 * 4])?;
     if !is_text(&head[..head.len().min(45)]) {
         return None;
     }
     base64_decode(part).filter(|decoded| is_text(decoded))
+}
+
+/// A byte that text may have.
+fn is_plausible(b: u8) -> bool {
+    matches!(b, b' '..=b'~' | b'\n' | b'\t' | b'\r' | 0x80..)
+}
+
+/// What a character of base64 or base64url stands for.
+fn sextet(b: u8) -> Option<u8> {
+    Some(match b {
+        b'A'..=b'Z' => b - b'A',
+        b'a'..=b'z' => b - b'a' + 26,
+        b'0'..=b'9' => b - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    })
 }
 
 /// Mostly printable: what a person or a program would have written, cut anywhere.
@@ -111,7 +141,7 @@ fn is_text(bytes: &[u8]) -> bool {
         Ok(_) => true,
         Err(error) => error.error_len().is_none() && error.valid_up_to() > 0,
     };
-    let printable = bytes.iter().filter(|b| matches!(b, b' '..=b'~' | b'\n' | b'\t' | b'\r') || **b >= 0x80).count();
+    let printable = bytes.iter().filter(|b| is_plausible(**b)).count();
     valid && bytes.len() >= 8 && printable * 20 >= bytes.len() * 19
 }
 
@@ -144,7 +174,7 @@ fn percent_run(text: &[u8], at: usize) -> (Derived, usize) {
 
 /// The text with JSON escapes read (`\"`, `\n`, `\u0034`), if it has any: JSON inside a JSON string, or source code.
 pub fn unescape(text: &[u8]) -> Option<Derived> {
-    let first = text.iter().position(|&b| b == b'\\')?;
+    let first = find(text, 0, b'\\')?;
     let mut out = Writer::copied(text, first, text.len());
     let mut changed = false;
     let mut i = first;
@@ -157,7 +187,7 @@ pub fn unescape(text: &[u8]) -> Option<Derived> {
                 i += width;
             }
             None => {
-                let end = i + 1 + text[i + 1..].iter().position(|&b| b == b'\\').unwrap_or(text.len() - i - 1);
+                let end = find(text, i + 1, b'\\').unwrap_or(text.len());
                 out.put(&text[i..end], i);
                 i = end;
             }

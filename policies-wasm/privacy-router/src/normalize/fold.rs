@@ -1,24 +1,62 @@
 //! Invisible characters removed; full-width, styled and look-alike letters and digits read as ASCII.
 
 use super::{Derived, Writer};
+use crate::text::find_high;
 
 /// The folded text, if folding changes anything.
 pub fn fold(text: &[u8]) -> Option<Derived> {
-    let first = text.iter().position(|&b| b >= 0x80)?;
-    let source = String::from_utf8_lossy(&text[first..]);
+    let first = changing(text, 0)?;
     let mut out = Writer::copied(text, first, text.len());
-    let mut changed = false;
-    for (i, c) in source.char_indices() {
+    let mut at = first;
+    loop {
+        let (c, width) = character(&text[at..]);
         match ascii(c) {
-            Reading::Same => out.put(c.encode_utf8(&mut [0u8; 4]).as_bytes(), first + i),
-            Reading::Nothing => changed = true,
-            Reading::As(b) => {
-                changed = true;
-                out.put(&[b], first + i);
-            }
+            Reading::Same => out.put(&text[at..at + width], at),
+            Reading::Nothing => {}
+            Reading::As(b) => out.put(&[b], at),
+        }
+        at += width;
+        let next = changing(text, at).unwrap_or(text.len());
+        if next > at {
+            out.put(&text[at..next], at);
+        } else if next == text.len() {
+            out.mark(at);
+        }
+        at = next;
+        if at >= text.len() {
+            return Some(out.finish());
         }
     }
-    changed.then(|| out.finish())
+}
+
+/// First position at or after `from` of a character that reads as something else.
+fn changing(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at = find_high(text, at)?;
+        // Latin letters with marks, by far the most common: none of them changes but these few.
+        if let (0xc3 | 0xc5..=0xc8, Some(_)) = (text[at], text.get(at + 1)) {
+            at += 2;
+            continue;
+        }
+        let (c, width) = character(&text[at..]);
+        if !matches!(ascii(c), Reading::Same) {
+            return Some(at);
+        }
+        at += width;
+    }
+}
+
+/// The first character, and its length in bytes; bytes that are no UTF-8 stand for themselves, one by one.
+fn character(text: &[u8]) -> (char, usize) {
+    let width = match text[0] {
+        0..0x80 => return (text[0] as char, 1),
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        _ => 4,
+    };
+    let c = text.get(..width).and_then(|part| std::str::from_utf8(part).ok()).and_then(|part| part.chars().next());
+    c.map_or((char::REPLACEMENT_CHARACTER, 1), |c| (c, width))
 }
 
 enum Reading {
@@ -87,7 +125,6 @@ const LOOKS: &[(char, u8)] = &[
     ('Τ', b'T'),
     ('Υ', b'Y'),
     ('Χ', b'X'),
-    ('ı', b'i'),
     ('ɡ', b'g'),
     ('ⅼ', b'l'),
     ('＠', b'@'),
@@ -100,6 +137,7 @@ fn ascii(c: char) -> Reading {
     let n = c as u32;
     match n {
         0..0x80 => Reading::Same,
+        0x131 => Reading::As(b'i'),
         // Soft hyphen, combining joiners, zero-width and direction marks, variation selectors, tags.
         0xad
         | 0x034f
@@ -135,6 +173,8 @@ fn ascii(c: char) -> Reading {
             let k = ((n - 0x1d400) % 52) as u8;
             Reading::As(if k < 26 { b'A' + k } else { b'a' + k - 26 })
         }
+        // Scripts without digits of their own and without letters that look Latin.
+        0x3003..=0xfdff => Reading::Same,
         _ => digit(n).or_else(|| LOOKS.iter().find(|(l, _)| *l == c).map(|l| l.1)).map_or(Reading::Same, Reading::As),
     }
 }

@@ -6,6 +6,8 @@ mod fold;
 pub use decode::{base64_decode, runs, unescape};
 pub use fold::fold;
 
+use crate::text::is_word;
+
 /// A text made of another one, and where its bytes came from.
 pub struct Derived {
     /// The text.
@@ -21,6 +23,27 @@ enum Origin {
 }
 
 impl Derived {
+    /// Where this text differs from its source, each place with `reach` bytes on both sides, merged: what is worth reading again.
+    pub fn changed(&self, reach: usize) -> Vec<std::ops::Range<usize>> {
+        let Origin::Steps(steps) = &self.origin else {
+            return std::iter::once(0..self.text.len()).collect();
+        };
+        let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
+        for &(here, _) in steps {
+            let here = here as usize;
+            let (start, end) = (here.saturating_sub(reach), (here + reach).min(self.text.len()));
+            match parts.last_mut() {
+                Some(last) if start <= last.end => last.end = end,
+                _ => parts.push(start..end),
+            }
+        }
+        for part in &mut parts {
+            // A word is read from its beginning.
+            part.start -= self.text[..part.start].iter().rev().take_while(|&&b| is_word(b)).count();
+        }
+        parts
+    }
+
     /// The range of the source that `start..end` of this text came from.
     pub fn source(&self, start: usize, end: usize) -> (usize, usize) {
         match &self.origin {
@@ -60,6 +83,11 @@ impl Writer {
         }
         self.text.extend_from_slice(bytes);
         self.next = at + bytes.len();
+    }
+
+    /// Marks the end as a place that differs from the source, whatever comes next.
+    fn mark(&mut self, at: usize) {
+        self.steps.push((self.text.len() as u32, at as u32));
     }
 
     fn finish(self) -> Derived {

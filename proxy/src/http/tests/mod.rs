@@ -2,6 +2,7 @@
 //! Policies are closures here; real Wasm policies meet the proxy in the end-to-end tests.
 
 mod bypass;
+mod faults;
 mod flows;
 mod live;
 mod units;

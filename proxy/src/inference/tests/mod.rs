@@ -1,4 +1,6 @@
 mod answers;
 mod bounds;
+mod money;
+mod resilience;
 mod translation;
 mod world;

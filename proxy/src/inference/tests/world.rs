@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use openshell_api::Name;
 use openshell_api::decision::DecisionRecord;
-use openshell_api::inference::{Backend, BackendKind, Catalogue, Locality, Sensitivity};
+use openshell_api::inference::{Backend, BackendKind, Catalogue, InferenceRules, Locality, Sensitivity};
 use openshell_policy_host::{self as host, Answer, Denial, Finding, InferenceRequest, PolicyRef, RouteDecision};
 
 use crate::active::{Active, Secrets};
@@ -27,7 +27,7 @@ use crate::inference::serve::Terms;
 use crate::inference::service::Body;
 use crate::inference::sessions::Rise;
 use crate::inference::upstream::Transport;
-use crate::inference::{InferenceOptions, InferenceService, Sessions};
+use crate::inference::{InferenceOptions, InferenceService, Ledger, Sessions};
 use crate::record::Record;
 
 /// Orders cleared backends by price; whatever says `4111` is restricted, whatever says `hush` confidential.
@@ -164,6 +164,8 @@ impl Record for Kept {
 pub struct World {
     pub service: InferenceService,
     pub catalogue: Catalogue,
+    pub rules: InferenceRules,
+    pub ledger: Arc<Ledger>,
     pub records: Arc<Kept>,
     pub sessions: Arc<Sessions>,
     pub rises: tokio::sync::mpsc::UnboundedReceiver<Rise>,
@@ -186,6 +188,7 @@ impl World {
         let records = Arc::new(Kept::default());
         let (sessions, rises) = Sessions::new();
         let sessions = Arc::new(sessions);
+        let ledger = Arc::new(Ledger::default());
         let secrets = Secrets::default();
         secrets.0.store(Arc::new(BTreeMap::from([("acme".to_owned(), "the-backends-own-key".to_owned())])));
         let options = InferenceOptions {
@@ -194,13 +197,15 @@ impl World {
             secrets,
             record: Arc::clone(&records) as Arc<dyn Record>,
             sessions: Arc::clone(&sessions),
+            ledger: Arc::clone(&ledger),
             upstreams: Upstreams::new(BTreeMap::new(), None).expect("trust"),
         };
         let service = match transport {
             Some(transport) => InferenceService::with_transport(options, transport),
             None => InferenceService::new(options),
         };
-        Self { service, catalogue: Catalogue { backends }, records, sessions, rises }
+        let rules = InferenceRules::default();
+        Self { service, catalogue: Catalogue { backends }, rules, ledger, records, sessions, rises }
     }
 
     /// Sends a request as it is; its answer may still stream.
@@ -210,7 +215,7 @@ impl World {
 
     pub async fn send_under(&self, router: Option<&dyn Router>, request: Request<impl Into<Bytes>>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let terms = Terms { generation: 7, router, catalogue: &self.catalogue };
+        let terms = Terms { generation: 7, router, catalogue: &self.catalogue, rules: &self.rules };
         self.service.answer(&terms, &Caller::default(), parts, Full::new(body.into())).await
     }
 

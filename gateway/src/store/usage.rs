@@ -1,0 +1,151 @@
+//! What inference was used and what it cost.
+
+use openshell_api::decision::{DecisionRecord, Verdict};
+use openshell_api::inference::{Period, Spent, Usage};
+use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
+
+use super::{Store, StoreError, int, uint};
+
+/// What usage is broken down by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageBy {
+    /// The sandbox.
+    Sandbox,
+    /// The model that served.
+    Model,
+    /// The backend that served.
+    Backend,
+    /// The day, in UTC.
+    Day,
+}
+
+impl UsageBy {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Model => "model",
+            Self::Backend => "backend",
+            Self::Day => "day",
+        }
+    }
+}
+
+/// Which usage to answer.
+#[derive(Debug, Clone, Default)]
+pub struct UsageQuery {
+    /// Only of this sandbox.
+    pub sandbox: Option<String>,
+    /// Only from the day of this time on.
+    pub since: Option<jiff::Timestamp>,
+    /// One line for each of these that differs; none of them: one line for all.
+    pub by: Vec<UsageBy>,
+}
+
+impl Store {
+    /// Usage, summed; what was used most recently or costs most comes last.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<Usage>, StoreError> {
+        let columns: Vec<&str> = query.by.iter().map(|by| by.column()).collect();
+        let listed = columns.join(", ");
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT ");
+        if !columns.is_empty() {
+            sql.push(&listed).push(", ");
+        }
+        sql.push("count(*) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, sum(cost) AS cost");
+        sql.push(" FROM usage WHERE 1 = 1");
+        if let Some(sandbox) = &query.sandbox {
+            sql.push(" AND sandbox = ").push_bind(sandbox);
+        }
+        if let Some(since) = query.since {
+            sql.push(" AND day >= ").push_bind(Period::Day.window(since));
+        }
+        if !columns.is_empty() {
+            sql.push(" GROUP BY ").push(&listed).push(" ORDER BY ");
+            sql.push(if query.by.contains(&UsageBy::Day) {
+                format!("day, {listed}")
+            } else {
+                format!("cost, {listed}")
+            });
+        }
+        let rows = sql.build().fetch_all(&self.read).await?;
+        let mut usage = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let text = |by: UsageBy| query.by.contains(&by).then(|| row.try_get::<String, _>(by.column())).transpose();
+            let day = query.by.contains(&UsageBy::Day).then(|| row.try_get::<i64, _>("day")).transpose()?;
+            let sum = |name: &str| Ok::<_, sqlx::Error>(uint(row.try_get::<Option<i64>, _>(name)?.unwrap_or(0)));
+            usage.push(Usage {
+                sandbox: text(UsageBy::Sandbox)?,
+                model: text(UsageBy::Model)?,
+                backend: text(UsageBy::Backend)?,
+                day: day.and_then(date),
+                requests: sum("requests")?,
+                input_tokens: sum("input")?,
+                output_tokens: sum("output")?,
+                cost: sum("cost")?,
+            });
+        }
+        usage.retain(|line| line.requests > 0);
+        Ok(usage)
+    }
+
+    /// What a sandbox has spent in the windows that `now` falls into: per backend, and all together.
+    pub async fn spent(&self, sandbox_id: &str, now: jiff::Timestamp) -> Result<Vec<Spent>, StoreError> {
+        let mut spent = Vec::new();
+        for (period, column) in [(Period::Day, "day"), (Period::Month, "month"), (Period::Total, "0")] {
+            let window = period.window(now);
+            let mut sql = QueryBuilder::<Sqlite>::new(
+                "SELECT backend, sum(cost) AS cost, sum(input_tokens + output_tokens) AS tokens FROM usage
+                 WHERE sandbox_id = ",
+            );
+            sql.push_bind(sandbox_id).push(format!(" AND {column} = ")).push_bind(window).push(" GROUP BY backend");
+            let mut all = Spent { period, window, backend: None, cost: 0, tokens: 0 };
+            for row in &sql.build().fetch_all(&self.read).await? {
+                let one = Spent {
+                    period,
+                    window,
+                    backend: Some(row.try_get("backend")?),
+                    cost: uint(row.try_get("cost")?),
+                    tokens: uint(row.try_get("tokens")?),
+                };
+                all.cost = all.cost.saturating_add(one.cost);
+                all.tokens = all.tokens.saturating_add(one.tokens);
+                spent.push(one);
+            }
+            spent.push(all);
+        }
+        Ok(spent)
+    }
+}
+
+/// Keeps what a request used, if it was one that was charged for. Redelivery changes nothing.
+pub(super) async fn put_usage(
+    tx: &mut Transaction<'_, Sqlite>,
+    sandbox_id: &str,
+    record: &DecisionRecord,
+) -> Result<bool, StoreError> {
+    let Some(route) = record.route.as_ref().filter(|_| record.verdict == Verdict::Allow) else { return Ok(false) };
+    let (Some(charge), Some(backend)) = (route.charged, &route.backend) else { return Ok(false) };
+    let done = sqlx::query(
+        "INSERT OR IGNORE INTO usage
+         (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, output_tokens, cost)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&record.id)
+    .bind(sandbox_id)
+    .bind(&record.sandbox)
+    .bind(backend)
+    .bind(route.model.as_deref().unwrap_or_default())
+    .bind(Period::Day.window(record.at))
+    .bind(Period::Month.window(record.at))
+    .bind(int(charge.input_tokens))
+    .bind(int(charge.output_tokens))
+    .bind(int(charge.cost))
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// `2024-05-01` of a day since the Unix epoch.
+fn date(day: i64) -> Option<String> {
+    let at = jiff::Timestamp::from_second(day.checked_mul(86_400)?).ok()?;
+    Some(jiff::tz::TimeZone::UTC.to_datetime(at).date().to_string())
+}

@@ -1,0 +1,222 @@
+//! What a sandbox has spent on inference, against its budgets: set aside before a request, settled after it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use openshell_api::decision::Charge;
+use openshell_api::inference::{Backend, Budget, Period, Spent};
+use openshell_inference_format::price;
+use openshell_inference_format::usage::Usage;
+
+/// Millionths of a millionth of a dollar in a millionth of a dollar: prices count in the former, budgets in the latter.
+const PICO: u128 = 1_000_000;
+/// Bytes of an answer that hold at least one token, whatever surrounds them; for answers that say nothing of tokens.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// Every window of a sandbox: of each backend and of all together (no name), by period.
+#[derive(Debug, Default)]
+pub struct Ledger(Arc<Mutex<BTreeMap<Key, Window>>>);
+
+type Key = (Option<String>, Period);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Window {
+    /// See [`Period::window`].
+    number: i64,
+    cost: u128,
+    tokens: u64,
+    reserved_cost: u128,
+    reserved_tokens: u64,
+}
+
+/// A budget that has no room for a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the budget of {whose} for {period} is used up: {spent}")]
+pub struct Exhausted {
+    whose: String,
+    period: &'static str,
+    /// What is spent and what the limit is.
+    spent: String,
+}
+
+/// How an answer ended, as far as it matters for what it cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ended {
+    /// Tokens as reported.
+    pub usage: Usage,
+    /// Bytes of the answer that passed.
+    pub bytes: u64,
+    /// Events that passed, if it was a stream.
+    pub events: Option<u64>,
+    /// It ended by itself, and well.
+    pub complete: bool,
+}
+
+/// Room that was set aside for one request. Dropped unsettled it counts as spent: a backend may charge for what nobody heard.
+#[derive(Debug)]
+pub struct Reservation {
+    windows: Arc<Mutex<BTreeMap<Key, Window>>>,
+    keys: Vec<(Key, i64)>,
+    cost: u128,
+    tokens: (u64, u64),
+    prices: (u64, u64),
+    open: bool,
+}
+
+impl Ledger {
+    /// Sets aside what a request may cost on `backend`, in every window at once. Refuses when a budget has no room for all of
+    /// it: requests that run side by side never spend more than is left.
+    pub fn reserve(
+        &self,
+        budgets: &[Budget],
+        backend: &Backend,
+        tokens: (u64, u64),
+        now: Timestamp,
+    ) -> Result<Reservation, Exhausted> {
+        let cost = price::cost(backend, tokens.0, tokens.1);
+        let total = tokens.0.saturating_add(tokens.1);
+        let mut windows = lock(&self.0);
+        for budget in budgets.iter().filter(|b| b.backend.as_ref().is_none_or(|name| *name == backend.name)) {
+            let key = (budget.backend.as_ref().map(ToString::to_string), budget.period);
+            let window = current(&mut windows, &key, now);
+            let cost_after = window.cost + window.reserved_cost + cost;
+            let tokens_after = window.tokens.saturating_add(window.reserved_tokens).saturating_add(total);
+            // A request that costs nothing is not held up by a limit in dollars that was passed.
+            let over_cost = budget.cost.filter(|limit| cost > 0 && cost_after > u128::from(*limit) * PICO);
+            let over_tokens = budget.tokens.filter(|limit| tokens_after > *limit);
+            if over_cost.is_some() || over_tokens.is_some() {
+                return Err(exhausted(budget, window, over_cost, over_tokens, (cost, total)));
+            }
+        }
+        let mut keys = Vec::with_capacity(6);
+        for name in [None, Some(backend.name.to_string())] {
+            for period in Period::ALL {
+                let key = (name.clone(), period);
+                let window = current(&mut windows, &key, now);
+                window.reserved_cost += cost;
+                window.reserved_tokens = window.reserved_tokens.saturating_add(total);
+                keys.push((key, window.number));
+            }
+        }
+        Ok(Reservation {
+            windows: Arc::clone(&self.0),
+            keys,
+            cost,
+            tokens,
+            prices: (backend.input_price, backend.output_price),
+            open: true,
+        })
+    }
+
+    /// Takes over what the gateway remembers of the windows of now, where that is more.
+    pub fn merge(&self, remembered: &[Spent], now: Timestamp) {
+        let mut windows = lock(&self.0);
+        for spent in remembered.iter().filter(|spent| spent.window == spent.period.window(now)) {
+            let window = current(&mut windows, &(spent.backend.clone(), spent.period), now);
+            window.cost = window.cost.max(u128::from(spent.cost));
+            window.tokens = window.tokens.max(spent.tokens);
+        }
+    }
+
+    /// What is spent in the current window of all backends together: cost in millionths of a millionth of a dollar, and tokens.
+    #[cfg(test)]
+    pub fn spent(&self, period: Period, now: Timestamp) -> (u128, u64) {
+        let mut windows = lock(&self.0);
+        let window = current(&mut windows, &(None, period), now);
+        (window.cost, window.tokens)
+    }
+}
+
+impl Reservation {
+    /// The answer is over. What was reported counts; where it broke off or nothing was said, what passed is estimated, and never
+    /// at more than was set aside.
+    pub fn settle(mut self, ended: &Ended) -> Charge {
+        let guess = ended.events.unwrap_or(ended.bytes / BYTES_PER_TOKEN + 1).min(self.tokens.1);
+        let input = ended.usage.input.unwrap_or(self.tokens.0);
+        let output = match (ended.usage.output, ended.complete) {
+            (Some(reported), true) => reported,
+            (reported, _) => reported.unwrap_or(0).max(guess),
+        };
+        let unsaid = ended.usage.output.is_none() && self.tokens.1 > 0;
+        let estimated = !ended.complete || ended.usage.input.is_none() || unsaid;
+        let cost = u128::from(input) * u128::from(self.prices.0) + u128::from(output) * u128::from(self.prices.1);
+        self.close(cost, input.saturating_add(output));
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        Charge { input_tokens: input, output_tokens: output, cost, estimated }
+    }
+
+    /// Nothing was sent, or nothing was served: nothing is spent.
+    pub fn release(mut self) {
+        self.close(0, 0);
+    }
+
+    fn close(&mut self, cost: u128, tokens: u64) {
+        if !std::mem::replace(&mut self.open, false) {
+            return;
+        }
+        let reserved = self.tokens.0.saturating_add(self.tokens.1);
+        let mut windows = lock(&self.windows);
+        for (key, number) in &self.keys {
+            // What began in a window that is over counts there, so nowhere any more.
+            if let Some(window) = windows.get_mut(key).filter(|w| w.number == *number) {
+                window.reserved_cost = window.reserved_cost.saturating_sub(self.cost);
+                window.reserved_tokens = window.reserved_tokens.saturating_sub(reserved);
+                window.cost += cost;
+                window.tokens = window.tokens.saturating_add(tokens);
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.close(self.cost, self.tokens.0.saturating_add(self.tokens.1));
+    }
+}
+
+fn lock(windows: &Mutex<BTreeMap<Key, Window>>) -> MutexGuard<'_, BTreeMap<Key, Window>> {
+    windows.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The window that `now` falls into; a new one begins empty. A clock that goes back does not bring an old one back.
+fn current<'w>(windows: &'w mut BTreeMap<Key, Window>, key: &Key, now: Timestamp) -> &'w mut Window {
+    let number = key.1.window(now);
+    let window = windows.entry(key.clone()).or_default();
+    if window.number < number {
+        *window = Window { number, ..Window::default() };
+    }
+    window
+}
+
+fn exhausted(
+    budget: &Budget,
+    window: &Window,
+    cost: Option<u64>,
+    tokens: Option<u64>,
+    asked: (u128, u64),
+) -> Exhausted {
+    let whose = budget.backend.as_ref().map_or_else(|| "this sandbox".to_owned(), |name| format!("backend {name}"));
+    let period = match budget.period {
+        Period::Day => "the day",
+        Period::Month => "the month",
+        Period::Total => "all time",
+    };
+    let spent = match (cost, tokens) {
+        (Some(limit), _) => format!(
+            "${} of ${} spent, ${} set aside for requests under way, and this one may cost ${}",
+            price::dollars(window.cost),
+            price::dollars(u128::from(limit) * PICO),
+            price::dollars(window.reserved_cost),
+            price::dollars(asked.0),
+        ),
+        (None, limit) => format!(
+            "{} of {} tokens used, {} set aside for requests under way, and this one may use {}",
+            window.tokens,
+            limit.unwrap_or_default(),
+            window.reserved_tokens,
+            asked.1,
+        ),
+    };
+    Exhausted { whose, period, spent }
+}

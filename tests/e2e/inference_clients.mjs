@@ -1,0 +1,22 @@
+// The official JavaScript clients, unchanged, inside a sandbox.
+import assert from "node:assert";
+import Anthropic from "@anthropic-ai/sdk";
+import OpenAI from "openai";
+
+const hello = `hello from ${process.env.BACKEND}`;
+const gpt = new OpenAI({ baseURL: "https://inference.local/v1", apiKey: "callers-own", maxRetries: 0 });
+const claude = new Anthropic({ baseURL: "https://inference.local", apiKey: "callers-own", maxRetries: 0 });
+const messages = [{ role: "user", content: "Say hello." }];
+
+const chat = await gpt.chat.completions.create({ model: "small", messages });
+assert.equal(chat.choices[0].message.content, hello);
+let text = "";
+for await (const chunk of await gpt.chat.completions.create({ model: "small", messages, stream: true })) {
+  text += chunk.choices[0]?.delta?.content ?? "";
+}
+assert.equal(text, hello);
+const message = await claude.messages.create({ model: "small", max_tokens: 64, messages });
+assert.equal(message.content[0].text, hello);
+const final = await claude.messages.stream({ model: "small", max_tokens: 64, messages }).finalMessage();
+assert.equal(final.content[0].text, hello);
+console.log("all node checks passed");
