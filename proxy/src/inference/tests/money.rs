@@ -39,9 +39,12 @@ fn budget(period: Period, cost: Option<u64>, tokens: Option<u64>) -> Budget {
     Budget { period, backend: None, cost, tokens }
 }
 
+/// A backend's kind, the path, the answer's content type and body, and the tokens it must be charged for.
+type Charged = (BackendKind, &'static str, &'static str, &'static str, Option<(u64, u64)>);
+
 #[tokio::test]
 async fn charges_by_the_final_figures_of_each_api() {
-    let rows: &[(BackendKind, &str, &str, &str, Option<(u64, u64)>)] = &[
+    let rows: &[Charged] = &[
         (BackendKind::Openai, CHAT, JSON, r#"{"usage":{"prompt_tokens":10,"completion_tokens":20}}"#, Some((10, 20))),
         (
             BackendKind::Openai,
