@@ -90,7 +90,7 @@ const DIFF_EXAMPLES: &str = "\
 Examples:
   openshell policy diff rules.yaml stricter.yaml
   openshell policy diff ./my-policy rules.yaml --sandbox demo --since 7d
-  openshell policy diff old.wasm new.wasm --settings-b '{\"hosts\": [\"example.com\"]}' -o json";
+  openshell policy diff old.wasm new.wasm --settings-b new.json -o json";
 
 const SUGGEST_EXAMPLES: &str = "\
 Examples:

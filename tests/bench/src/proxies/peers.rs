@@ -57,7 +57,7 @@ fn squid(world: &World, origins: &str) -> Result<Peer> {
     let certgen = "/usr/lib/squid/security_file_certgen";
     ensure!(Path::new(certgen).is_file(), "squid-openssl is not installed");
     let database = directory.join("db");
-    let made = Command::new(certgen).args(["-c", "-M", "16MB", "-s"]).arg(&database).output()?;
+    let made = Command::new(certgen).args(["-c", "-s"]).arg(&database).args(["-M", "16MB"]).output()?;
     ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     ensure!(Command::new("chown").args(["-R", "proxy"]).arg(&directory).status()?.success(), "chown");
     let settings = format!(
