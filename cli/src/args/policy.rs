@@ -220,7 +220,7 @@ pub struct PushArgs {
 /// Arguments of `policy pull`.
 #[derive(Debug, Args)]
 pub struct PullArgs {
-    /// Where it is: oci://host[:port]/repository[:tag|@digest]
+    /// Where it is: a registry's host and port, a repository, and a tag or a digest.
     #[arg(value_name = "oci://REFERENCE")]
     pub place: String,
     /// Write here; `<name>.wasm` if absent.
