@@ -57,6 +57,23 @@ fn a_new_policy_passes_its_tests_and_is_a_policy() {
     assert_eq!(bench["answer"], "allow read-only");
     assert_eq!(bench["rows"].as_array().map(Vec::len), Some(3), "{bench}");
 
+    // A panic's text arrives although the policy imports nothing to tell it by.
+    let source = home.path().join("my-policy/src/lib.rs");
+    let text = std::fs::read_to_string(&source).expect("read");
+    let hook = "let program = connection.process.file_name();";
+    assert!(text.contains(hook), "{text}");
+    let panics = format!("{hook} assert_ne!(request.path, \"/boom\", \"no path {{}} here\", request.path);");
+    std::fs::write(source, text.replace(hook, &panics)).expect("written");
+    let built = json_of(&["policy", "build", "my-policy", "--out", "panics.wasm", "-o", "json"]);
+    assert_eq!(built["imports"], json!([]));
+    let boom = "cases: [{ask: GET https://example.com/boom by /usr/bin/curl, expect: allow read-only}]\n";
+    std::fs::write(home.path().join("boom.yaml"), boom).expect("written");
+    let ran = home.run(&["policy", "test", "panics.wasm", "--cases", "boom.yaml"]);
+    assert_eq!(ran.code, 1, "{}", ran.whole());
+    for expected in ["panicked at src/lib.rs:", "no path /boom here"] {
+        assert!(ran.stdout.contains(expected), "{expected} in {}", ran.whole());
+    }
+
     // A second one uses the sources that are there.
     run(&["policy", "new", "other", "--name", "second"]);
     let manifest = std::fs::read_to_string(home.path().join("other/Cargo.toml")).expect("read");
