@@ -94,10 +94,12 @@ impl Place {
         if u64::try_from(layer.size).is_ok_and(|size| size > MAX_COMPONENT as u64) {
             return Err(refuse(format!("it has {} bytes; the limit is {MAX_COMPONENT}", layer.size)));
         }
-        let image = client.pull(&self.0, &auth, vec![LAYER]).await.map_err(|error| self.failed(error))?;
-        let bytes = image.layers.into_iter().next().map(|layer| layer.data.to_vec()).unwrap_or_default();
+        // By the manifest that was just judged: a tag may name another one by now.
+        let (mut bytes, mut config) = (Vec::new(), Vec::new());
+        client.pull_blob(&self.0, layer, &mut bytes).await.map_err(|error| self.failed(error))?;
+        client.pull_blob(&self.0, &manifest.config, &mut config).await.map_err(|error| self.failed(error))?;
         let found = digest(&bytes);
-        let config: Value = serde_json::from_slice(&image.config.data)
+        let config: Value = serde_json::from_slice(&config)
             .map_err(|error| refuse(format!("its configuration is not JSON: {error}")))?;
         if found != layer.digest || config["layerDigests"][0] != *found {
             return Err(refuse(format!("its bytes are {found}; its manifest and configuration say otherwise")));
