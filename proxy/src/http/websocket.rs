@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::Protocol;
@@ -49,14 +49,19 @@ pub(super) fn from_stream(request: &mut Request<Incoming>) -> bool {
     }
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    mark(headers);
     headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
     // A key is base64 of 16 bytes.
     if let Ok(key) = HeaderValue::try_from(generate_key()) {
         headers.insert(SEC_WEBSOCKET_KEY, key);
     }
     true
+}
+
+/// Says that a message changes its connection to a WebSocket, in the words of HTTP/1.1.
+fn mark(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// Sends the upgrade on a connection of its own; when the upstream agrees, relays until either side ends or it is cut.
@@ -70,8 +75,7 @@ pub(super) async fn serve(
     let headers = outgoing.headers_mut();
     // Nobody else checks it for a client that sent no key.
     let accept = stream.then(|| headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()))).flatten();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    mark(headers);
     let mut response = match send(session, scheme, &judged, outgoing).await {
         Ok(response) => response,
         Err(error) => return Err(unsent(session, judged, &error)),
@@ -95,9 +99,7 @@ pub(super) async fn serve(
     if stream {
         *response.status_mut() = StatusCode::OK;
     } else {
-        let headers = response.headers_mut();
-        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        mark(response.headers_mut());
     }
 
     let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
