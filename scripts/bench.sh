@@ -14,6 +14,8 @@ say "building hudsucker"
 export MITMDUMP=$peers/python/bin/mitmdump HUDSUCKER=$peers/$host/release/hudsucker-peer
 export OPENSHELL_BIN_DIR=$dist
 DOCKER_HOST=$(scripts/docker-engine.sh images) && export DOCKER_HOST || say "no Docker engine: containers are not measured"
+# Ten thousand connections at once, both of their ends.
+ulimit -n "$(ulimit -Hn)"
 report=$(mktemp)
 {
   echo "# Benchmarks"
@@ -23,6 +25,7 @@ report=$(mktemp)
   echo
   "$dist/openshell-bench" decisions
   "$dist/openshell-bench" proxies
+  "$dist/openshell-bench" door
   "$dist/openshell-bench" classify
   "$dist/openshell-bench" starts
   "$dist/openshell-bench" swaps --count "${SWAPS:-1000}"

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::{Options, Running};
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,6 +91,10 @@ fn serve(run: Run) -> anyhow::Result<()> {
         Some(path) => std::path::absolute(path)?,
         None => std::env::current_exe()?.with_file_name("openshell-supervisor"),
     };
+    // A supervisor's link, a client's streams, a database: each takes descriptors.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    }
     let options = Options {
         state_dir: run.state_dir,
         listen: run.listen,

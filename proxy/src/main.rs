@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::launch::LaunchSpec;
 use openshell_proxy::isolation;
 use openshell_proxy::supervisor::{self, StartError};
@@ -62,6 +63,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let spec: LaunchSpec =
         serde_json::from_slice(&text).with_context(|| format!("{} is not a start file", path.display()))?;
+    // Every connection takes two descriptors. What the workload may have is set when its init hardens itself.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raising the limit of open files")?;
+    }
     // The default provider of whatever does not name its own. An error means that there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;

@@ -4,6 +4,7 @@
 //! the gateway says it is stored: at least once, across restarts of both. Its size is bounded: the oldest is dropped
 //! and counted when it is full. Nothing here blocks or fails a request.
 
+mod queue;
 mod reader;
 mod segment;
 mod spool;

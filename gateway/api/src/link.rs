@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::decision::DecisionRecord;
 use crate::enforcement::Enforcement;
@@ -128,6 +129,31 @@ pub enum ToSupervisor {
     },
     /// End the workload and exit.
     Shutdown,
+}
+
+/// [`FromSupervisor::Records`] as a gateway reads it: each record is still the text that came.
+#[derive(Debug, Deserialize)]
+pub struct RecordsText<'a> {
+    /// Sequence number of `records[0]`.
+    pub first: u64,
+    /// The records.
+    #[serde(borrow)]
+    pub records: Vec<&'a RawValue>,
+}
+
+impl<'a> RecordsText<'a> {
+    /// How such a message begins when a supervisor writes it.
+    const BEGINNING: &'static str = r#"{"type":"records","#;
+
+    /// Whether a message is one of these; one that is written in another order may be [`FromSupervisor::Records`] still.
+    pub fn is(text: &str) -> bool {
+        text.starts_with(Self::BEGINNING)
+    }
+
+    /// Takes a message apart, without a look into its records.
+    pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
 }
 
 /// Supervisor → gateway.

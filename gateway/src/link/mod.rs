@@ -5,6 +5,7 @@
 //! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
+mod reports;
 mod session;
 pub mod streams;
 pub mod verify;

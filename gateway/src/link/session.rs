@@ -7,14 +7,13 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use openshell_api::decision::DecisionRecord;
-use openshell_api::inference::Sensitivity;
-use openshell_api::link::{FromSupervisor, ToSupervisor};
-use openshell_api::sandbox::{LogLine, Phase};
+use openshell_api::link::{FromSupervisor, RecordsText, ToSupervisor};
+use openshell_api::sandbox::Phase;
 use openshell_api::stream::StreamEvent;
 use tokio::sync::mpsc;
 
 use super::attempt::{Enforced, Event};
+use super::reports::{self, Report};
 use super::{Link, Outgoing};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
@@ -26,15 +25,6 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// A link on which nothing arrives for so long (not even a pong) is given up.
 const SILENCE: Duration = Duration::from_secs(65);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest name of a session that is kept.
-const MAX_SESSION_NAME: usize = 512;
-
-/// What a supervisor reports and waits to have stored. A queue of its own: a push is not held up by the disk.
-enum Report {
-    Records { first: u64, records: Vec<DecisionRecord> },
-    Logs { first: u64, lines: Vec<LogLine> },
-    Session { session: String, sensitivity: Sensitivity },
-}
 
 /// Why a link was ended by the gateway.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +114,7 @@ async fn read(gateway: &Arc<Gateway>, link: &Arc<Link>, mut stream: SplitStream<
     }
     gateway.changed.sandboxes();
     let (reports, queue) = mpsc::channel(16);
-    let keeper = tokio::spawn(keep(gateway.clone(), link.clone(), queue));
+    let keeper = tokio::spawn(reports::keep(gateway.clone(), link.clone(), queue));
     tokio::spawn(push::catch_up(gateway.clone(), link.clone(), generation));
 
     let result = receive(gateway, link, &mut stream, &reports).await;
@@ -141,6 +131,7 @@ async fn receive(
 ) -> Result<(), Fault> {
     while let Some(message) = next(link, stream, SILENCE).await? {
         match message {
+            Message::Text(text) if RecordsText::is(&text) => drop(reports.send(Report::Records(text)).await),
             Message::Text(text) => handle(gateway, link, serde_json::from_str(&text)?, reports).await?,
             Message::Binary(frame) => output(link, &frame).await?,
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
@@ -180,7 +171,9 @@ async fn handle(
             tracing::debug!(sandbox = id, generation, connections_cut, swap_ns, "enforcing");
             tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut }));
         }
-        FromSupervisor::Records { first, records } => report(Report::Records { first, records }).await,
+        records @ FromSupervisor::Records { .. } => {
+            report(Report::Records(serde_json::to_string(&records)?.into())).await;
+        }
         FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
         FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,
         FromSupervisor::ExecCredit { channel, bytes } => {
@@ -255,55 +248,4 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
             }
         }
     });
-}
-
-/// Stores what is reported, in order, and acknowledges it. A failing database ends the link: the supervisor keeps what
-/// was not acknowledged and sends it again.
-async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc::Receiver<Report>) {
-    while let Some(report) = queue.recv().await {
-        if let Err(error) = keep_one(&gateway, &link, report).await {
-            tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
-            link.close();
-            return;
-        }
-    }
-}
-
-async fn keep_one(gateway: &Gateway, link: &Link, report: Report) -> Result<(), StoreError> {
-    let id = link.sandbox_id();
-    match report {
-        Report::Records { first, mut records } => {
-            let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
-            let Some(through) = last(first, records.len()) else { return Ok(()) };
-            for record in &mut records {
-                // A supervisor speaks for its own sandbox alone.
-                record.sandbox = row.name.to_string();
-            }
-            let used = gateway.store.put_decisions(id, &records).await?;
-            gateway.changed.decisions();
-            let _ = link.send(ToSupervisor::RecordsStored { through }).await;
-            if used {
-                // A supervisor that began anew learns so what its predecessor spent and had not delivered.
-                let spent = gateway.store.spent(id, jiff::Timestamp::now()).await?;
-                let _ = link.send(ToSupervisor::Spent { spent }).await;
-            }
-        }
-        Report::Logs { first, lines } => {
-            let Some(through) = last(first, lines.len()) else { return Ok(()) };
-            gateway.store.put_logs(id, first, &lines).await?;
-            gateway.changed.logs();
-            let _ = link.send(ToSupervisor::LogsStored { through }).await;
-        }
-        Report::Session { session, sensitivity } => {
-            if session.len() <= MAX_SESSION_NAME {
-                gateway.store.raise_session(id, &session, sensitivity).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Sequence number of the last of `count` items; none of them: none.
-fn last(first: u64, count: usize) -> Option<u64> {
-    first.checked_add((count as u64).checked_sub(1)?)
 }

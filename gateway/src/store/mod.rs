@@ -18,7 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 pub use commit::{Effect, NewGeneration};
 pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::StoreModule;
-pub use records::{DecisionQuery, Numbered};
+pub use records::{DecisionQuery, DecisionText, Numbered};
 pub use sandboxes::{NewSandbox, SandboxRow};
 pub use usage::{UsageBy, UsageQuery};
 

@@ -1,12 +1,13 @@
 //! What sandboxes report: decisions, log lines, sessions. Redelivery changes nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use openshell_api::decision::DecisionRecord;
 use openshell_api::inference::Sensitivity;
 use openshell_api::sandbox::LogLine;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::usage::put_usage;
 use super::{Store, StoreError, int, json, parse};
@@ -18,6 +19,17 @@ pub struct Numbered<T> {
     /// The item.
     pub item: T,
 }
+
+/// A decision, and the line of JSON that it is kept as.
+pub struct DecisionText<'a> {
+    /// What it says.
+    pub record: DecisionRecord,
+    /// The same, as text.
+    pub text: Cow<'a, str>,
+}
+
+/// Decisions that one statement stores: each statement is a way to the database's thread and back.
+const ROWS_AT_ONCE: usize = 128;
 
 /// Decisions in one page of [`Store::decision_lines`].
 const LINES_PER_PAGE: i64 = 1000;
@@ -35,17 +47,22 @@ pub struct DecisionQuery {
 
 impl Store {
     /// Keeps decisions of a sandbox, and what they used; those known already are skipped. Answers whether any used something.
-    pub async fn put_decisions(&self, sandbox_id: &str, records: &[DecisionRecord]) -> Result<bool, StoreError> {
+    pub async fn put_decisions(&self, sandbox_id: &str, decisions: &[DecisionText<'_>]) -> Result<bool, StoreError> {
         let mut used = false;
         let mut tx = self.write.begin().await?;
-        for record in records {
-            sqlx::query("INSERT OR IGNORE INTO decisions (id, sandbox, at_us, record) VALUES (?, ?, ?, ?)")
-                .bind(&record.id)
-                .bind(&record.sandbox)
-                .bind(record.at.as_microsecond())
-                .bind(json("decision", record)?)
-                .execute(&mut *tx)
-                .await?;
+        for rows in decisions.chunks(ROWS_AT_ONCE) {
+            let mut insert =
+                QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO decisions (id, sandbox, at_us, record) ");
+            insert.push_values(rows, |mut row, DecisionText { record, text }| {
+                row.push_bind(record.id.as_str())
+                    .push_bind(record.sandbox.as_str())
+                    .push_bind(record.at.as_microsecond())
+                    .push_bind(&**text);
+            });
+            // Prepared once for whole chunks; the rest of a batch has any length.
+            insert.build().persistent(rows.len() == ROWS_AT_ONCE).execute(&mut *tx).await?;
+        }
+        for DecisionText { record, .. } in decisions {
             used |= put_usage(&mut tx, sandbox_id, record).await?;
         }
         tx.commit().await?;

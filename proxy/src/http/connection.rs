@@ -21,6 +21,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::Proxy;
 use super::destination::{Destination, canonical_host};
 use super::form::Form;
+use super::interim::{Interim, WithInterim};
 use super::peek::{Protocol, classify};
 use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal, empty};
@@ -354,7 +355,14 @@ async fn http1<S>(session: &Arc<Session>, io: Prefixed<S>, scheme: Scheme)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| async move { Ok::<_, Infallible>(answer(session, scheme, request).await) });
+    let interim = Interim::default();
+    let io = WithInterim::new(io, interim.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if Interim::suits(request.version()) {
+            request.extensions_mut().insert(interim.clone());
+        }
+        async move { Ok::<_, Infallible>(answer(session, scheme, request).await) }
+    });
     // A client that closes its side may still want its answer. Not so where TLS ends with it (RFC 5246 §7.2.1), nor where
     // every further token costs: there the end of the client's side cancels what it asked for.
     let half_close = scheme == Scheme::Http && !session.is_inference();

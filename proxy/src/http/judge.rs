@@ -33,6 +33,8 @@ pub trait Decide: Send + Sync {
         response: HttpResponse,
         view: &dyn Fn() -> Arc<dyn View>,
     ) -> Option<Decision>;
+    /// Whether any policy wants to see responses.
+    fn watches_responses(&self) -> bool;
     /// Longest request body that a policy wants to see, in bytes.
     fn body_cap(&self) -> u32;
     /// Where and how a credential may be attached.
@@ -69,6 +71,9 @@ impl Decide for Active {
         view: &dyn Fn() -> Arc<dyn View>,
     ) -> Option<Decision> {
         self.chains.watches_responses().then(|| self.chains.response(connection, request, response, &view()))
+    }
+    fn watches_responses(&self) -> bool {
+        self.chains.watches_responses()
     }
     fn body_cap(&self) -> u32 {
         self.chains.body_cap()

@@ -22,6 +22,7 @@ mod dial;
 mod exchange;
 mod form;
 mod headers;
+mod interim;
 mod judge;
 mod names;
 mod path;

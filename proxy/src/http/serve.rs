@@ -14,6 +14,7 @@ use super::body::{Cuttable, buffer};
 use super::destination::{Destination, HostPort};
 use super::dial::DialError;
 use super::form::Form;
+use super::interim::Interim;
 use super::judge::{Decide, Granted};
 use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal};
@@ -72,7 +73,9 @@ async fn serve(
     let facts = read_head(scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
     let cap = decide.body_cap() as usize;
     let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
+    // A policy that judges answers has not judged what comes before one.
+    let interim = parts.extensions.remove::<Interim>().filter(|_| !decide.watches_responses());
     let body_bytes = incoming.size_hint().exact();
     let (seen, body) = if cap == 0 {
         (None, boxed(incoming))
@@ -92,6 +95,9 @@ async fn serve(
     let (judged, headers) = dress(session, scheme, judged, parts.headers)?;
     let mut outgoing = Request::new(body);
     (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (parts.method, parts.uri, headers);
+    if let Some(interim) = interim {
+        hyper::ext::on_informational(&mut outgoing, move |hint| interim.push(hint.status(), hint.headers()));
+    }
     match upgrade {
         Some(upgrade) => {
             Box::pin(websocket::serve(session, scheme, judged, outgoing, websocket::Client { upgrade, stream })).await

@@ -41,21 +41,11 @@ impl Notifications {
     }
 
     /// Waits for the next caught call; `None` once no process is left that could make one.
+    ///
+    /// Many may wait at once, and the kernel wakes one of them for each call. (Those that `poll` it would wake all.)
+    /// Before Linux 6.11 it does not tell those who wait that the last process is gone: they wait on, and end with us.
     pub fn next(&self) -> io::Result<Option<Notification>> {
         loop {
-            let mut ready = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ready, PollTimeout::NONE) {
-                Ok(_) => {}
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            let events = ready[0].revents().unwrap_or(PollFlags::empty());
-            if !events.contains(PollFlags::POLLIN) {
-                match events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-                    true => return Ok(None),
-                    false => continue,
-                }
-            }
             // SAFETY: all zeroes is a valid seccomp_notif, and what the kernel asks for.
             let mut caught: libc::seccomp_notif = unsafe { std::mem::zeroed() };
             // SAFETY: the kernel fills one seccomp_notif, which outlives the call.
@@ -70,11 +60,26 @@ impl Notifications {
                 }));
             }
             let error = io::Error::last_os_error();
-            // The caller died, another thread was faster, or a signal came.
-            if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR | libc::EAGAIN)) {
-                return Err(error);
+            match error.raw_os_error() {
+                Some(libc::EINTR | libc::EAGAIN) => {}
+                // The caller died meanwhile, or it was the last.
+                Some(libc::ENOENT) if self.is_over()? => return Ok(None),
+                Some(libc::ENOENT) => {}
+                _ => return Err(error),
             }
         }
+    }
+
+    /// Whether no process is left that could make a call.
+    fn is_over(&self) -> io::Result<bool> {
+        let mut state = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut state, PollTimeout::ZERO) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let events = state[0].revents().unwrap_or(PollFlags::empty());
+        Ok(!events.contains(PollFlags::POLLIN)
+            && events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL))
     }
 
     /// Whether the thread still waits in this very call: what was read about it is then about it.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::marker::PhantomData;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
+use super::queue::{Producer, Queue, Refused};
 use super::reader::Reader;
 use super::segment::{self, Segment};
-use super::writer::{Command, Writer};
+use super::writer::Writer;
 
 /// Bounds of a [`Spool`].
 #[derive(Debug, Clone)]
@@ -24,8 +26,8 @@ pub struct SpoolOptions {
     pub max_bytes: u64,
     /// A segment is closed once it is this long, in bytes.
     pub segment_bytes: u64,
-    /// Items that may wait in memory for the writer.
-    pub queue: usize,
+    /// What may wait in memory for the writer, in bytes of JSON.
+    pub queue_bytes: usize,
     /// Rest of the writer between two batches: trades delay for fewer, larger writes.
     pub pause: Duration,
 }
@@ -35,7 +37,7 @@ impl Default for SpoolOptions {
         Self {
             max_bytes: 256 * 1024 * 1024,
             segment_bytes: 8 * 1024 * 1024,
-            queue: 8192,
+            queue_bytes: 8 * 1024 * 1024,
             pause: Duration::from_millis(50),
         }
     }
@@ -100,12 +102,13 @@ impl Shared {
 /// A bounded queue on disk. Cheap to clone; items are numbered from 1 in the order they were pushed.
 pub struct Spool<T> {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Command<T>>,
+    producer: Arc<Producer>,
+    items: PhantomData<fn(T) -> T>,
 }
 
 impl<T> Clone for Spool<T> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), queue: self.queue.clone() }
+        Self { shared: self.shared.clone(), producer: self.producer.clone(), items: PhantomData }
     }
 }
 
@@ -129,7 +132,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Spool<T> {
         segments.retain(|segment| segment.count > 0);
         segments.push_back(Segment { first: next, count: 0, bytes: 0, recovered: false });
         let file = segment::create(dir, next)?;
-        let queue = options.queue;
+        let queue = Arc::new(Queue::new(options.queue_bytes));
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
             options,
@@ -139,33 +142,34 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Spool<T> {
             lost: AtomicU64::new(0),
             position,
         });
-        let (sender, receiver) = mpsc::channel(queue);
-        let writer = Writer::new(shared.clone(), receiver, file);
+        let writer = Writer::new(shared.clone(), queue.clone(), file);
         std::thread::Builder::new().name("spool".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { shared, queue: sender })
+        Ok(Self { shared, producer: Arc::new(Producer(queue)), items: PhantomData })
     }
 
-    /// Keeps one item. Never blocks: when the queue is full the item is dropped and counted.
+    /// Keeps one item. Never blocks on the disk: when the queue is full the item is dropped and counted.
     pub fn push(&self, item: T) {
-        if self.queue.try_send(Command::Item(item)).is_err() {
-            self.shared.lose(1);
-        }
+        self.settle(self.producer.0.push(&item));
     }
 
     /// Keeps one item, waiting while the queue is full.
     pub async fn push_patiently(&self, item: T) {
-        if self.queue.send(Command::Item(item)).await.is_err() {
+        self.settle(self.producer.0.push_patiently(&item).await);
+    }
+
+    fn settle(&self, taken: Result<(), Refused>) {
+        if let Err(refused) = taken {
             self.shared.lose(1);
+            if let Refused::Unwritable(error) = refused {
+                tracing::warn!(%error, "an item can't be spooled");
+            }
         }
     }
 
     /// Waits until everything pushed before is on disk.
     pub async fn flush(&self) {
-        let (done, waiting) = oneshot::channel();
-        if self.queue.send(Command::Flush(done)).await.is_ok() {
-            // An error means that the writer is gone: nothing is left to wait for.
-            let _ = waiting.await;
-        }
+        // An error means that the writer is gone: nothing is left to wait for.
+        let _ = self.producer.0.flush().await;
     }
 
     /// Waits until the gateway has stored everything that is on disk.

@@ -152,7 +152,7 @@ async fn a_full_spool_drops_the_oldest_and_counts_it() {
 #[tokio::test]
 async fn a_full_queue_drops_and_counts() {
     let dir = tempfile::tempdir().expect("a directory");
-    let tiny = SpoolOptions { queue: 1, pause: Duration::from_millis(20), ..options() };
+    let tiny = SpoolOptions { queue_bytes: 1, pause: Duration::from_millis(20), ..options() };
     let spool = Spool::open(dir.path(), tiny).expect("opens");
     for number in 1..=10_000 {
         spool.push(line(number));

@@ -1,100 +1,61 @@
-//! The writer thread: serializes what waits, appends it in one write, makes it durable, rests.
+//! The writer thread: appends what waits in one write, makes it durable, rests.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
-
+use super::queue::{Batch, Queue};
 use super::segment::{self, Segment};
 use super::spool::Shared;
 
-/// Longest batch, in bytes.
-const BATCH_BYTES: usize = 1024 * 1024;
+/// Memory that is kept for the next batch, in bytes.
+const KEPT: usize = 256 * 1024;
 
-pub(super) enum Command<T> {
-    Item(T),
-    Flush(oneshot::Sender<()>),
-}
-
-pub(super) struct Writer<T> {
+pub(super) struct Writer {
     shared: Arc<Shared>,
-    queue: mpsc::Receiver<Command<T>>,
+    queue: Arc<Queue>,
     file: File,
-    lines: Vec<u8>,
-    count: u64,
-    flushed: Vec<oneshot::Sender<()>>,
 }
 
-impl<T: Serialize> Writer<T> {
-    pub fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Command<T>>, file: File) -> Self {
-        Self { shared, queue, file, lines: Vec::new(), count: 0, flushed: Vec::new() }
+impl Writer {
+    pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, file: File) -> Self {
+        Self { shared, queue, file }
     }
 
-    /// Runs until every handle is gone. Sleeping between batches keeps producers from waking this thread one by one,
-    /// which would cost more than the writing.
+    /// Runs until every producer is gone.
     pub fn run(mut self) {
-        while let Some(command) = self.queue.blocking_recv() {
-            self.take(command);
-            while self.lines.len() < BATCH_BYTES {
-                let Ok(command) = self.queue.try_recv() else { break };
-                self.take(command);
-            }
-            self.write();
-            let urgent = !self.flushed.is_empty();
-            for done in self.flushed.drain(..) {
-                let _ = done.send(());
-            }
-            if !urgent {
-                std::thread::sleep(self.shared.options.pause);
-            }
-        }
-    }
-
-    fn take(&mut self, command: Command<T>) {
-        match command {
-            Command::Flush(done) => self.flushed.push(done),
-            Command::Item(item) => {
-                let before = self.lines.len();
-                match serde_json::to_writer(&mut self.lines, &item) {
-                    Ok(()) => {
-                        self.lines.push(b'\n');
-                        self.count += 1;
-                    }
-                    Err(error) => {
-                        self.lines.truncate(before);
-                        self.shared.lose(1);
-                        tracing::warn!(%error, "an item can't be spooled");
-                    }
-                }
-            }
-        }
-    }
-
-    fn write(&mut self) {
-        if self.count > 0 {
-            if let Err(error) = self.append() {
-                tracing::warn!(%error, lost = self.count, "the spool can't be written");
-                self.shared.lose(self.count);
+        let mut done = Batch::default();
+        while let Some((batch, flushes)) = self.queue.next(done) {
+            if batch.count > 0
+                && let Err(error) = self.append(&batch)
+            {
+                tracing::warn!(%error, lost = batch.count, "the spool can't be written");
+                self.shared.lose(batch.count);
                 self.undo();
             }
-            self.lines.clear();
-            self.count = 0;
+            let urgent = !flushes.is_empty();
+            for flush in flushes {
+                // Whoever asked may have gone.
+                let _ = flush.send(());
+            }
+            done = if batch.lines.capacity() > KEPT { Batch::default() } else { batch };
+            if !urgent {
+                self.queue.rest(self.shared.options.pause);
+            }
         }
     }
 
-    fn append(&mut self) -> io::Result<()> {
+    fn append(&mut self, batch: &Batch) -> io::Result<()> {
         if self.active().bytes >= self.shared.options.segment_bytes {
             self.roll()?;
         }
-        self.file.write_all(&self.lines)?;
+        self.file.write_all(&batch.lines)?;
         self.file.sync_data()?;
         let mut segments = self.shared.segments();
         let mut written = 0;
         if let Some(active) = segments.back_mut() {
-            active.count += self.count;
-            active.bytes += self.lines.len() as u64;
+            active.count += batch.count;
+            active.bytes += batch.lines.len() as u64;
             written = active.next() - 1;
         }
         while segments.iter().map(|segment| segment.bytes).sum::<u64>() > self.shared.options.max_bytes

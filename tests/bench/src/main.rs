@@ -2,6 +2,7 @@
 
 mod classify;
 mod decisions;
+mod door;
 mod proxies;
 mod report;
 mod starts;
@@ -58,6 +59,18 @@ enum Section {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// `connect(2)` as it is caught, beside few and many processes; memory of idle tunnels.
+    Door {
+        /// How many connections are timed.
+        #[arg(long, default_value_t = 2000)]
+        count: u32,
+        /// How many are held.
+        #[arg(long, default_value_t = 10_000)]
+        tunnels: u32,
+    },
+    /// The client of `door`; prints JSON.
+    #[command(hide = true)]
+    Dial(door::dial::Dial),
     /// One reading of a request by the privacy router, as Wasm.
     Classify,
     /// `sandbox create` to the workload's first instruction, in each runtime, and a bare `docker run`.
@@ -89,6 +102,11 @@ async fn main() -> anyhow::Result<()> {
         Section::Origin { port, directory } => proxies::origin::run(port, &directory).await,
         Section::Spin { policy, reuse, memoize, seconds } => {
             decisions::spin(&policy, reuse, memoize, std::time::Duration::from_secs(seconds))
+        }
+        Section::Door { count, tunnels } => tokio::task::block_in_place(|| door::run(count, tunnels)),
+        Section::Dial(dial) => {
+            println!("{}", serde_json::to_string(&door::dial::run(&dial)?)?);
+            Ok(())
         }
         Section::Classify => classify::run(),
         Section::Starts { count, image } => starts::run(count, &image),

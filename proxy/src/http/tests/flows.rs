@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use http::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use openshell_api::decision::{Stage, Verdict};
-use openshell_policy_host::{Capture, HeaderEdit, Inspection, Outcome};
+use openshell_policy_host::{Capture, HeaderEdit, HttpResponse, Inspection, Outcome, View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -370,6 +370,47 @@ async fn pipelined_requests_are_answered_in_order_and_half_closed_clients_get_th
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     assert!(text.contains("h1 GET /half"), "{text:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn early_hints_come_before_the_answer_unless_a_policy_judges_answers() {
+    for (watched, expected) in [(false, "103 Early Hints"), (true, "200 OK")] {
+        let response =
+            watched.then_some((|_, _| allow(Inspection::Automatic)) as fn(&HttpResponse, &dyn View) -> Outcome);
+        let world = World::new(Rules { response, ..Rules::default() }).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (answer, may_answer) = tokio::sync::oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-OpenShell-Forged: 1\r\n\r\n";
+            stream.write_all(hint).await.unwrap();
+            let _ = may_answer.await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut io = world.tunnel(HOST, port).await.unwrap();
+        let head = format!("GET /hinted HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n");
+        io.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        if !watched {
+            // The hint is here although the answer is not.
+            while !text.ends_with("\r\n\r\n") {
+                text.push(io.read_u8().await.unwrap().into());
+            }
+            assert_eq!(text, "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n");
+        }
+        answer.send(()).unwrap();
+        while !text.ends_with("ok") {
+            text.push(io.read_u8().await.unwrap().into());
+        }
+        assert!(text.starts_with(&format!("HTTP/1.1 {expected}\r\n")), "{text}");
+        assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

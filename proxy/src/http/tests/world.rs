@@ -123,6 +123,9 @@ impl Decide for Rules {
     ) -> Option<Decision> {
         self.response.map(|decide| decision(decide(&response, &*view())))
     }
+    fn watches_responses(&self) -> bool {
+        self.response.is_some()
+    }
     fn body_cap(&self) -> u32 {
         self.body_cap
     }

@@ -2,11 +2,14 @@
 
 use std::io;
 
-use nix::sys::resource::{getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 
 use super::user::User;
 use crate::isolation::{LIMITS, sys};
+
+/// Soft limit of open descriptors that programs expect: `select(2)` goes no further. One that wants more raises it.
+const USUAL_DESCRIPTORS: u64 = 1024;
 
 /// For init and everything after it: nobody but the kernel reads its memory, nothing is gained by executing, nothing
 /// dumps core or takes more than [`LIMITS`].
@@ -16,6 +19,7 @@ pub(super) fn harden() -> io::Result<()> {
     for (resource, most) in LIMITS {
         let (soft, hard) = getrlimit(resource)?;
         let hard = hard.min(most);
+        let soft = if resource == Resource::RLIMIT_NOFILE { soft.min(USUAL_DESCRIPTORS) } else { soft };
         setrlimit(resource, soft.min(hard), hard)?;
     }
     Ok(())

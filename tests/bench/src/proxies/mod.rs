@@ -2,7 +2,7 @@
 
 pub mod load;
 pub mod origin;
-mod peers;
+pub mod peers;
 
 use std::path::Path;
 use std::process::Command;

@@ -1,0 +1,134 @@
+//! What a supervisor reports and waits to have stored: kept in order, then acknowledged.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::ws::Utf8Bytes;
+use openshell_api::decision::DecisionRecord;
+use openshell_api::inference::Sensitivity;
+use openshell_api::link::{RecordsText, ToSupervisor};
+use openshell_api::sandbox::LogLine;
+use tokio::sync::mpsc;
+
+use super::Link;
+use crate::gateway::Gateway;
+use crate::store::{DecisionText, StoreError};
+
+/// Longest name of a session that is kept.
+const MAX_SESSION_NAME: usize = 512;
+
+/// What is to be stored. A queue of its own: a push is not held up by the disk.
+pub(super) enum Report {
+    /// A whole message, [`RecordsText`].
+    Records(Utf8Bytes),
+    Logs {
+        first: u64,
+        lines: Vec<LogLine>,
+    },
+    Session {
+        session: String,
+        sensitivity: Sensitivity,
+    },
+}
+
+/// Why a report was not stored.
+#[derive(Debug, thiserror::Error)]
+enum ReportError {
+    #[error("it does not parse: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Stores what is reported. What can't be stored ends the link: the supervisor keeps what was not acknowledged and sends
+/// it again.
+pub(super) async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc::Receiver<Report>) {
+    while let Some(report) = queue.recv().await {
+        let kept = match report {
+            Report::Records(text) => records(&gateway, &link, &text).await,
+            Report::Logs { first, lines } => logs(&gateway, &link, first, &lines).await,
+            Report::Session { session, sensitivity } => {
+                let fits = session.len() <= MAX_SESSION_NAME;
+                let raised = async { gateway.store.raise_session(link.sandbox_id(), &session, sensitivity).await };
+                if fits { raised.await.map_err(ReportError::from) } else { Ok(()) }
+            }
+        };
+        if let Err(error) = kept {
+            tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
+            link.close();
+            return;
+        }
+    }
+}
+
+/// Keeps records as the text they came as: there may be thousands a second, and writing each anew would cost more than
+/// all else.
+async fn records(gateway: &Gateway, link: &Link, text: &str) -> Result<(), ReportError> {
+    let id = link.sandbox_id();
+    let RecordsText { first, records } = RecordsText::parse(text)?;
+    let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
+    let Some(through) = last(first, records.len()) else { return Ok(()) };
+    let mut kept = Vec::with_capacity(records.len());
+    for raw in &records {
+        let (record, text) = own(raw.get(), row.name.as_ref())?;
+        kept.push(DecisionText { record, text });
+    }
+    let used = gateway.store.put_decisions(id, &kept).await?;
+    gateway.changed.decisions();
+    let _ = link.send(ToSupervisor::RecordsStored { through }).await;
+    if used {
+        // A supervisor that began anew learns so what its predecessor spent and had not delivered.
+        let spent = gateway.store.spent(id, jiff::Timestamp::now()).await?;
+        let _ = link.send(ToSupervisor::Spent { spent }).await;
+    }
+    Ok(())
+}
+
+/// A record and the line to keep. A supervisor speaks for its own sandbox alone, and a record is one line.
+fn own<'a>(text: &'a str, sandbox: &str) -> Result<(DecisionRecord, Cow<'a, str>), serde_json::Error> {
+    let mut record: DecisionRecord = serde_json::from_str(text)?;
+    if record.sandbox == sandbox && !text.contains(['\n', '\r']) {
+        return Ok((record, Cow::Borrowed(text)));
+    }
+    sandbox.clone_into(&mut record.sandbox);
+    let text = serde_json::to_string(&record)?;
+    Ok((record, Cow::Owned(text)))
+}
+
+async fn logs(gateway: &Gateway, link: &Link, first: u64, lines: &[LogLine]) -> Result<(), ReportError> {
+    let Some(through) = last(first, lines.len()) else { return Ok(()) };
+    gateway.store.put_logs(link.sandbox_id(), first, lines).await?;
+    gateway.changed.logs();
+    let _ = link.send(ToSupervisor::LogsStored { through }).await;
+    Ok(())
+}
+
+/// Sequence number of the last of `count` items; none of them: none.
+fn last(first: u64, count: usize) -> Option<u64> {
+    first.checked_add((count as u64).checked_sub(1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use openshell_api::decision::{ProcessRecord, Stage, Subject};
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_kept_as_it_came_unless_it_speaks_for_another_or_is_no_line() {
+        let subject = Subject { sandbox: "mine", process: ProcessRecord::default(), host: "a.test", port: 443 };
+        let record = DecisionRecord::unanswered(subject, Stage::Connect, 1);
+        let line = serde_json::to_string(&record).unwrap();
+        let spread = serde_json::to_string_pretty(&record).unwrap();
+        for (text, sandbox, same) in [(&line, "mine", true), (&line, "other", false), (&spread, "mine", false)] {
+            let (parsed, kept) = own(text, sandbox).unwrap();
+            assert_eq!(parsed.sandbox, sandbox);
+            assert_eq!(kept == *text, same, "{kept}");
+            assert!(!kept.contains('\n'));
+            let read: DecisionRecord = serde_json::from_str(&kept).unwrap();
+            assert_eq!((read.sandbox.as_str(), read.id), (sandbox, parsed.id));
+        }
+        assert!(own("{}", "mine").is_err());
+        assert!(own(&line.replacen('{', r#"{"sandbox":"other","#, 1), "mine").is_err(), "a name said twice");
+    }
+}
