@@ -5,6 +5,7 @@ mod bad_input;
 mod clients;
 mod crash;
 mod docker;
+mod faults;
 mod first_light;
 mod inference;
 mod inference_clients;

@@ -1,5 +1,7 @@
 //! What the end-to-end tests share.
 
+use std::process::{Command, Stdio};
+
 use anyhow::{Result, ensure};
 use openshell_tests::origin::{Authority, Origin, OriginConfig};
 use openshell_tests::world::{Ran, World};
@@ -25,7 +27,12 @@ impl Stage {
 
     /// The same, trusting certificates of this authority at its origins.
     pub async fn trusting(authority: &Authority, names: &[&str]) -> Result<Self> {
-        let world = World::new()?;
+        Self::within(World::new()?, authority, names, "true").await
+    }
+
+    /// The same in a world that exists; the gateway, and with it every supervisor, starts after `preparation`, a shell
+    /// command.
+    pub async fn within(world: World, authority: &Authority, names: &[&str], preparation: &str) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let origin = Origin::start(
             listener,
@@ -34,7 +41,8 @@ impl Stage {
         )?;
         let ca = world.write("origins.pem", authority.pem())?;
         let stage = Self { api: format!("https://api.demo.test:{}", origin.address.port()), world, origin };
-        stage.run(&["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]).await?.ok()?;
+        let start = stage.world.command(&["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]);
+        finish(prepared(&start, preparation)).await?.ok()?;
         let hosts: Vec<String> =
             ["api.demo.test"].iter().chain(names).map(|name| format!("{name}:127.0.0.1")).collect();
         let mut create = vec!["sandbox", "create", "--name", "demo"];
@@ -45,13 +53,7 @@ impl Stage {
 
     /// Runs `openshell …` without holding up the origins.
     pub async fn run(&self, arguments: &[&str]) -> Result<Ran> {
-        let mut command = self.world.command(arguments);
-        let output = tokio::task::spawn_blocking(move || command.output()).await??;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        finish(self.world.command(arguments)).await
     }
 
     /// Runs a shell script in the sandbox `demo`; `$API` is the origin.
@@ -82,6 +84,33 @@ impl Stage {
         let path = self.world.write("rules.yaml", &yaml)?;
         self.run(&["policy", "set", "demo", "--policy", &path.to_string_lossy()]).await
     }
+}
+
+/// Runs a command to its end, without holding up the origins.
+async fn finish(mut command: Command) -> Result<Ran> {
+    let output = tokio::task::spawn_blocking(move || command.output()).await??;
+    Ok(Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// The same command, run by a shell that has first done something else.
+fn prepared(command: &Command, preparation: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("{preparation} && exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell.stdin(Stdio::null());
+    shell
 }
 
 /// Rules that let curl read the origin.

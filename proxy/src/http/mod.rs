@@ -62,8 +62,11 @@ use crate::inference::Inference;
 use crate::record::Record;
 use registry::Registry;
 
-/// More connections at once are not accepted: they are closed at once, and the others are unharmed.
+/// More connections at once are closed as they come, and the others are unharmed. Fewer, where fewer files may be open:
+/// see [`connections_at_once`].
 const MAX_CONNECTIONS: usize = 16_384;
+/// Descriptors that the rest of the supervisor may need: its link, spools, artifacts, streams, pooled upstreams.
+const OTHER_DESCRIPTORS: u64 = 256;
 const PRUNE_EVERY: Duration = Duration::from_secs(15);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -101,6 +104,7 @@ pub struct Proxy {
     upstreams: Arc<Upstreams>,
     inference: Option<Arc<dyn Inference>>,
     registry: Arc<Registry>,
+    most: usize,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -121,6 +125,7 @@ impl Proxy {
             upstreams,
             inference,
             registry: Arc::default(),
+            most: connections_at_once(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -136,10 +141,10 @@ impl Proxy {
                 () = shutdown.cancelled() => break,
                 _ = prune.tick() => self.upstreams.prune(),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) if self.tasks.len() < MAX_CONNECTIONS => {
+                    Ok((stream, peer)) if self.tasks.len() < self.most => {
                         self.spawn(connection::serve(Arc::clone(&self), stream, peer));
                     }
-                    Ok(_) => tracing::warn!(limit = MAX_CONNECTIONS, "a connection was refused: too many are open"),
+                    Ok(_) => tracing::warn!(limit = self.most, "a connection was refused: too many are open"),
                     Err(error) => {
                         tracing::warn!(%error, "no connection can be accepted");
                         tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -181,6 +186,15 @@ impl Proxy {
             stop.run_until_cancelled(task).await;
         });
     }
+}
+
+/// How many connections leave room for the rest of the supervisor: each takes two descriptors, the client's and the
+/// upstream's.
+fn connections_at_once() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let spare = files.saturating_sub(OTHER_DESCRIPTORS).max(files / 4);
+    usize::try_from(spare / 2).unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS)
 }
 
 #[cfg(test)]
