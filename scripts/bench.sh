@@ -24,10 +24,14 @@ report=$(mktemp)
   echo "Median, and p99 in parentheses. The machine is shared: read the ratios."
   echo
   "$dist/openshell-bench" decisions
+  "$dist/openshell-bench" chains
   "$dist/openshell-bench" proxies
   "$dist/openshell-bench" door
   "$dist/openshell-bench" classify
   "$dist/openshell-bench" starts
-  "$dist/openshell-bench" swaps --count "${SWAPS:-1000}"
+  "$dist/openshell-bench" swaps --count "${SWAPS:-10000}"
+  "$dist/openshell-bench" fleet
+  "$dist/openshell-bench" records
+  "$dist/openshell-bench" replay
 } | tee "$report"
 mv "$report" BENCHMARKS.md

@@ -8,7 +8,7 @@ apt_install g++
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(first_bytes names paths dns addresses rules)
+[ ${#targets[@]} -gt 0 ] || targets=(first_bytes names paths dns addresses rules artifacts)
 
 # libFuzzer's own instrumentation, with the compiler flags that cargo-fuzz uses, minus what needs a nightly compiler.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -19,3 +19,15 @@ if [ "$(cat "$python/.installed" 2>/dev/null)" != "$wanted" ]; then
   "$python/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
   echo "$wanted" >"$python/.installed"
 fi
+
+# What makes components of JavaScript.
+node=${OPENSHELL_TEST_NODE:-/opt/openshell-tests/node}
+wanted=$(sha256sum policies-wasm/javascript/package.json)
+if [ "$(cat "$node/.installed" 2>/dev/null)" != "$wanted" ]; then
+  say "installing componentize-js in $node"
+  as_root mkdir -p "$node"
+  as_root chown "$(id -u)" "$node"
+  cp policies-wasm/javascript/package.json "$node/"
+  npm install --prefix "$node" --no-audit --no-fund --loglevel=error
+  echo "$wanted" >"$node/.installed"
+fi

@@ -1,5 +1,8 @@
 //! What can go wrong, as a fact and a hint.
 
+mod hints;
+mod trust;
+
 use std::io;
 use std::path::PathBuf;
 
@@ -7,6 +10,8 @@ use openshell_api::Problem;
 use openshell_policy_host::CheckError;
 
 use crate::output;
+use hints::{POLICY_HINT, files_hint, hint_for};
+pub use trust::TrustError;
 
 /// Why a command did not do what was asked. `Display` states the fact; [`Error::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -286,6 +291,9 @@ pub enum Error {
         /// Where it stops being JSON.
         reason: String,
     },
+    /// Keys, signatures and consent.
+    #[error(transparent)]
+    Trust(TrustError),
     /// A provider's secret could not be read.
     #[error("{0}")]
     Secret(SecretError),
@@ -448,6 +456,7 @@ impl Error {
             Self::Catalogue { .. } => "`openshell inference backend list -o json` prints one".into(),
             Self::NoModule { .. } => "upgrade the gateway: the module is built into it".into(),
             Self::Ssh(error) => error.hint(),
+            Self::Trust(error) => return error.hint(),
             Self::NoHome { .. } => "set HOME to an absolute path".into(),
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => "check the path".into(),
@@ -467,32 +476,4 @@ impl Error {
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
-}
-
-const POLICY_HINT: &str = "`openshell policy build` makes components of crates that `openshell policy new` wrote";
-
-fn files_hint(error: &openshell_transfer::TransferError) -> Option<&'static str> {
-    use openshell_transfer::TransferError as E;
-    match error {
-        E::Read { .. } => Some("check the path, and who may read it"),
-        E::Write { .. } => Some("check who may write there, and how much room is left; what came before stays"),
-        E::Changed { .. } => Some("repeat it when nothing writes to the file"),
-        E::Outside { .. } | E::Kind { .. } => Some("the sandbox may be hostile: what came before stays"),
-        E::Short | E::Stream(_) => Some("repeat it; no half-written file was left"),
-        E::Nameless { .. } => None,
-    }
-}
-
-/// Hints that name commands and flags, where the gateway can only name parts of its API.
-fn hint_for(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "sandbox_not_found" => "list what exists with `openshell sandbox list`",
-        "provider_not_found" => "list what exists with `openshell provider list`",
-        "backend_not_found" => "list what exists with `openshell inference backend list`",
-        "version_exists" => {
-            "raise `version` in the policy's Cargo.toml, or replace it on purpose with --replace-version"
-        }
-        "unauthorized" => "the token is not this gateway's: see `openshell gateway status`",
-        _ => return None,
-    })
 }

@@ -189,6 +189,8 @@ fn url(address: SocketAddr) -> String {
 pub struct Locks {
     /// What belongs to all sandboxes: backends, providers, the ceiling, the set of sandboxes.
     pub gateway_wide: RwLock<()>,
+    /// Rollouts begin and end one at a time. Taken before the others.
+    pub rollouts: tokio::sync::Mutex<()>,
     sandboxes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 

@@ -1,10 +1,13 @@
 //! Modules: checked, stored by digest, baked and compiled once per settings.
 
+mod trust;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use openshell_api::Name;
 use openshell_api::module::{Binding, Module, default_deadline_ms};
+use openshell_api::signature::ModuleSignature;
 use openshell_policy_host::{Compiler, SigningKey, check, digest};
 use sha2::{Digest as _, Sha256};
 
@@ -34,6 +37,15 @@ pub struct BindRequest<'a> {
     pub deadline_ms: Option<u32>,
 }
 
+/// How a module comes in.
+#[derive(Debug, Clone, Default)]
+pub struct Registration {
+    /// Its version may mean other bytes from now on.
+    pub replace: bool,
+    /// Who vouches for it.
+    pub signature: Option<ModuleSignature>,
+}
+
 /// Checks, compiles and hands out modules.
 pub struct Modules {
     compiler: Arc<Compiler>,
@@ -57,7 +69,8 @@ impl Modules {
             let missing = || ApiError::internal(format!("the built-in module {name} is missing from this build"));
             let module = openshell_bundle::builtin(name).ok_or_else(missing)?;
             let name = Name::parse(name).map_err(ApiError::internal)?;
-            self.register(store, name, module.version, Bytes::from_static(module.component), true).await?;
+            let bytes = Bytes::from_static(module.component);
+            self.register(store, name, module.version, bytes, Registration { replace: true, signature: None }).await?;
         }
         Ok(())
     }
@@ -70,14 +83,15 @@ impl Modules {
         name: Name,
         version: &str,
         bytes: Bytes,
-        replace: bool,
+        Registration { replace, signature }: Registration,
     ) -> ApiResult<Module> {
         check_version(version)?;
         let found = digest(&bytes);
+        let signature = self.checked(store, name.as_str(), version, &found, signature).await?;
         if store.module_version(name.as_str(), version).await?.as_deref() == Some(&found)
-            && let Some(known) = store.module(&found).await?
+            && store.module(&found).await?.is_some()
         {
-            return Ok(known);
+            return self.signed(store, &found, signature).await;
         }
         let compiler = self.compiler.clone();
         let component = bytes.clone();
@@ -97,10 +111,11 @@ impl Modules {
             imports: checked.imports,
             pure_verdicts: checked.pure_verdicts,
             settings_schema,
+            signed_by: Vec::new(),
             created_at: jiff::Timestamp::now(),
         };
         match store.put_module(&module, &bytes, replace).await? {
-            StoreModule::Stored | StoreModule::Known => Ok(module),
+            StoreModule::Stored | StoreModule::Known => self.signed(store, &module.digest, signature).await,
             StoreModule::Taken { digest } => Err(refuse(
                 409,
                 "version_exists",
@@ -118,6 +133,7 @@ impl Modules {
                 .hint(format!("use 1 to {MAX_DEADLINE_MS} ms")));
         }
         let module = request.module;
+        let publisher = self.vouched(store, module).await?;
         let settings = match request.settings {
             serde_json::Value::Null => serde_json::Value::Object(serde_json::Map::new()),
             settings => settings,
@@ -132,6 +148,7 @@ impl Modules {
             reuse: request.reuse,
             deadline_ms,
             granted_imports: module.imports.clone(),
+            publisher,
         })
     }
 

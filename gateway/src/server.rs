@@ -62,6 +62,7 @@ impl Running {
             tokio::spawn(server.accept(Door::Supervisors(socket), crate::http::supervisor_router(gateway.clone()))),
         ];
         tokio::spawn(trim(gateway.clone()));
+        tokio::spawn(crate::rollout::watch(gateway.clone()));
         gateway.dir.publish(&endpoint)?;
         tracing::info!(url = endpoint.url, "the gateway answers");
         Ok(Self { gateway, endpoint, accepting })

@@ -47,6 +47,7 @@ fn dependencies_point_one_way() {
         ("example-header-edit", &["openshell-policy-sdk"]),
         ("example-rate-limit", &["openshell-policy-sdk"]),
         ("four-rules", &["openshell-policy-sdk"]),
+        ("hostile-bench", &["openshell-policy-sdk"]),
         ("openshell-bundle", &["openshell-policy-build"]),
         ("openshell-api", &[]),
         ("openshell-transfer", &[]),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use openshell_api::Name;
 use openshell_api::sandbox::RuntimeKind;
 
 use super::parse;
@@ -21,6 +22,43 @@ pub enum GatewayCommand {
     /// Show whether the gateway answers, and where.
     #[command(after_help = "Examples:\n  openshell gateway status\n  openshell gateway status -o json")]
     Status,
+    /// Say whose policies this gateway takes: with one publisher or more, only what they signed.
+    #[command(subcommand)]
+    Trust(TrustCommand),
+}
+
+/// Commands about publishers.
+#[derive(Debug, Subcommand)]
+pub enum TrustCommand {
+    /// Trust a publisher. From the first one on, policies that none of them signed are refused.
+    #[command(after_help = "Examples:\n  openshell gateway trust add acme --key publisher.pem.pub")]
+    Add(TrustAddArgs),
+    /// List trusted publishers.
+    #[command(visible_alias = "ls", after_help = "Examples:\n  openshell gateway trust list")]
+    List,
+    /// Trust a publisher no longer. What is enforced stays so until it is replaced.
+    #[command(visible_alias = "rm", after_help = "Examples:\n  openshell gateway trust remove acme")]
+    Remove(TrustRemoveArgs),
+}
+
+/// Arguments of `gateway trust add`.
+#[derive(Debug, Args)]
+pub struct TrustAddArgs {
+    /// What to call the publisher.
+    pub name: Name,
+    /// Its public key: a PEM file, or ed25519:HEX.
+    #[arg(short, long, value_name = "FILE|KEY")]
+    pub key: String,
+}
+
+/// Arguments of `gateway trust remove`.
+#[derive(Debug, Args)]
+pub struct TrustRemoveArgs {
+    /// The publisher.
+    pub name: Name,
+    /// Take policies that nobody signed again, if this was the last publisher.
+    #[arg(long)]
+    pub allow_unsigned: bool,
 }
 
 /// Arguments of `gateway start`.

@@ -10,6 +10,7 @@ pub mod gateway;
 pub mod inference;
 pub mod parse;
 pub mod policy;
+pub mod proposal;
 pub mod provider;
 pub mod sandbox;
 pub mod ssh;
@@ -82,6 +83,9 @@ pub enum Command {
     /// Write, build, inspect and push policies, and take them back.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// See what agents ask to be allowed, and approve or refuse it.
+    #[command(subcommand)]
+    Proposal(proposal::ProposalCommand),
     /// Store credentials that the proxy attaches and workloads never see.
     #[command(subcommand)]
     Provider(provider::ProviderCommand),

@@ -17,6 +17,12 @@ pub fn key_value(given: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `10%` or `10`: a share in hundredths, neither nothing nor all.
+pub fn share(given: &str) -> Result<u8, String> {
+    let number = given.strip_suffix('%').unwrap_or(given).parse().ok();
+    number.filter(|share| (1..100).contains(share)).ok_or_else(|| "write it as 10%, from 1% to 99%".into())
+}
+
 /// `NAME:ADDRESS`, as Docker's `--add-host`. An IPv6 address may stand in brackets; `host-gateway` is whatever address
 /// the sandbox's machine has for it.
 pub fn add_host(given: &str) -> Result<(String, String), String> {

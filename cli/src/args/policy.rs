@@ -29,6 +29,13 @@ pub enum PolicyCommand {
     #[command(after_help = "Examples:\n  openshell policy inspect ./my-policy\n  \
                             openshell policy inspect my-policy.wasm -o json")]
     Inspect(SourceArg),
+    /// Make a publisher's pair of keys.
+    #[command(after_help = "Examples:\n  openshell policy keygen publisher.pem")]
+    Keygen(KeygenArgs),
+    /// Vouch for a policy: sign its bytes, name and version.
+    #[command(after_help = "Examples:\n  openshell policy sign my-policy.wasm --key publisher.pem --version 1.2.0\n  \
+                            openshell policy sign ./my-policy --key publisher.pem --out my-policy.sig")]
+    Sign(SignArgs),
     /// Fetch a policy from an OCI registry into a file.
     #[command(after_help = "Examples:\n  openshell policy pull oci://registry.example.com/policies/github:1.2.0\n  \
                             openshell policy pull oci://localhost:5000/github:latest --out github.wasm")]
@@ -39,11 +46,15 @@ pub enum PolicyCommand {
     /// List the policies a sandbox is bound to.
     #[command(visible_alias = "ls", after_help = "Examples:\n  openshell policy list demo")]
     List(super::sandbox::NameArg),
+    /// Show policies that a few sandboxes have first, and how they do there.
+    #[command(after_help = "Examples:\n  openshell policy status\n  openshell policy status -o json")]
+    Status,
     /// List a sandbox's generations.
     #[command(after_help = "Examples:\n  openshell policy history demo")]
     History(super::sandbox::NameArg),
     /// Bring an earlier generation's content back, under a new number.
-    #[command(after_help = "Examples:\n  openshell policy rollback demo\n  openshell policy rollback demo --to 3")]
+    #[command(after_help = "Examples:\n  openshell policy rollback demo\n  openshell policy rollback demo --to 3\n  \
+                            openshell policy rollback --canary api-reader")]
     Rollback(RollbackArgs),
     /// Ask recorded decisions again with a candidate in the chain, and show which would flip; exit code 2 if any would.
     #[command(after_help = REPLAY_EXAMPLES)]
@@ -61,10 +72,11 @@ pub enum PolicyCommand {
     #[command(after_help = "Examples:\n  openshell policy shadow-report demo\n  \
                             openshell policy shadow-report demo -o json")]
     ShadowReport(super::sandbox::NameArg),
-    /// Obey a shadow from now on, if it would have changed little enough; or throw it away.
+    /// Obey a shadow from now on, if it would have changed little enough; or bring a canary to all.
     #[command(after_help = "Examples:\n  openshell policy promote demo\n  \
                             openshell policy promote demo --binding api-reader --max-flips 3\n  \
-                            openshell policy promote demo --discard")]
+                            openshell policy promote demo --discard\n  \
+                            openshell policy promote --canary api-reader --min-decisions 100")]
     Promote(PromoteArgs),
     /// Replace a sandbox's policies by a YAML rules file, judged by the built-in module `rules`.
     #[command(after_help = "Examples:\n  openshell policy set demo --policy rules.yaml\n  \
@@ -103,6 +115,8 @@ Examples:
   openshell policy push ./my-policy --sandbox demo --settings '{\"hosts\": [\"example.com\"]}'
   openshell policy push oci://registry.example.com/policies/github:1.2.0 --sandbox demo
   openshell policy push ./my-policy --oci-out oci://registry.example.com/policies/my-policy:1.0.0
+  openshell policy push ./my-policy --selector team=red --canary 10%     # then: policy status, policy promote --canary
+  openshell policy push ./my-policy --sign-key publisher.pem --sandbox demo
   openshell policy push my-policy.wasm --version 2.0.0 --sandbox demo --sandbox ci --replace-all";
 
 /// Arguments of `policy new`.
@@ -183,8 +197,25 @@ pub struct PushArgs {
     #[command(flatten)]
     pub source: SourceArg,
     /// Sandbox to change; several times for several.
-    #[arg(short, long = "sandbox", value_name = "NAME", required_unless_present = "oci_out")]
+    #[arg(short, long = "sandbox", value_name = "NAME", required_unless_present_any = ["oci_out", "selector"])]
     pub sandboxes: Vec<Name>,
+    /// Change every sandbox that has this label; several times for those that have all of them.
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_parser = super::parse::key_value)]
+    pub selector: Vec<(String, String)>,
+    /// Begin with this share of the selected sandboxes. It is taken back by itself if it gives no answer, or one of them
+    /// fails; `policy promote --canary` goes on to the rest.
+    #[arg(long, value_name = "SHARE", value_parser = super::parse::share, requires = "selector")]
+    #[arg(conflicts_with_all = ["sandboxes", "shadow"])]
+    pub canary: Option<u8>,
+    /// Answers without a verdict that are borne from a canary.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, requires = "canary")]
+    pub max_failures: u64,
+    /// Vouch for it with this private key.
+    #[arg(long, value_name = "FILE", conflicts_with = "signature")]
+    pub sign_key: Option<PathBuf>,
+    /// The publisher's signature; `<component>.sig`, if there is such a file, or the registry's, if absent.
+    #[arg(long, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
     /// Name of the binding; a binding of that name is replaced. The module's name if absent.
     #[arg(long, value_name = "NAME")]
     pub binding: Option<Name>,
@@ -215,6 +246,34 @@ pub struct PushArgs {
     /// Have it asked and not obeyed: what it would have changed is recorded, until it is promoted.
     #[arg(long, conflicts_with = "replace_all")]
     pub shadow: bool,
+}
+
+/// Arguments of `policy keygen`.
+#[derive(Debug, Args)]
+pub struct KeygenArgs {
+    /// Where to write the private key (PEM); the public one goes to FILE.pub.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `policy sign`.
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// What to sign.
+    #[command(flatten)]
+    pub source: SourceArg,
+    /// The publisher's private key (PEM).
+    #[arg(short, long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Name of the module; the crate's, or the file's, if absent.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<Name>,
+    /// Version of the module; the crate's if absent, or 0.0.0 for a component.
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+    /// Write the signature here; beside the component, as FILE.sig, if absent.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `policy pull`.
@@ -307,8 +366,12 @@ pub struct SuggestArgs {
 /// Arguments of `policy promote`.
 #[derive(Debug, Args)]
 pub struct PromoteArgs {
-    /// Sandbox.
-    pub name: Name,
+    /// Sandbox whose shadow it is.
+    #[arg(required_unless_present = "canary")]
+    pub name: Option<Name>,
+    /// Bring a canary to every selected sandbox: a rollout's id, or the name of its policy.
+    #[arg(long, value_name = "ROLLOUT", conflicts_with_all = ["name", "binding", "max_flips", "discard"])]
+    pub canary: Option<String>,
     /// The shadow; the only one if absent.
     #[arg(long, value_name = "NAME")]
     pub binding: Option<Name>,
@@ -327,7 +390,11 @@ pub struct PromoteArgs {
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// Sandbox.
-    pub name: Name,
+    #[arg(required_unless_present = "canary")]
+    pub name: Option<Name>,
+    /// Take a canary back: a rollout's id, or the name of its policy.
+    #[arg(long, value_name = "ROLLOUT", conflicts_with_all = ["name", "to"])]
+    pub canary: Option<String>,
     /// Generation whose content comes back; the newest one with other policies if absent.
     #[arg(long, value_name = "GENERATION")]
     pub to: Option<u64>,

@@ -18,9 +18,9 @@ pub enum SandboxCommand {
     /// List sandboxes.
     #[command(
         visible_alias = "ls",
-        after_help = "Examples:\n  openshell sandbox list\n  openshell sandbox list -o json"
+        after_help = "Examples:\n  openshell sandbox list\n  openshell sandbox list --selector team=red -o json"
     )]
-    List,
+    List(ListArgs),
     /// Show one sandbox.
     #[command(after_help = "Examples:\n  openshell sandbox get demo -o yaml")]
     Get(NameArg),
@@ -94,6 +94,14 @@ Examples:
   openshell sandbox exec demo -- curl -sS https://example.com
   openshell sandbox exec demo --tty -- bash
   echo hello | openshell sandbox exec demo -- tr a-z A-Z";
+
+/// Arguments of `sandbox list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only those with this label; several times for those that have all of them.
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_parser = parse::key_value)]
+    pub selector: Vec<(String, String)>,
+}
 
 /// Arguments of `sandbox create`.
 #[derive(Debug, Args)]

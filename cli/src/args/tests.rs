@@ -55,6 +55,11 @@ fn single_values() {
     check(parse::key_value("A="), r#"("A", "")"#);
     check(parse::key_value("=b"), "refused: write it as KEY=VALUE");
     check(parse::key_value("A"), "refused: write it as KEY=VALUE");
+    check(parse::share("10%"), "10");
+    check(parse::share("99"), "99");
+    for wrong in ["", "%", "0%", "100%", "-1%", "1.5%", "10%%", "300"] {
+        check(parse::share(wrong), "refused: write it as 10%");
+    }
     check(parse::add_host("Api.Test:127.0.0.1"), r#"("api.test", "127.0.0.1")"#);
     check(parse::add_host("api.test:[::1]"), r#"("api.test", "::1")"#);
     check(parse::add_host("api.test:::1"), r#"("api.test", "::1")"#);

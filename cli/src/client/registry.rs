@@ -3,6 +3,7 @@
 //!
 //! Source: CNCF TAG Runtime, "Wasm OCI Artifact Layout"; OCI distribution and image specifications 1.1.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
 use oci_client::manifest::OciManifest;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
+use openshell_api::signature::ModuleSignature;
 use openshell_policy_host::author::MAX_COMPONENT;
 use openshell_policy_host::{Checked, digest};
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ const LAYER: &str = "application/wasm";
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 const TITLE: &str = "org.opencontainers.image.title";
 const VERSION: &str = "org.opencontainers.image.version";
+/// The layer's annotation that holds a publisher's signature, as JSON.
+const SIGNATURE: &str = "dev.openshell.signature";
 
 /// A place in a registry: `oci://host[:port]/repository[:tag|@digest]`.
 #[derive(Debug, Clone)]
@@ -38,6 +42,8 @@ pub struct Pulled {
     pub version: Option<String>,
     /// Digest of the manifest: names exactly this artifact.
     pub manifest: String,
+    /// A publisher's signature, as it came: nobody has looked at it yet.
+    pub signature: Option<String>,
 }
 
 impl Place {
@@ -56,7 +62,14 @@ impl Place {
     }
 
     /// Stores a component. Answers the digest of its manifest.
-    pub async fn push(&self, bytes: &[u8], name: &str, version: &str, checked: &Checked) -> Result<String, Error> {
+    pub async fn push(
+        &self,
+        bytes: &[u8],
+        name: &str,
+        version: &str,
+        checked: &Checked,
+        signature: Option<&ModuleSignature>,
+    ) -> Result<String, Error> {
         let names =
             |names: &[String]| names.iter().map(|name| format!("{}/{name}", checked.contract)).collect::<Vec<_>>();
         let hooks: Vec<String> = checked.hooks.iter().map(|hook| hook.name().to_owned()).collect();
@@ -67,8 +80,12 @@ impl Place {
             "layerDigests": [digest(bytes)],
             "component": { "exports": names(&hooks), "imports": names(&checked.imports), "target": null },
         });
-        let annotations = [(TITLE, name), (VERSION, version)].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let layer = ImageLayer::new(bytes.to_vec(), LAYER.to_owned(), Some(annotations.into()));
+        let mut annotations = BTreeMap::from([(TITLE, name.to_owned()), (VERSION, version.to_owned())]);
+        if let Some(signature) = signature {
+            annotations.insert(SIGNATURE, json!(signature).to_string());
+        }
+        let annotations = annotations.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let layer = ImageLayer::new(bytes.to_vec(), LAYER.to_owned(), Some(annotations));
         let config = Config::new(config.to_string().into_bytes(), CONFIG.to_owned(), None);
         let (client, auth) = self.client();
         client.push(&self.0, &[layer], config, &auth, None).await.map_err(|error| self.failed(error))?;
@@ -111,6 +128,7 @@ impl Place {
             name: annotation(TITLE).unwrap_or_else(|| last.to_owned()),
             version: annotation(VERSION).or_else(|| self.0.tag().map(str::to_owned)),
             manifest: manifest_digest,
+            signature: annotation(SIGNATURE),
         })
     }
 

@@ -7,10 +7,13 @@ use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::GenerationSummary;
 use openshell_api::inference::{Backend, BackendTest, InferenceRules, Usage};
 use openshell_api::module::Module;
+use openshell_api::proposal::{Approve, Proposal, Reject};
 use openshell_api::provider::{CreateProvider, Provider};
 use openshell_api::push::{Policies, Push, PushReport, Rollback};
+use openshell_api::rollout::{PromoteRollout, Rollout, RolloutReport};
 use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
 use openshell_api::shadow::{Promote, ShadowReport};
+use openshell_api::signature::{AddPublisher, AddedPublisher, ModuleSignature, Publisher, SIGNATURE_HEADER};
 use openshell_api::status::Status;
 use openshell_api::{Name, Problem};
 use reqwest::{Method, RequestBuilder, Response};
@@ -111,15 +114,19 @@ impl Client {
         name: &Name,
         version: &str,
         replace: bool,
+        signature: Option<&ModuleSignature>,
         component: Vec<u8>,
     ) -> Result<Module, Error> {
         let path = "/v1/modules";
-        let request = self
+        let mut request = self
             .request(Method::POST, path)
             .query(&[("name", name.as_str()), ("version", version)])
             .query(&[("replace", replace)])
             .header("content-type", "application/wasm")
             .body(component);
+        if let Some(signature) = signature {
+            request = request.header(SIGNATURE_HEADER, serde_json::json!(signature).to_string());
+        }
         json(self.send(Method::POST, path, request).await?, "POST", path).await
     }
 
@@ -205,8 +212,7 @@ impl Client {
 
     /// `GET /v1/decisions/{id}`.
     pub async fn decision(&self, id: &str) -> Result<DecisionRecord, Error> {
-        let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
-        self.get(&format!("/v1/decisions/{id}")).await
+        self.get(&format!("/v1/decisions/{}", segment(id))).await
     }
 
     /// `GET /v1/decisions/export`: as many as there are, a line each.
@@ -232,6 +238,56 @@ impl Client {
     /// `POST /v1/sandboxes/{name}/promote`.
     pub async fn promote(&self, name: &Name, promote: &Promote) -> Result<PushReport, Error> {
         self.post(&format!("/v1/sandboxes/{name}/promote"), promote).await
+    }
+
+    /// `GET /v1/proposals`.
+    pub async fn proposals(&self, query: &[(&str, String)]) -> Result<Vec<Proposal>, Error> {
+        self.get_with("/v1/proposals", query).await
+    }
+
+    /// `GET /v1/proposals/{id}`.
+    pub async fn proposal(&self, id: &str) -> Result<Proposal, Error> {
+        self.get(&format!("/v1/proposals/{}", segment(id))).await
+    }
+
+    /// `POST /v1/proposals/{id}/approve`.
+    pub async fn approve_proposal(&self, id: &str, approve: &Approve) -> Result<PushReport, Error> {
+        self.post(&format!("/v1/proposals/{}/approve", segment(id)), approve).await
+    }
+
+    /// `POST /v1/proposals/{id}/reject`.
+    pub async fn reject_proposal(&self, id: &str, reject: &Reject) -> Result<Proposal, Error> {
+        self.post(&format!("/v1/proposals/{}/reject", segment(id)), reject).await
+    }
+
+    /// `GET /v1/rollouts`.
+    pub async fn rollouts(&self) -> Result<Vec<RolloutReport>, Error> {
+        self.get("/v1/rollouts").await
+    }
+
+    /// `POST /v1/rollouts/{id}/promote`.
+    pub async fn promote_rollout(&self, id: &str, promote: &PromoteRollout) -> Result<PushReport, Error> {
+        self.post(&format!("/v1/rollouts/{}/promote", segment(id)), promote).await
+    }
+
+    /// `POST /v1/rollouts/{id}/rollback`.
+    pub async fn roll_back_rollout(&self, id: &str) -> Result<Rollout, Error> {
+        self.post(&format!("/v1/rollouts/{}/rollback", segment(id)), &()).await
+    }
+
+    /// `GET /v1/publishers`.
+    pub async fn publishers(&self) -> Result<Vec<Publisher>, Error> {
+        self.get("/v1/publishers").await
+    }
+
+    /// `POST /v1/publishers`.
+    pub async fn add_publisher(&self, publisher: &AddPublisher) -> Result<AddedPublisher, Error> {
+        self.post("/v1/publishers", publisher).await
+    }
+
+    /// `DELETE /v1/publishers/{name}`.
+    pub async fn remove_publisher(&self, name: &Name, allow_unsigned: bool) -> Result<(), Error> {
+        self.delete(&format!("/v1/publishers/{name}?allow_unsigned={allow_unsigned}")).await
     }
 
     /// `GET` of an answer that does not end: given `follow=true`.
@@ -277,6 +333,11 @@ impl Client {
         let text = response.text().await.unwrap_or_default();
         Err(Error::Refused(serde_json::from_str(&text).unwrap_or_else(|_| foreign(status.as_u16(), &method, path))))
     }
+}
+
+/// What was typed, as one segment of a path.
+fn segment(typed: &str) -> String {
+    url::form_urlencoded::byte_serialize(typed.as_bytes()).collect()
 }
 
 /// Why no connection came about: nobody there, or somebody else.

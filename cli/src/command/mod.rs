@@ -7,6 +7,7 @@ mod enforcement;
 mod gateway;
 mod inference;
 mod policy;
+mod proposal;
 mod provider;
 mod sandbox;
 mod ssh;
@@ -50,6 +51,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Gateway(command) => gateway::run(&cx, command).await,
         Command::Sandbox(command) => sandbox::run(&cx, command).await,
         Command::Policy(command) => policy::run(&cx, command).await,
+        Command::Proposal(command) => proposal::run(&cx, command).await,
         Command::Provider(command) => provider::run(&cx, command).await,
         Command::Inference(command) => inference::run(&cx, command).await,
         Command::Decisions(args) => decisions::run(&cx, args).await,

@@ -29,8 +29,11 @@ const STDERR: &str = "stderr";
 pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
     match command {
         SandboxCommand::Create(args) => create(cx, *args).await,
-        SandboxCommand::List => {
-            let sandboxes = cx.client()?.sandboxes().await?;
+        SandboxCommand::List(args) => {
+            let mut sandboxes = cx.client()?.sandboxes().await?;
+            let wanted =
+                |sandbox: &Sandbox| args.selector.iter().all(|(key, value)| sandbox.labels.get(key) == Some(value));
+            sandboxes.retain(wanted);
             cx.out.data(&sandboxes, || if sandboxes.is_empty() { "no sandboxes".into() } else { table(&sandboxes) })?;
             Ok(DONE)
         }

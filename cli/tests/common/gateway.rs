@@ -99,6 +99,7 @@ fn routes(seen: Seen) -> Router {
         .route("/v1/modules", get(|| async { Json(json!([module("rules")])) }))
         .route("/v1/pushes", post(|| async { Json(report()) }))
         .route("/v1/decisions", get(decisions))
+        .route("/v1/rollouts", get(|| async { Json(json!([])) }))
         .route("/v1/providers", post(provider))
         .route(
             "/v1/providers/{name}",

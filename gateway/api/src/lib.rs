@@ -1,6 +1,7 @@
 //! Wire types of the gateway: what its REST API, the supervisor link and signed generations carry.
 //!
-//! Holds no behaviour beyond (de)serialization, validation of names, and signing of generations. Performs no I/O.
+//! Holds no behaviour beyond (de)serialization, validation of names, and signing of
+//! generations and modules. Performs no I/O.
 
 pub mod decision;
 pub mod enforcement;
@@ -11,10 +12,13 @@ pub mod link;
 pub mod module;
 pub mod name;
 pub mod problem;
+pub mod proposal;
 pub mod provider;
 pub mod push;
+pub mod rollout;
 pub mod sandbox;
 pub mod shadow;
+pub mod signature;
 pub mod status;
 pub mod stream;
 

@@ -10,9 +10,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::decision::DecisionRecord;
+use crate::Problem;
+use crate::decision::{DecisionRecord, ProcessRecord};
 use crate::enforcement::Enforcement;
 use crate::generation::SignedGeneration;
+use crate::proposal::{ProposalStatus, Propose};
 use crate::sandbox::{LogLine, WindowSize};
 use crate::stream::{StreamEvent, StreamRequest};
 
@@ -117,6 +119,18 @@ pub enum ToSupervisor {
         /// Names this question.
         id: String,
     },
+    /// Answers `Propose` and `Proposal`.
+    Proposal {
+        /// The question.
+        question: String,
+        /// Where the proposal stands, or why there is none.
+        result: Result<ProposalStatus, Problem>,
+    },
+    /// A proposal of this sandbox was decided: whoever waits may ask again.
+    ProposalDecided {
+        /// The proposal.
+        id: String,
+    },
     /// Records up to this sequence number are stored; the supervisor may forget them.
     RecordsStored {
         /// Sequence number.
@@ -184,6 +198,22 @@ pub enum FromSupervisor {
         id: String,
         /// What was found, or why nobody could try.
         result: Result<Enforcement, String>,
+    },
+    /// A program in the sandbox asks to be allowed more. Answered by `Proposal`.
+    Propose {
+        /// Names this question.
+        question: String,
+        /// Who asks.
+        process: ProcessRecord,
+        /// For what.
+        proposal: Propose,
+    },
+    /// Where does a proposal of this sandbox stand? Answered by `Proposal`.
+    Proposal {
+        /// Names this question.
+        question: String,
+        /// The proposal.
+        id: String,
     },
     /// Walls are up and the workload has started (or the sandbox idles).
     Running,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
+use crate::signature::PublisherKey;
 
 /// A stored module: a component, named and versioned, content-addressed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -26,6 +27,9 @@ pub struct Module {
     /// JSON Schema of its settings.
     #[schema(value_type = Object)]
     pub settings_schema: serde_json::Value,
+    /// Publishers' keys that vouch for these bytes under this name and version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_by: Vec<PublisherKey>,
     /// RFC 3339, UTC.
     #[schema(value_type = String)]
     pub created_at: jiff::Timestamp,
@@ -53,6 +57,9 @@ pub struct Binding {
     pub deadline_ms: u32,
     /// Interfaces it may import, as the user saw and accepted them.
     pub granted_imports: Vec<String>,
+    /// The trusted publisher who vouches for the module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<Name>,
 }
 
 /// Deadline of a decision unless the binding says otherwise, in milliseconds.

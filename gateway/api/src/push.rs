@@ -1,5 +1,7 @@
 //! Pushes: how new policy reaches sandboxes.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
@@ -8,8 +10,15 @@ use crate::Name;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Push {
-    /// Sandboxes to change; at least one.
+    /// Sandboxes to change; at least one, here or by `selector`.
+    #[serde(default)]
     pub sandboxes: Vec<Name>,
+    /// Labels: every sandbox that has all of them is changed as well. Empty labels name every sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<BTreeMap<String, String>>,
+    /// Begin with a share of the selected sandboxes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryShare>,
     /// `sha256:<hex>` of a stored module.
     pub module: String,
     /// Name of the binding; absent: the module's name. A binding of that name is replaced, else one is added.
@@ -33,6 +42,17 @@ pub struct Push {
     pub deadline_ms: Option<u32>,
 }
 
+/// How a push begins that is not to reach all of its sandboxes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryShare {
+    /// Share of the selected sandboxes, in hundredths: 1 to 99. At least one sandbox, and never all of them.
+    pub percent: u8,
+    /// Answers without a verdict that are borne before it is taken back.
+    #[serde(default)]
+    pub max_failures: u64,
+}
+
 /// Body of `POST /v1/sandboxes/{name}/rollback`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +73,9 @@ pub struct PushReport {
     pub no_longer_imports: Vec<String>,
     /// Time spent per stage.
     pub timing: PushTiming,
+    /// The rollout that began with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 /// One sandbox of a [`PushReport`].
@@ -64,6 +87,9 @@ pub struct Enforcing {
     pub generation: u64,
     /// Live connections that were cut because their verdict changed to deny.
     pub connections_cut: u32,
+    /// The swap itself in the sandbox, in nanoseconds.
+    #[serde(default)]
+    pub swap_ns: u64,
 }
 
 /// Time spent per stage of a push, in microseconds, as the gateway saw it.

@@ -6,8 +6,11 @@ mod follow;
 mod health;
 mod inference;
 mod modules;
+mod proposals;
 mod providers;
+mod publishers;
 mod pushes;
+mod rollouts;
 mod sandboxes;
 mod shadows;
 mod streams;
@@ -40,6 +43,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
         openshell_api::Problem,
         openshell_api::stream::StreamRequest,
         openshell_api::stream::StreamControl,
+        openshell_api::signature::ModuleSignature,
     )),
     security(("bearer" = [])),
     modifiers(&BearerToken)
@@ -80,6 +84,16 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(decisions::get))
         .routes(routes!(shadows::list))
         .routes(routes!(shadows::promote))
+        .routes(routes!(proposals::list))
+        .routes(routes!(proposals::get))
+        .routes(routes!(proposals::approve))
+        .routes(routes!(proposals::reject))
+        .routes(routes!(rollouts::list))
+        .routes(routes!(rollouts::get))
+        .routes(routes!(rollouts::promote))
+        .routes(routes!(rollouts::rollback))
+        .routes(routes!(publishers::list, publishers::add))
+        .routes(routes!(publishers::remove))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::delete))
         .routes(routes!(inference::list, inference::add))

@@ -11,6 +11,7 @@ use axum::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use openshell_api::module::Module;
+use openshell_api::signature::{ModuleSignature, SIGNATURE_HEADER};
 use openshell_api::{Name, Problem};
 use serde::Deserialize;
 
@@ -18,6 +19,7 @@ use super::extract::{Path, Query};
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::modules::Registration;
 
 /// Longest component that is taken, in bytes.
 const MAX_MODULE: u64 = 64 * 1024 * 1024;
@@ -38,13 +40,14 @@ pub(super) struct Upload {
 }
 
 /// Stores a module: a WebAssembly component that exports hooks of `openshell:policy`. Storing the same again changes
-/// nothing.
+/// nothing. A publisher's signature comes in the header `x-openshell-signature`, as JSON (`ModuleSignature`).
 #[utoipa::path(post, path = "/v1/modules", params(Upload),
     request_body(content = Vec<u8>, content_type = "application/wasm"), responses(
     (status = 200, body = Module),
     (status = 409, description = "version_exists: that version means other bytes", body = Problem),
     (status = 413, description = "too_large: more than 64 MiB", body = Problem),
-    (status = 422, description = "not_wasm, core_module, invalid_wasm, unknown_contract, forbidden_import, no_hook …", body = Problem),
+    (status = 422, description = "not_wasm, core_module, invalid_wasm, unknown_contract, forbidden_import, no_hook; bad_signature, \
+        untrusted_publisher, unsigned_module …", body = Problem),
 ))]
 pub(super) async fn upload(
     State(gateway): State<Arc<Gateway>>,
@@ -58,9 +61,11 @@ pub(super) async fn upload(
         drain(body);
         return Err(too_large(Some(length)));
     }
+    let signature = headers.get(SIGNATURE_HEADER).map(|value| ModuleSignature::parse(value.as_bytes())).transpose()?;
     let bytes = read(body).await?;
+    let registration = Registration { replace: upload.replace, signature };
     let module = to_the_end(async move {
-        gateway.modules.register(&gateway.store, name, &upload.version, bytes, upload.replace).await
+        gateway.modules.register(&gateway.store, name, &upload.version, bytes, registration).await
     });
     module.await.map(Json)
 }

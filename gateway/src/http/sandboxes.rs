@@ -131,7 +131,10 @@ pub(super) async fn generations(
 ) -> ApiResult<axum::Json<Vec<GenerationSummary>>> {
     let row = named(&gateway, &name).await?;
     let generations = gateway.store.generations(&row.id, GENERATIONS_SHOWN).await?;
-    let label = |binding: &Binding| format!("{}@{}", binding.name, binding.version);
+    let label = |binding: &Binding| match &binding.publisher {
+        Some(publisher) => format!("{}@{} (signed by {publisher})", binding.name, binding.version),
+        None => format!("{}@{}", binding.name, binding.version),
+    };
     let summaries = generations.into_iter().map(|generation| GenerationSummary {
         number: generation.number,
         cause: generation.cause,

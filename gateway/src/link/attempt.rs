@@ -49,6 +49,8 @@ pub struct Enforced {
     pub generation: u64,
     /// Live connections that were cut.
     pub connections_cut: u32,
+    /// The swap itself, in nanoseconds.
+    pub swap_ns: u64,
 }
 
 /// Where the link's reader delivers to, and which artifacts the supervisor may ask for.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use openshell_api::link::{FromSupervisor, RecordsText, ToSupervisor};
+use openshell_api::proposal::ProposalStatus;
 use openshell_api::sandbox::Phase;
 use openshell_api::stream::StreamEvent;
 use tokio::sync::mpsc;
@@ -15,10 +16,10 @@ use tokio::sync::mpsc;
 use super::attempt::{Enforced, Event};
 use super::reports::{self, Report};
 use super::{Link, Outgoing};
-use crate::error::ApiError;
+use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
-use crate::push;
 use crate::store::StoreError;
+use crate::{proposals, push};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -169,13 +170,27 @@ async fn handle(
         FromSupervisor::Refused { push, reason } => tell(link, &push, Event::Refused(reason)),
         FromSupervisor::Enforcing { push, generation, connections_cut, swap_ns } => {
             tracing::debug!(sandbox = id, generation, connections_cut, swap_ns, "enforcing");
-            tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut }));
+            tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut, swap_ns }));
         }
         records @ FromSupervisor::Records { .. } => {
             report(Report::Records(serde_json::to_string(&records)?.into())).await;
         }
         FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
         FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,
+        FromSupervisor::Propose { question, process, proposal } => {
+            let (gateway, link) = (gateway.clone(), link.clone());
+            tokio::spawn(async move {
+                let result = proposals::propose(&gateway, link.sandbox_id(), &process, proposal).await;
+                answer(&link, question, result).await;
+            });
+        }
+        FromSupervisor::Proposal { question, id } => {
+            let (gateway, link) = (gateway.clone(), link.clone());
+            tokio::spawn(async move {
+                let result = proposals::stands(&gateway, link.sandbox_id(), &id).await;
+                answer(&link, question, result).await;
+            });
+        }
         FromSupervisor::ExecCredit { channel, bytes } => {
             if let Some(outbox) = link.streams().get(&channel) {
                 outbox.grant_input(bytes);
@@ -188,6 +203,12 @@ async fn handle(
         FromSupervisor::ExecFailed { channel, reason } => about(link, channel, StreamEvent::Failed { reason }),
     }
     Ok(())
+}
+
+/// Answers a question about a proposal. One who went away asks again.
+async fn answer(link: &Link, question: String, result: ApiResult<ProposalStatus>) {
+    let result = result.map_err(|error| error.0);
+    let _ = link.send(ToSupervisor::Proposal { question, result }).await;
 }
 
 fn tell(link: &Link, push: &str, event: Event) {

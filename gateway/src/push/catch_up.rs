@@ -69,7 +69,7 @@ async fn bring(
 }
 
 async fn acknowledge(gateway: &Gateway, id: &str, generation: u64) -> ApiResult<()> {
-    gateway.store.set_enforcing(id, generation).await?;
+    gateway.store.set_enforcing(&[(id, generation)]).await?;
     gateway.changed.sandboxes();
     Ok(())
 }

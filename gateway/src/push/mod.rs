@@ -1,18 +1,23 @@
 //! Pushes: how a change reaches sandboxes.
 //!
 //! [`plan`] says what each sandbox shall enforce; [`two_phase`] brings it there, all or none; [`catch_up`](fn@catch_up)
-//! brings a sandbox that was away to its newest generation; [`gateway_wide`] changes what all of them share.
+//! brings a sandbox that was away to its newest generation; [`gateway_wide`] changes what all of them share; [`canary`] begins
+//! with a few.
 
+mod approval;
+mod canary;
 mod catch_up;
 mod gateway_wide;
 mod plan;
 mod requests;
 mod two_phase;
 
+pub use approval::Plan;
+pub use canary::{promote_rollout, roll_back};
 pub use catch_up::catch_up;
 pub use gateway_wide::{add_backend, remove_backend, set_backend, set_ceiling};
 pub use plan::initial;
-pub use requests::{promote, push, rollback, sandbox_not_found, set_inference};
+pub use requests::{lacking, promote, push, rollback, sandbox_not_found, set_inference};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Pushes and rollbacks, as users ask for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,8 @@ use openshell_api::generation::Content;
 use openshell_api::inference::InferenceRules;
 use openshell_api::module::Binding;
 use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
+use openshell_api::rollout::Rollout;
+use openshell_api::sandbox::Phase;
 use openshell_api::shadow::{Promote, ShadowReport};
 use tokio::sync::{OwnedMutexGuard, RwLockReadGuard};
 
@@ -25,7 +27,7 @@ const ROLLBACK_DEPTH: u32 = 1000;
 /// Binds a module on sandboxes, all or none.
 pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     let began = Instant::now();
-    let rows = named(&gateway, &push.sandboxes).await?;
+    let rows = targets(&gateway, &push).await?;
     let module = known_module(&gateway, &push.module).await?;
     if push.shadow && (push.replace_all || !decides(&module)) {
         return Err(refuse(
@@ -43,10 +45,15 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
         deadline_ms: push.deadline_ms,
     };
     let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+    if let Some(share) = push.canary {
+        return super::canary::begin(&gateway, &push, share, (&module, binding), began).await;
+    }
     let compile = began.elapsed();
 
     let _gateway_wide = gateway.locks.gateway_wide.read().await;
     let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    // Again: a publisher may have been added since.
+    gateway.modules.vouched(&gateway.store, &module).await?;
     let mut targets = Vec::with_capacity(rows.len());
     let mut imported_before = BTreeSet::new();
     for row in rows {
@@ -63,7 +70,9 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     }
     let how = if push.shadow { "shadow" } else { "push" };
     let cause = format!("{how} {}@{}", module.name, module.version);
-    let done = carry_out(&gateway, targets, &cause, Effect::None, Reach::Each).await?;
+    // Who is named must be there; of those that labels select, the ones that are away catch up.
+    let reach = if push.sandboxes.is_empty() { Reach::Connected } else { Reach::Each };
+    let done = carry_out(&gateway, targets, &cause, Effect::None, reach).await?;
     let imports_now: BTreeSet<String> = binding.granted_imports.into_iter().collect();
     Ok(report(done, &imported_before, &imports_now, compile, began))
 }
@@ -138,6 +147,9 @@ pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -
     let (mut target, _locks) = alone(&gateway, &name).await?;
     let (number, old) = older(&gateway, &target, &rollback).await?;
 
+    for binding in old.chain.iter().chain(&old.router) {
+        gateway.modules.still_vouched(&gateway.store, binding).await?;
+    }
     target.next.chain = refreshed(&gateway, &old.chain).await?;
     let router = refreshed(&gateway, old.router.as_slice()).await?.pop();
     let catalogue = target.next.catalogue.clone();
@@ -177,22 +189,49 @@ async fn older(gateway: &Gateway, target: &Target, rollback: &Rollback) -> ApiRe
     })
 }
 
-/// The sandboxes of these names, each once.
-async fn named(gateway: &Gateway, names: &[Name]) -> ApiResult<Vec<SandboxRow>> {
-    let names: BTreeSet<&Name> = names.iter().collect();
-    if names.is_empty() {
-        return Err(refuse(422, "no_sandbox", "the push names no sandbox").hint("name at least one in `sandboxes`"));
+/// The sandboxes that a push names or selects, each once.
+async fn targets(gateway: &Gateway, push: &Push) -> ApiResult<Vec<SandboxRow>> {
+    let names: BTreeSet<&Name> = push.sandboxes.iter().collect();
+    if names.is_empty() && push.selector.is_none() {
+        return Err(refuse(422, "no_sandbox", "the push names no sandbox")
+            .hint("name at least one in `sandboxes`, or select some by `selector`"));
     }
     let mut rows = Vec::with_capacity(names.len());
-    for name in names {
+    for name in &names {
         let row = gateway.store.sandbox_named(name.as_str()).await?;
         rows.push(row.ok_or_else(|| sandbox_not_found(name))?);
+    }
+    if let Some(selector) = &push.selector {
+        rows.extend(matching(gateway, selector).await?.into_iter().filter(|row| !names.contains(&row.name)));
+    }
+    if rows.is_empty() {
+        return Err(refuse(422, "no_sandbox", "no sandbox has the labels that the push selects by")
+            .hint("`openshell sandbox list` shows labels"));
     }
     Ok(rows)
 }
 
+/// The sandboxes that have all of these labels and are not being deleted.
+pub(super) async fn matching(gateway: &Gateway, selector: &BTreeMap<String, String>) -> ApiResult<Vec<SandboxRow>> {
+    let mut rows = gateway.store.sandboxes().await?;
+    let labels = |row: &SandboxRow| selector.iter().all(|(key, value)| row.spec.labels.get(key) == Some(value));
+    rows.retain(|row| row.phase != Phase::Deleting && labels(row));
+    Ok(rows)
+}
+
+/// How many sandboxes a rollout's labels select that do not have its policy.
+pub async fn lacking(gateway: &Gateway, rollout: &Rollout) -> ApiResult<u64> {
+    let mut lacking = 0;
+    for row in matching(gateway, &rollout.selector).await? {
+        let newest = gateway.store.generations(&row.id, 1).await?.pop();
+        let ours = |bound: &Binding| bound.name == rollout.binding.name && bound.artifact == rollout.binding.artifact;
+        lacking += u64::from(!newest.is_some_and(|newest| newest.content.bindings().any(ours)));
+    }
+    Ok(lacking)
+}
+
 /// One sandbox, kept from every other change for as long as the locks live.
-async fn alone<'a>(
+pub(super) async fn alone<'a>(
     gateway: &'a Gateway,
     name: &str,
 ) -> ApiResult<(Target, (RwLockReadGuard<'a, ()>, Vec<OwnedMutexGuard<()>>))> {
@@ -204,7 +243,7 @@ async fn alone<'a>(
 }
 
 /// The row as it is under its lock: it may have been deleted while the lock was waited for.
-async fn still_there(gateway: &Gateway, row: SandboxRow) -> ApiResult<SandboxRow> {
+pub(super) async fn still_there(gateway: &Gateway, row: SandboxRow) -> ApiResult<SandboxRow> {
     gateway.store.sandbox(&row.id).await?.ok_or_else(|| sandbox_not_found(&row.name))
 }
 
@@ -213,12 +252,12 @@ pub fn sandbox_not_found(name: impl std::fmt::Display) -> ApiError {
     ApiError::not_found("sandbox", name).hint("`openshell sandbox list` shows those that exist")
 }
 
-fn imports(content: &Content) -> BTreeSet<String> {
+pub(super) fn imports(content: &Content) -> BTreeSet<String> {
     let bindings = content.chain.iter().chain(&content.router);
     bindings.flat_map(|binding| binding.granted_imports.iter().cloned()).collect()
 }
 
-fn report(
+pub(super) fn report(
     done: Done,
     before: &BTreeSet<String>,
     after: &BTreeSet<String>,
@@ -230,6 +269,7 @@ fn report(
         newly_imports: after.difference(before).cloned().collect(),
         no_longer_imports: before.difference(after).cloned().collect(),
         timing: timing(compile, done.stage, done.activate, began),
+        rollout: None,
     }
 }
 

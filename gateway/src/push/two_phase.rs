@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use openshell_api::generation::{Content, Generation, SignedGeneration};
 use openshell_api::link::ToSupervisor;
 use openshell_api::push::Enforcing;
@@ -18,6 +20,9 @@ use crate::gateway::Gateway;
 use crate::link::Link;
 use crate::link::attempt::{self, AttemptError, Staged};
 use crate::store::{Effect, NewGeneration};
+
+/// Acknowledgements that are kept in one write, at most.
+const MAX_CHUNK: usize = 512;
 
 /// Which sandboxes must take part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,36 +184,46 @@ async fn activate_all(
     staged: StagedAll,
     reach: Reach,
 ) -> ApiResult<Vec<Enforcing>> {
-    let answers = join_all(prepared.iter().zip(staged).filter_map(|(one, staged)| {
+    let activating = prepared.iter().zip(staged).filter_map(|(one, staged)| {
         let staged = staged?;
-        Some(async move {
-            let name = one.target.row.name.clone();
-            match staged.activate().await {
-                Ok(enforced) => {
-                    let kept = gateway.store.set_enforcing(&one.target.row.id, enforced.generation).await;
-                    kept.map_err(|error| format!("{name}: {error}"))?;
-                    let connections_cut = enforced.connections_cut;
-                    Ok(Enforcing { sandbox: name, generation: enforced.generation, connections_cut })
-                }
+        Some(async move { (one, staged.activate().await) })
+    });
+    // Whoever has answered by then shares one write: a thousand acknowledgements are a few of them.
+    let mut answers = activating.collect::<FuturesUnordered<_>>().ready_chunks(MAX_CHUNK);
+    let (mut enforcing, mut failed) = (Vec::new(), Vec::new());
+    while let Some(chunk) = answers.next().await {
+        let mut acknowledged = Vec::with_capacity(chunk.len());
+        for (one, answer) in chunk {
+            match answer {
+                Ok(enforced) => acknowledged.push((one, enforced)),
                 Err(error) => {
                     // Back in step as soon as it returns: it will say an older generation in its Hello.
                     if let (Some(link), false) = (&one.link, matches!(error, AttemptError::Closed(_))) {
                         link.close();
                     }
-                    Err(format!("{name}: {error}"))
+                    failed.push(format!("{}: {error}", one.target.row.name));
                 }
             }
-        })
-    }))
-    .await;
+        }
+        let kept: Vec<(&str, u64)> =
+            acknowledged.iter().map(|(one, enforced)| (one.target.row.id.as_str(), enforced.generation)).collect();
+        let kept = gateway.store.set_enforcing(&kept).await;
+        for (one, enforced) in acknowledged {
+            let name = one.target.row.name.clone();
+            let attempt::Enforced { generation, connections_cut, swap_ns } = enforced;
+            match &kept {
+                Ok(()) => enforcing.push(Enforcing { sandbox: name, generation, connections_cut, swap_ns }),
+                Err(error) => failed.push(format!("{name}: {error}")),
+            }
+        }
+    }
     gateway.changed.sandboxes();
-    let (enforcing, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    let failed: Vec<String> = failed.into_iter().filter_map(Result::err).collect();
+    enforcing.sort_by(|one, other| one.sandbox.cmp(&other.sandbox));
     if failed.is_empty() || reach == Reach::Connected {
         for reason in failed {
             tracing::warn!(reason, "a sandbox will catch up with a committed generation");
         }
-        return Ok(enforcing.into_iter().flatten().collect());
+        return Ok(enforcing);
     }
     Err(refuse(
         504,

@@ -3,6 +3,7 @@
 use openshell_api::generation::SignedGeneration;
 use openshell_api::inference::Backend;
 use openshell_api::module::Binding;
+use openshell_api::rollout::Rollout;
 use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError, int, is_unique_violation, json};
@@ -31,6 +32,15 @@ pub enum Effect {
     RemoveBackend(String),
     /// The ceiling is replaced.
     SetCeiling(Vec<Binding>),
+    /// A proposal is approved: this generation has it.
+    ApproveProposal {
+        /// Its id.
+        id: String,
+        /// The generation.
+        generation: u64,
+    },
+    /// A rollout begins, or ends.
+    PutRollout(Box<Rollout>),
 }
 
 impl Store {
@@ -57,6 +67,8 @@ impl Store {
                     .execute(&mut *tx)
                     .await?;
             }
+            Effect::ApproveProposal { id, generation } => super::proposals::approve(&mut tx, id, *generation).await?,
+            Effect::PutRollout(rollout) => super::rollouts::put(&mut tx, rollout).await?,
         }
         for new in generations {
             insert_generation(&mut tx, &new.sandbox_id, new.number, &new.signed).await?;

@@ -6,7 +6,10 @@
 mod commit;
 mod inference;
 mod modules;
+mod proposals;
+mod publishers;
 mod records;
+mod rollouts;
 mod sandboxes;
 mod usage;
 
@@ -18,6 +21,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 pub use commit::{Effect, NewGeneration};
 pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::StoreModule;
+pub use proposals::{ProposalQuery, ProposalRow, Refused};
 pub use records::{DecisionQuery, DecisionText, Numbered};
 pub use sandboxes::{NewSandbox, SandboxRow};
 pub use usage::{UsageBy, UsageQuery};

@@ -70,14 +70,15 @@ impl Store {
     pub async fn modules(&self) -> Result<Vec<Module>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules ORDER BY created_at DESC, name"));
         let rows = sqlx::query(sql).fetch_all(&self.read).await?;
-        rows.iter().map(module).collect()
+        self.with_signers(rows.iter().map(module).collect::<Result<_, _>>()?).await
     }
 
     /// A module by digest.
     pub async fn module(&self, digest: &str) -> Result<Option<Module>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules WHERE digest = ?"));
         let row = sqlx::query(sql).bind(digest).fetch_optional(&self.read).await?;
-        row.as_ref().map(module).transpose()
+        let found: Vec<Module> = row.iter().map(module).collect::<Result<_, _>>()?;
+        Ok(self.with_signers(found).await?.pop())
     }
 
     /// Digest of a module by name and version.
@@ -137,6 +138,7 @@ fn module(row: &SqliteRow) -> Result<Module, StoreError> {
         imports: parse("imports", row.try_get("imports")?)?,
         pure_verdicts: row.try_get("pure")?,
         settings_schema: parse("schema", row.try_get("schema")?)?,
+        signed_by: Vec::new(),
         created_at: timestamp(row.try_get("created_at")?)?,
     })
 }

@@ -192,13 +192,17 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps that a generation was acknowledged.
-    pub async fn set_enforcing(&self, id: &str, generation: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sandboxes SET generation = ? WHERE id = ?")
-            .bind(int(generation))
-            .bind(id)
-            .execute(&self.write)
-            .await?;
+    /// Keeps that generations were acknowledged: all of them, or none.
+    pub async fn set_enforcing(&self, acknowledged: &[(&str, u64)]) -> Result<(), StoreError> {
+        let mut tx = self.write.begin().await?;
+        for (id, generation) in acknowledged {
+            sqlx::query("UPDATE sandboxes SET generation = ? WHERE id = ?")
+                .bind(int(*generation))
+                .bind(*id)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
         Ok(())
     }
 

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use openshell_api::Problem;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Content, Generation};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_api::proposal::ProposalStatus;
 use openshell_api::stream::StreamRequest;
 use openshell_policy_host::{Artifact, VerifyingKey};
 use rustls_pki_types::pem::PemObject as _;
@@ -69,6 +71,10 @@ pub struct State {
     pub logs_stored: Vec<u64>,
     pub exec_credit: u64,
     pub hello_generation: Option<u64>,
+    /// Answers to what it asked about proposals.
+    pub answers: HashMap<String, Result<ProposalStatus, Problem>>,
+    /// Proposals that it was told were decided.
+    pub decided: Vec<String>,
     /// What it answers when it is to prove its walls.
     pub verified: Option<Result<Enforcement, String>>,
 }
@@ -109,6 +115,17 @@ impl Supervisor {
     pub fn say(&self, message: FromSupervisor) {
         let link = self.link.lock().unwrap();
         link.as_ref().expect("it is connected").1.send(message).unwrap();
+    }
+
+    /// Waits for the answer to a question about proposals.
+    pub async fn answer(&self, question: &str) -> Result<ProposalStatus, Problem> {
+        for _ in 0..1000 {
+            if let Some(answer) = self.state.lock().unwrap().answers.remove(question) {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("the gateway does not answer");
     }
 
     pub fn disconnect(&self) {
@@ -275,6 +292,14 @@ impl Supervisor {
             ToSupervisor::Verify { id } => {
                 let result = state.verified.clone().unwrap_or_else(|| Err("nobody can try".to_owned()));
                 vec![FromSupervisor::Verified { id, result }]
+            }
+            ToSupervisor::Proposal { question, result } => {
+                state.answers.insert(question, result);
+                vec![]
+            }
+            ToSupervisor::ProposalDecided { id } => {
+                state.decided.push(id);
+                vec![]
             }
             ToSupervisor::Spent { spent } => {
                 state.spent = spent;

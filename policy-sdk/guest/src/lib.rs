@@ -78,6 +78,11 @@ pub use imports::{clock, counters, log, view};
 pub use serde;
 pub use serde_json;
 
+/// The recipes of the user's guide, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/cookbook.md")]
+struct Cookbook;
+
 /// What a policy usually needs: `use openshell_policy_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::{

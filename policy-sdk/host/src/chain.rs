@@ -30,6 +30,7 @@ use crate::artifact::Hook;
 use crate::failure::Failure;
 use crate::memo::Question;
 use crate::policy::{Policy, PolicyRef};
+use crate::reads::ReadName;
 use crate::types::{Connection, Denial, Grant, HttpRequest, HttpResponse};
 use crate::view::{Capped, View};
 
@@ -197,6 +198,25 @@ impl Chains {
     pub fn body_cap(&self) -> u32 {
         let policies = self.ceiling.iter().chain(&self.own).chain(&self.shadow);
         policies.filter(|policy| policy.has(Hook::Request)).map(|policy| policy.manifest().body_cap).max().unwrap_or(0)
+    }
+
+    /// Longest body of this request that has to be at hand before it is judged, in bytes; 0: nobody will ask for it. `view`
+    /// is that of a request whose body has not come yet.
+    ///
+    /// A policy whose verdicts are remembered is asked without the body: it is a function of what it reads, so one that does
+    /// not ask for the body now does not ask for it later, and then answers from memory. Of the others nothing is known
+    /// beforehand, and asking them twice would count twice.
+    pub fn body_wanted(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> u32 {
+        let policies = self.ceiling.iter().chain(&self.own).chain(&self.shadow);
+        let wants = |policy: &&Policy| {
+            policy.has(Hook::Request) && policy.manifest().body_cap > 0 && {
+                !policy.remembers() || {
+                    let (answer, read) = policy.ask(Question::Request(connection, request), view);
+                    answer.result.is_err() || read.as_slice().contains(&ReadName::Body)
+                }
+            }
+        };
+        policies.filter(wants).map(|policy| policy.manifest().body_cap).max().unwrap_or(0)
     }
 
     /// Whether any policy, obeyed or not, wants to see responses.

@@ -209,6 +209,11 @@ impl Policy {
         (Answer { result, memoized: false }, names)
     }
 
+    /// Whether it may be asked the same twice without harm, and the second time for nearly nothing.
+    pub(crate) fn remembers(&self) -> bool {
+        self.inner.memo.is_some()
+    }
+
     /// What it has done so far.
     pub fn stats(&self) -> PolicyStats {
         let tally = &self.inner.tally;

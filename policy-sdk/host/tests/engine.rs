@@ -188,6 +188,48 @@ fn chains_ask_the_hooks_that_are_there() {
 }
 
 #[test]
+fn a_body_is_wanted_by_who_will_ask_for_it() {
+    // Declares a cap, and reads the body of requests to hosts with `b`.
+    let reader = |more: &str| {
+        format!(
+            "(import \"openshell:policy/view@0.1.0\" \"body\" (func $body (param i32)))
+            (import \"openshell:policy/clock@0.1.0\" \"now\" (func $now (result i64)))
+            (func $configure (result i32)
+                (memory.fill (i32.const 512) (i32.const 0) (i32.const 32))
+                (i32.store (i32.const 516) (i32.const 1000))
+                (i32.const 512))
+            (func $decide (result i32)
+                {more}
+                (if (i32.eq (i32.load8_u (global.get $host)) (i32.const 98)) (then (call $body (i32.const 256))))
+                (call $allow))"
+        )
+    };
+    let load = |fragment: &str, memo: bool| {
+        let memo_bytes = if memo { options("reader").memo_bytes } else { 0 };
+        load(fragment, &[Hook::Request], LoadOptions { memo_bytes, ..options("reader") })
+    };
+    let pure = reader("").replace("(import \"openshell:policy/clock@0.1.0\" \"now\" (func $now (result i64)))", "");
+    let (quick, timed) = (load(&pure, true), load(&reader("(drop (call $now))"), true));
+    let trap = load("(func $decide (result i32) (unreachable))", true);
+    for (policies, host, wanted) in [
+        (vec![quick.clone()], "a.test", 0),
+        (vec![quick.clone()], "b.test", 1000),
+        (vec![quick.clone(), trap], "a.test", 0),
+        (vec![timed], "a.test", 1000),
+        (vec![load(&pure, false)], "a.test", 1000),
+        (vec![], "b.test", 0),
+    ] {
+        let chains = Chains { own: policies, ..Chains::default() };
+        assert_eq!(chains.body_wanted(&connection(host), &get("/"), &nothing()), wanted, "{host}");
+    }
+    let before = quick.stats().memo_hits;
+    let chains = Chains { own: vec![quick.clone()], ..Chains::default() };
+    assert_eq!(chains.body_wanted(&connection("a.test"), &get("/once"), &nothing()), 0);
+    assert!(chains.request(&connection("a.test"), &get("/once"), &nothing()).memoized, "it is not asked twice");
+    assert!(quick.stats().memo_hits > before);
+}
+
+#[test]
 fn a_question_without_a_hook_is_no_answer() {
     let policy = load(ALLOW, &[Hook::Connect], options("p"));
     let failure = policy.request(&connection("a.test"), &get("/"), &nothing()).result.unwrap_err();

@@ -25,6 +25,8 @@ fn every_non_answer_denies_with_its_own_reason() {
         ("division", "trap", "divide by zero"),
         ("panic", "trap", "policy trapped: the index is out of bounds"),
         ("memory-bomb", "memory", "more than 16777216 bytes"),
+        ("giant-answer", "memory", "more than 16777216 bytes"),
+        ("endless-host-call", "deadline", "no answer within 50 ms"),
         ("deep-recursion", "trap", "call stack exhausted"),
         ("host-call-storm", "host_calls", "more than 10000 calls"),
         ("body-storm", "host_calls", "more than 16777216 bytes"),
@@ -40,7 +42,7 @@ fn every_non_answer_denies_with_its_own_reason() {
         ("bad-realloc", "output", "realloc"),
         ("counter-window", "host_calls", "counter window of 0 s"),
     ] {
-        let deadline = if name == "endless-loop" { Duration::from_millis(50) } else { Duration::from_secs(60) };
+        let deadline = if kind == "deadline" { Duration::from_millis(50) } else { Duration::from_secs(60) };
         for reuse in [0, 1000] {
             let policy = load(&hostile(name), &[Hook::Connect], LoadOptions { deadline, reuse, ..options(name) });
             let answer = policy.connect(&connection("a.test"), &view);
@@ -116,12 +118,37 @@ fn a_reused_instance_that_failed_is_thrown_away() {
 }
 
 #[test]
+fn what_is_slow_and_legal_is_heard() {
+    for (name, reuse) in [("slow-but-legal", 0), ("slow-but-legal", 1000), ("start-work", 0), ("start-work", 1000)] {
+        let policy = load(&hostile(name), &[Hook::Connect], LoadOptions { reuse, ..options(name) });
+        for _ in 0..2 {
+            assert_eq!(show(&policy.connect(&connection("a.test"), &nothing())), "allow", "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_grows_with_every_question_ends_with_its_instance() {
+    let policy = |reuse| {
+        load(&hostile("growing-state"), &[Hook::Connect], LoadOptions { reuse, memo_bytes: 0, ..options("growing") })
+    };
+    let ask =
+        |policy: &Policy| (0..40).map(|_| show(&policy.connect(&connection("a.test"), &nothing()))).collect::<Vec<_>>();
+    assert!(ask(&policy(0)).iter().all(|answer| answer == "allow"), "a fresh instance has grown no further than once");
+    let reused = ask(&policy(1000));
+    let failed = reused.iter().filter(|answer| *answer == "memory").count();
+    assert!((1..=3).contains(&failed), "an instance is thrown away when it hits its limit: {reused:?}");
+    assert_eq!(reused.iter().filter(|answer| *answer == "allow").count(), 40 - failed);
+}
+
+#[test]
 fn what_cannot_be_configured_is_not_compiled() {
     for (name, words) in [
         ("configure-endless", "`configure` failed: policy gave no answer within 5000 ms"),
         ("configure-trap", "`configure` failed: policy trapped: wasm `unreachable` instruction executed"),
         ("configure-memory-bomb", "`configure` failed: policy wanted more than 16777216 bytes of memory"),
         ("configure-refuses", "module refuses the settings: no such host"),
+        ("start-section", "`configure` failed: policy gave no answer within 5000 ms"),
         ("wrong-example", "example 0: expected deny, got allow"),
     ] {
         let error = compile(&component(&hostile(name), &[Hook::Connect])).expect_err(name);
@@ -186,5 +213,8 @@ fn what_cannot_be_snapshotted_is_refused() {
     let fragment = "(global $wide (mut v128) (v128.const i64x2 0 0))
         (func $decide (result i32) (global.set $wide (v128.const i64x2 1 1)) (call $allow))";
     let error = compile(&component(fragment, &[Hook::Connect])).unwrap_err();
+    assert!(matches!(error, CompileError::Bake(BakeError::Snapshot { .. })), "{error}");
+    // Nor for a table that grows: a module that can do that never gets as far as a sandbox.
+    let error = compile(&component(&hostile("table-bomb"), &[Hook::Connect])).unwrap_err();
     assert!(matches!(error, CompileError::Bake(BakeError::Snapshot { .. })), "{error}");
 }

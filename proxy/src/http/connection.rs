@@ -64,7 +64,7 @@ pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr
 async fn transparent(proxy: Arc<Proxy>, io: Prefixed<TcpStream>, caller: Arc<Caller>, intended: Intended) {
     let Some(host) = canonical_host(&intended.host) else { return };
     let session = Session::new(&proxy, Some(&caller), &host, intended.port, Capture::Transparent);
-    let permit = if session.is_inference() { None } else { session.permit(&*proxy.enforced.now()).ok() };
+    let permit = if session.local().is_some() { None } else { session.permit(&*proxy.enforced.now()).ok() };
     tunnel(session, io, permit, None).await;
 }
 
@@ -104,7 +104,7 @@ async fn connect(
     };
     let session = named(host, port);
     let (mut permit, mut upstream) = (None, None);
-    if !session.is_inference() {
+    if session.local().is_none() {
         let decide = proxy.enforced.now();
         let granted = session.permit(&*decide)?;
         if granted.inspection() == Inspection::Opaque {
@@ -167,7 +167,7 @@ fn malformed(session: &Session, detail: String) -> Refusal {
 }
 
 /// A client's stream to one destination. `permit`: `None` where there is nothing to dial (a refused connection, whose
-/// requests are still answered with the reason, or inference).
+/// requests are still answered with the reason, or one of the sandbox's own names).
 async fn tunnel(
     session: Arc<Session>,
     mut io: Prefixed<TcpStream>,
@@ -365,7 +365,7 @@ where
     });
     // A client that closes its side may still want its answer. Not so where TLS ends with it (RFC 5246 §7.2.1), nor where
     // every further token costs: there the end of the client's side cancels what it asked for.
-    let half_close = scheme == Scheme::Http && !session.is_inference();
+    let half_close = scheme == Scheme::Http && !session.local().is_some();
     let served =
         http1_builder().half_close(half_close).serve_connection(TokioIo::new(io), service).with_upgrades().await;
     if let Err(error) = served {

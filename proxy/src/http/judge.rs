@@ -35,8 +35,10 @@ pub trait Decide: Send + Sync {
     ) -> Option<Decision>;
     /// Whether any policy wants to see responses.
     fn watches_responses(&self) -> bool;
-    /// Longest request body that a policy wants to see, in bytes.
+    /// Longest request body that a policy may want to see, in bytes.
     fn body_cap(&self) -> u32;
+    /// The same for this request, of which `view` shows all but the body: 0 where nobody will ask for it.
+    fn body_wanted(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> u32;
     /// Where and how a credential may be attached.
     fn credential(&self, name: &str) -> Option<&CredentialRule>;
 }
@@ -77,6 +79,9 @@ impl Decide for Active {
     }
     fn body_cap(&self) -> u32 {
         self.chains.body_cap()
+    }
+    fn body_wanted(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> u32 {
+        self.chains.body_wanted(connection, request, view)
     }
     fn credential(&self, name: &str) -> Option<&CredentialRule> {
         self.credentials.get(name)

@@ -59,6 +59,7 @@ pub use upstream::{UpstreamError, Upstreams};
 use crate::active::Secrets;
 use crate::caller::Attribute;
 use crate::inference::Inference;
+use crate::policy_local::PolicyLocal;
 use crate::record::Record;
 use registry::Registry;
 
@@ -90,6 +91,8 @@ pub struct ProxyConfig {
     pub upstreams: Arc<Upstreams>,
     /// Answers `inference.local`; absent: such requests are refused.
     pub inference: Option<Arc<dyn Inference>>,
+    /// Answers `policy.local`.
+    pub policy_local: Arc<dyn PolicyLocal>,
 }
 
 /// The egress proxy of one sandbox.
@@ -103,6 +106,7 @@ pub struct Proxy {
     ca: CertificateAuthority,
     upstreams: Arc<Upstreams>,
     inference: Option<Arc<dyn Inference>>,
+    policy_local: Arc<dyn PolicyLocal>,
     registry: Arc<Registry>,
     most: usize,
     tasks: TaskTracker,
@@ -112,8 +116,18 @@ pub struct Proxy {
 impl Proxy {
     /// Puts one together; nothing runs before [`Self::serve`].
     pub fn new(config: ProxyConfig) -> Arc<Self> {
-        let ProxyConfig { sandbox, labels, enforced, secrets, recorder, attribution, ca, upstreams, inference } =
-            config;
+        let ProxyConfig {
+            sandbox,
+            labels,
+            enforced,
+            secrets,
+            recorder,
+            attribution,
+            ca,
+            upstreams,
+            inference,
+            policy_local,
+        } = config;
         Arc::new(Self {
             sandbox,
             labels: Arc::new(labels),
@@ -124,6 +138,7 @@ impl Proxy {
             ca,
             upstreams,
             inference,
+            policy_local,
             registry: Arc::default(),
             most: connections_at_once(),
             tasks: TaskTracker::new(),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::form::{Form, error_object};
 use crate::inference::{Body, BoxError};
+use crate::policy_local;
 
 /// Present on every answer the proxy gives in an origin's place: the policy that decided, or `none`.
 pub const POLICY_HEADER: HeaderName = HeaderName::from_static("x-openshell-policy");
@@ -112,6 +113,9 @@ struct Document<'a> {
     rule: Option<&'a str>,
     hint: Option<&'a str>,
     decision: &'a str,
+    /// Where to ask for it, if a user could allow it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ask: Option<&'static str>,
 }
 
 impl Refusal {
@@ -139,6 +143,7 @@ impl Refusal {
             rule: self.rule.as_deref(),
             hint: self.hint.as_deref(),
             decision: &self.decision,
+            ask: matches!(self.cause, Cause::PolicyDenied | Cause::SsrfDenied).then_some(policy_local::PROPOSALS),
         }
     }
 

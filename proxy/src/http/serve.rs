@@ -18,7 +18,7 @@ use super::interim::Interim;
 use super::judge::{Decide, Granted};
 use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal};
-use super::session::Session;
+use super::session::{Local, Session};
 use super::tls::Versions;
 use super::upstream::{UpstreamError, boxed};
 use super::view::MessageView;
@@ -55,11 +55,13 @@ async fn serve(
     let decide = session.proxy.enforced.now();
     let refuse = |cause, detail| session.facts.refuse(Stage::Request, decide.generation(), cause, detail);
     let stream = websocket::from_stream(&mut request);
-    if session.is_inference() {
+    if let Some(local) = session.local() {
         agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
-        return match &session.proxy.inference {
-            Some(inference) => Ok(inference.serve(Arc::clone(&session.caller.caller), request).await),
-            None => Err(refuse(
+        let caller = Arc::clone(&session.caller.caller);
+        return match (local, &session.proxy.inference) {
+            (Local::Policy, _) => Ok(session.proxy.policy_local.serve(caller, request).await),
+            (Local::Inference, Some(inference)) => Ok(inference.serve(caller, request).await),
+            (Local::Inference, None) => Err(refuse(
                 Cause::InferenceUnavailable,
                 "inference is not set up in this sandbox; see openshell inference backend add".to_owned(),
             )),
@@ -71,12 +73,17 @@ async fn serve(
     let is_websocket = stream || headers::is_websocket(&request);
 
     let facts = read_head(scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
-    let cap = decide.body_cap() as usize;
     let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
     let (mut parts, incoming) = request.into_parts();
     // A policy that judges answers has not judged what comes before one.
     let interim = parts.extensions.remove::<Interim>().filter(|_| !decide.watches_responses());
     let body_bytes = incoming.size_hint().exact();
+    // What is empty is at hand; whoever waits for a body that nobody asks for holds up a stream for nothing.
+    let cap = match decide.body_cap() {
+        0 => 0,
+        cap if incoming.is_end_stream() => cap,
+        _ => decide.body_wanted(&session.facts.connection, &facts, &view(session, &parts.headers, None)),
+    } as usize;
     let (seen, body) = if cap == 0 {
         (None, boxed(incoming))
     } else {

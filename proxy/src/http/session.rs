@@ -14,7 +14,7 @@ use super::tls::Versions;
 use super::upstream::{Origin, lock};
 use super::view::CallerView;
 use crate::caller::Caller;
-use crate::inference;
+use crate::{inference, policy_local};
 
 /// What a connection is to its requests. Shared by all streams of an HTTP/2 connection.
 pub(super) struct Session {
@@ -26,6 +26,15 @@ pub(super) struct Session {
     known: bool,
     gate: Mutex<Option<Gate>>,
     origin: Mutex<Option<(Scheme, Versions, Arc<Origin>)>>,
+}
+
+/// Who answers what never leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Local {
+    /// `inference.local`.
+    Inference,
+    /// `policy.local`.
+    Policy,
 }
 
 /// The connect verdict of one generation.
@@ -86,9 +95,16 @@ impl Session {
         self.facts.connection.port
     }
 
-    /// Whether its requests belong to managed inference rather than to the network.
-    pub(super) fn is_inference(&self) -> bool {
-        self.known && self.contradiction.is_none() && self.host() == inference::HOST && matches!(self.port(), 80 | 443)
+    /// Who answers its requests, where they are for the sandbox itself and not for the network.
+    pub(super) fn local(&self) -> Option<Local> {
+        if !self.known || self.contradiction.is_some() {
+            return None;
+        }
+        match (self.host(), self.port()) {
+            (inference::HOST, 80 | 443) => Some(Local::Inference),
+            (policy_local::HOST, _) => Some(Local::Policy),
+            _ => None,
+        }
     }
 
     /// The connect verdict under this generation: asked once per connection and generation.

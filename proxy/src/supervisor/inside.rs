@@ -7,6 +7,7 @@ use openshell_api::decision::DecisionRecord;
 use openshell_api::enforcement::{Check, Enforcement};
 use openshell_api::launch::LaunchSpec;
 use openshell_policy_host::Launch;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,8 @@ use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
 use crate::inference::{InferenceOptions, InferenceService, Ledger, Sessions};
 use crate::isolation::{Overlay, ProveError, Prover, Sandbox, SealConfig, SealError, Wall, Walls};
-use crate::record::Spool;
+use crate::policy_local::{Denials, Desk, Proposals, Remembering};
+use crate::record::{Record, Spool};
 
 /// Why a sandbox could not be sealed. Nothing runs in it, and nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,10 @@ pub struct Outside {
     pub ledger: Arc<Ledger>,
     /// Where decisions go.
     pub records: Spool<DecisionRecord>,
+    /// Asks the gateway's user for more.
+    pub proposals: Arc<dyn Proposals>,
+    /// Number of the generation that is enforced.
+    pub generation: watch::Receiver<u64>,
     /// Ends the proxy.
     pub shutdown: CancellationToken,
 }
@@ -102,7 +108,9 @@ async fn try_seal(
     outside: Outside,
     workload: &Workload,
 ) -> Result<Inside, InsideError> {
-    let Outside { live, secrets, sessions, ledger, records, shutdown } = outside;
+    let Outside { live, secrets, sessions, ledger, records, proposals, generation, shutdown } = outside;
+    let denials = Denials::default();
+    let records: Arc<dyn Record> = Arc::new(Remembering { inner: Arc::new(records), denials: denials.clone() });
     let sandbox = spec.sandbox.to_string();
     let upstream_ca = spec.upstream_ca.as_deref();
     let ca = CertificateAuthority::load_or_generate(&state.path("ca"), &sandbox)?;
@@ -143,21 +151,23 @@ async fn try_seal(
         sandbox: sandbox.clone(),
         live: live.clone(),
         secrets: secrets.clone(),
-        record: Arc::new(records.clone()),
+        record: records.clone(),
         sessions,
         ledger,
         upstreams: upstreams.clone(),
     });
+    let policy_local = Desk::new(sandbox.clone(), denials, proposals, generation);
     let proxy = Proxy::new(ProxyConfig {
         sandbox,
         labels: spec.labels.clone(),
         enforced: live.clone(),
         secrets,
-        recorder: Arc::new(records),
+        recorder: records,
         attribution: callers,
         ca,
         upstreams,
         inference: Some(Arc::new(inference)),
+        policy_local: Arc::new(policy_local),
     });
     let serve = |listener| tokio::spawn(proxy.clone().serve(listener, shutdown.clone()));
     let proxies = listeners.into_iter().map(serve).collect();

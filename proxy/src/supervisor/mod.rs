@@ -12,6 +12,7 @@ mod keystore;
 pub mod link;
 pub mod logs;
 mod outbox;
+pub mod proposals;
 pub mod pushes;
 mod refusals;
 pub mod session;
@@ -39,6 +40,7 @@ use dialer::{AddressError, Dialer};
 use generations::{Generations, Parts};
 use inside::{Connections, Outside};
 use logs::Logs;
+use proposals::Proposals;
 use session::Desk;
 use state::{StateDir, StateError};
 use workload::Workload;
@@ -124,12 +126,15 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let (sessions, risen) = Sessions::new();
     let sessions = Arc::new(sessions);
     let ledger = Arc::new(Ledger::default());
+    let proposals = Arc::new(Proposals::default());
     let outside = Outside {
         live,
         secrets: secrets.clone(),
         sessions: sessions.clone(),
         ledger: ledger.clone(),
         records: records.clone(),
+        proposals: proposals.clone(),
+        generation: generations.numbers(),
         shutdown: shutdown.clone(),
     };
     let workload = Arc::new(Workload::default());
@@ -143,6 +148,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         risen: tokio::sync::Mutex::new(risen),
         records: records.clone(),
         logs: logs.clone(),
+        proposals,
         workload: workload.clone(),
         streams: Arc::default(),
         shutdown: shutdown.clone(),

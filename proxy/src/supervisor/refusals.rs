@@ -1,16 +1,18 @@
 //! Attempts to leave that never reached the proxy, as decision records.
 
+use std::sync::Arc;
+
 use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject};
 
 use crate::active::Live;
 use crate::intercept::{Reason, Refusal, Refusals};
-use crate::record::{Record, Spool};
+use crate::record::Record;
 
 /// Records refusals of the interception.
 pub(super) struct Recorded {
     pub sandbox: String,
     pub live: Live,
-    pub records: Spool<DecisionRecord>,
+    pub records: Arc<dyn Record>,
 }
 
 impl Refusals for Recorded {

@@ -18,6 +18,7 @@ use super::dialer::Socket;
 use super::generations::Generations;
 use super::logs::Logs;
 use super::outbox::{self, LinkEnded, Outbox};
+use super::proposals::Proposals;
 use super::pushes::{Pushes, Reevaluate};
 use super::streams::{Stream, Streams};
 use super::workload::{Phase, Proof, Workload};
@@ -55,6 +56,8 @@ pub struct Desk {
     pub records: Spool<DecisionRecord>,
     /// Log lines on their way to the gateway.
     pub logs: Logs,
+    /// What programs in the sandbox ask of the gateway.
+    pub proposals: Arc<Proposals>,
     /// What runs in the sandbox.
     pub workload: Arc<Workload>,
     /// Streams that outlive a link.
@@ -125,6 +128,7 @@ impl Session {
         for (session, sensitivity) in self.desk.sessions.all() {
             self.outbox.send(&FromSupervisor::Session { session, sensitivity }).await?;
         }
+        self.desk.proposals.linked(self.outbox.clone());
         let desk = self.desk.clone();
         let mut risen = desk.risen.lock().await;
         let mut delivery = JoinSet::new();
@@ -274,6 +278,8 @@ impl Session {
                     let _ = outbox.send(&FromSupervisor::Verified { id, result }).await;
                 });
             }
+            ToSupervisor::Proposal { question, result } => self.desk.proposals.answered(&question, result),
+            ToSupervisor::ProposalDecided { .. } => self.desk.proposals.changed(),
             ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
             ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),
@@ -304,6 +310,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.desk.proposals.unlinked();
         for (channel, stream) in self.streams.drain() {
             self.desk.streams.detach(stream, channel, false);
         }

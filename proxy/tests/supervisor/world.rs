@@ -178,6 +178,7 @@ pub fn binding(name: &str, compiled: &Compiled) -> Binding {
         reuse: 0,
         deadline_ms: 1000,
         granted_imports: compiled.manifest.imports.clone(),
+        publisher: None,
     }
 }
 

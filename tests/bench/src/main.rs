@@ -1,12 +1,19 @@
 //! What `make bench` runs: each subcommand prints one section of `BENCHMARKS.md`.
 
+mod chains;
 mod classify;
 mod decisions;
 mod door;
+mod fleet;
 mod proxies;
+mod records;
+mod replay;
 mod report;
 mod starts;
 mod swaps;
+/// A gateway in this process, and supervisors that speak its protocol: the gateway's own tests use them.
+#[path = "../../../gateway/tests/world/mod.rs"]
+mod world;
 
 use clap::{Parser, Subcommand};
 
@@ -82,6 +89,32 @@ enum Section {
         #[arg(long, default_value = "openshell-test/debian")]
         image: String,
     },
+    /// Decisions through chains of modules, and beside hostile ones.
+    Chains,
+    /// Pushes to many simulated supervisors.
+    Fleet {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// Pushes of each kind.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// The cost of decision records.
+    Records {
+        /// Records a second.
+        #[arg(long, default_value_t = 10_000)]
+        rate: u32,
+        /// For so long.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// `policy replay` over many decisions.
+    Replay {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: u32,
+    },
     /// Pushes to a live sandbox under load: time to enforcing, failed requests, resident memory.
     Swaps {
         /// How many pushes.
@@ -110,6 +143,10 @@ async fn main() -> anyhow::Result<()> {
         }
         Section::Classify => classify::run(),
         Section::Starts { count, image } => starts::run(count, &image),
+        Section::Chains => chains::run(),
+        Section::Fleet { count, rounds } => fleet::run(count, rounds).await,
+        Section::Records { rate, seconds } => records::run(rate, seconds).await,
+        Section::Replay { count } => replay::run(count),
         Section::Swaps { count } => swaps::run(count).await,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use openshell_api::signature::PublisherKey;
 use openshell_policy_host::{Checked, Compiler, digest};
 use serde::Serialize;
 
@@ -21,6 +22,9 @@ struct Inspected {
     hooks: Vec<&'static str>,
     imports: Vec<String>,
     pure_verdicts: bool,
+    /// Whose signature it carries. It holds; whether its key is to be trusted is for a gateway to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<PublisherKey>,
     settings_schema: serde_json::Value,
 }
 
@@ -49,6 +53,7 @@ pub async fn run(cx: &Context, path: &Path) -> Result<u8, Error> {
         hooks: checked.hooks.iter().map(|hook| hook.name()).collect(),
         imports: checked.imports,
         pure_verdicts: checked.pure_verdicts,
+        signed_by: component.signature.map(|signature| signature.key),
         settings_schema,
     };
     cx.out.data(&inspected, || text(&inspected))?;
@@ -70,6 +75,7 @@ fn text(inspected: &Inspected) -> String {
         ("hooks", list(&inspected.hooks)),
         ("imports", list(&inspected.imports)),
         ("verdicts", verdicts.into()),
+        ("signed by", inspected.signed_by.map(|key| key.to_string()).unwrap_or_default()),
     ]);
     let schema = serde_json::to_string_pretty(&inspected.settings_schema).unwrap_or_default();
     format!("{head}settings:\n{}\n", schema.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))

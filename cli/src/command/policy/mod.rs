@@ -1,11 +1,13 @@
 //! `openshell policy …`.
 
 mod bench;
+mod canary;
 mod candidate;
 mod create;
 mod diff;
 mod explain;
 pub(super) mod inspect;
+mod keys;
 mod publish;
 pub(super) mod push;
 mod replay;
@@ -23,6 +25,7 @@ use openshell_api::generation::GenerationSummary;
 use openshell_api::module::Binding;
 use openshell_api::push::{Policies, Push, PushReport, Rollback};
 use openshell_api::sandbox::FirstPolicy;
+use openshell_api::signature::PublisherKey;
 use serde::Serialize;
 
 use super::{Context, DONE};
@@ -44,10 +47,15 @@ pub async fn run(cx: &Context, command: PolicyCommand) -> Result<u8, Error> {
         PolicyCommand::Test(args) => test::run(cx, &args).await,
         PolicyCommand::Bench(args) => bench::run(cx, args).await,
         PolicyCommand::Inspect(args) => inspect::run(cx, &args.source).await,
+        PolicyCommand::Keygen(args) => keys::keygen(cx, &args),
+        PolicyCommand::Sign(args) => keys::sign(cx, args).await,
+        PolicyCommand::Status => canary::status(cx).await,
         PolicyCommand::Push(args) => push::run(cx, args).await,
         PolicyCommand::List(args) => {
-            let policies = cx.client()?.policies(&args.name).await?;
-            cx.out.data(&policies, || bindings(&policies).render_or("no policies: everything is denied"))?;
+            let client = cx.client()?;
+            let policies = client.policies(&args.name).await?;
+            let trials = canary::notes(&client, args.name.as_str()).await?;
+            cx.out.data(&policies, || bindings(&policies).render_or("no policies: everything is denied") + &trials)?;
             Ok(DONE)
         }
         PolicyCommand::History(args) => {
@@ -113,9 +121,12 @@ async fn build(cx: &Context, args: &BuildArgs) -> Result<u8, Error> {
 }
 
 async fn rollback(cx: &Context, args: RollbackArgs) -> Result<u8, Error> {
+    let Some(name) = args.name else {
+        return canary::rollback(cx, &args.canary.unwrap_or_default()).await;
+    };
     let client = cx.client()?;
-    let progress = cx.out.progress(format!("rolling back {}", args.name));
-    let report = client.rollback(&args.name, &Rollback { to: args.to }).await?;
+    let progress = cx.out.progress(format!("rolling back {name}"));
+    let report = client.rollback(&name, &Rollback { to: args.to }).await?;
     drop(progress);
     show_report(cx, &report)
 }
@@ -125,6 +136,8 @@ async fn set(cx: &Context, args: SetArgs) -> Result<u8, Error> {
     let client = cx.client()?;
     let push = Push {
         sandboxes: vec![args.name],
+        selector: None,
+        canary: None,
         module: rules_module(&client).await?,
         binding: None,
         settings: Some(serde_json::json!({ RULES_SETTING: text })),
@@ -163,7 +176,13 @@ async fn rules_module(client: &Client) -> Result<String, Error> {
     newest.map(|module| module.digest).ok_or_else(|| Error::NoModule { name: RULES.into() })
 }
 
-fn show_report(cx: &Context, report: &PushReport) -> Result<u8, Error> {
+/// A publisher's public key: a PEM file, or its text form.
+pub fn read_public_key(given: &str) -> Result<PublisherKey, Error> {
+    keys::read_public(given)
+}
+
+/// Shows how a change went.
+pub fn show_report(cx: &Context, report: &PushReport) -> Result<u8, Error> {
     cx.out.data(report, || {
         let total = push::micro_span(report.timing.total_us);
         format!("{}push → enforcing took {total}\n", push::report_text(report))
@@ -172,7 +191,7 @@ fn show_report(cx: &Context, report: &PushReport) -> Result<u8, Error> {
 }
 
 fn bindings(policies: &Policies) -> Table {
-    let mut table = Table::new(["BINDING", "ROLE", "VERSION", "MODULE", "IMPORTS", "DEADLINE", "REUSE"]);
+    let mut table = Table::new(["BINDING", "ROLE", "VERSION", "MODULE", "IMPORTS", "DEADLINE", "REUSE", "SIGNED BY"]);
     let mut add = |role: &str, binding: &Binding| {
         table.row([
             binding.name.to_string(),
@@ -182,6 +201,7 @@ fn bindings(policies: &Policies) -> Table {
             list(&binding.granted_imports),
             format!("{} ms", binding.deadline_ms),
             if binding.reuse > 1 { binding.reuse.to_string() } else { "fresh".into() },
+            binding.publisher.as_ref().map(ToString::to_string).unwrap_or_default(),
         ]);
     };
     policies.ceiling.iter().for_each(|binding| add("ceiling", binding));

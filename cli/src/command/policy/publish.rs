@@ -1,9 +1,10 @@
 //! `openshell policy pull`, and `--oci-out` of `policy push`: policies in registries.
 
+use openshell_api::signature::{ModuleSignature, PublisherKey};
 use openshell_policy_host::{Checked, digest};
 use serde::Serialize;
 
-use super::source;
+use super::{keys, source};
 use crate::args::policy::PullArgs;
 use crate::client::registry::{Place, Pulled, SCHEME};
 use crate::command::{Context, DONE};
@@ -24,6 +25,8 @@ pub struct Published {
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<PublisherKey>,
 }
 
 /// A registry's reference. Refuses anything else.
@@ -39,10 +42,10 @@ pub async fn push(
     component: &[u8],
     name: &str,
     version: &str,
-    checked: &Checked,
+    (checked, signature): (&Checked, Option<&ModuleSignature>),
 ) -> Result<Published, Error> {
     let _progress = cx.out.progress(format!("publishing {name}@{version} as {place}"));
-    let manifest = place.push(component, name, version, checked).await?;
+    let manifest = place.push(component, name, version, checked, signature).await?;
     Ok(Published {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -51,6 +54,7 @@ pub async fn push(
         digest: digest(component),
         size: component.len() as u64,
         file: None,
+        signed_by: signature.map(|signature| signature.key),
     })
 }
 
@@ -58,12 +62,19 @@ pub async fn push(
 pub async fn pull(cx: &Context, args: PullArgs) -> Result<u8, Error> {
     let place = place(&args.place)?;
     let progress = cx.out.progress(format!("pulling {place}"));
-    let Pulled { bytes, name, version, manifest } = place.pull().await?;
+    let Pulled { bytes, name, version, manifest, signature } = place.pull().await?;
     drop(progress);
+    let origin = place.to_string();
+    let signature = signature.map(|text| keys::understood(&origin, text.as_bytes(), &bytes)).transpose()?;
+    let version = signature.as_ref().map(|signature| signature.version.clone()).or(version);
+    let name = signature.as_ref().map_or(name, |signature| signature.name.clone());
     let name = source::name_from(&name)?.to_string();
     let file = args.out.unwrap_or_else(|| format!("{name}.wasm").into());
     super::inspect::check(&file, &bytes)?;
     std::fs::write(&file, &bytes).map_err(Error::io(format!("write {}", file.display())))?;
+    if let Some(signature) = &signature {
+        keys::write_signature(&keys::signature_file(&file), signature)?;
+    }
     let published = Published {
         name,
         version: version.unwrap_or_default(),
@@ -72,6 +83,7 @@ pub async fn pull(cx: &Context, args: PullArgs) -> Result<u8, Error> {
         digest: digest(&bytes),
         size: bytes.len() as u64,
         file: Some(file.display().to_string()),
+        signed_by: signature.map(|signature| signature.key),
     };
     published.show(cx)
 }
@@ -87,6 +99,7 @@ impl Published {
                 ("digest", self.digest.clone()),
                 ("size", bytes(self.size)),
             ];
+            pairs.extend(self.signed_by.map(|key| ("signed by", key.to_string())));
             pairs.extend(self.file.clone().map(|file| ("file", file)));
             facts(&pairs)
         })?;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use openshell_api::module::Module;
-use openshell_api::push::{Push, PushReport};
+use openshell_api::push::{CanaryShare, Push, PushReport};
+use openshell_api::signature::ModuleSignature;
+use openshell_policy_host::digest;
 use serde::Serialize;
 
 use super::publish;
@@ -12,11 +14,11 @@ use super::source::{self, Component};
 use crate::args::policy::PushArgs;
 use crate::client::Client;
 use crate::command::{Context, DONE};
-use crate::error::Error;
+use crate::error::{Error, TrustError};
 use crate::output::{Table, facts, list, short_digest, span};
 
 /// Version of a component whose author gave none.
-const UNVERSIONED: &str = "0.0.0";
+pub const UNVERSIONED: &str = "0.0.0";
 
 /// How a push went, from source to enforcing.
 #[derive(Debug, Serialize)]
@@ -43,11 +45,27 @@ pub async fn run(cx: &Context, args: PushArgs) -> Result<u8, Error> {
         Some(name) => name,
         None => source::name_from(&component.name)?,
     };
-    let Component { bytes, version, build_time, .. } = component;
+    let Component { bytes, version, build_time, signature, .. } = component;
     let version = args.version.or(version).unwrap_or_else(|| UNVERSIONED.into());
+    let signature = match (&args.sign_key, &args.signature) {
+        (Some(key), _) => {
+            let key = super::keys::read_private(key)?;
+            Some(ModuleSignature::sign(&key, name.as_str(), &version, &digest(&bytes)))
+        }
+        (None, Some(file)) => Some(super::keys::read_signature(file, &bytes)?),
+        (None, None) => signature,
+    };
+    if let Some(signature) = &signature {
+        let origin =
+            args.signature.as_ref().map_or("the component's signature".into(), |file| file.display().to_string());
+        signature
+            .verify(name.as_str(), &version, &digest(&bytes))
+            .map_err(|reason| Error::Trust(TrustError::Signature { origin, reason }))?;
+    }
     if let Some(place) = place {
-        let published = publish::push(cx, &place, &bytes, name.as_str(), &version, &checked).await?;
-        if args.sandboxes.is_empty() {
+        let published =
+            publish::push(cx, &place, &bytes, name.as_str(), &version, (&checked, signature.as_ref())).await?;
+        if args.sandboxes.is_empty() && args.selector.is_empty() {
             return published.show(cx);
         }
         cx.out.note(format!("published as {}", published.reference));
@@ -56,12 +74,14 @@ pub async fn run(cx: &Context, args: PushArgs) -> Result<u8, Error> {
 
     let progress = cx.out.progress(format!("uploading {name}@{version}"));
     let began = Instant::now();
-    let module = client.upload_module(&name, &version, args.replace_version, bytes).await?;
+    let module = client.upload_module(&name, &version, args.replace_version, signature.as_ref(), bytes).await?;
     let upload_us = micros(began);
     drop(progress);
 
     let push = Push {
         sandboxes: args.sandboxes,
+        selector: (!args.selector.is_empty()).then(|| args.selector.into_iter().collect()),
+        canary: args.canary.map(|percent| CanaryShare { percent, max_failures: args.max_failures }),
         module: module.digest.clone(),
         binding: args.binding,
         settings,
@@ -81,7 +101,8 @@ pub async fn run(cx: &Context, args: PushArgs) -> Result<u8, Error> {
 
 /// Pushes, with progress.
 pub async fn enforce(cx: &Context, client: &Client, push: &Push) -> Result<PushReport, Error> {
-    let sandboxes = list(&push.sandboxes);
+    let labels = push.selector.iter().flatten().map(|(key, value)| format!("sandboxes with {key}={value}"));
+    let sandboxes = list(&push.sandboxes.iter().map(ToString::to_string).chain(labels).collect::<Vec<_>>());
     let _progress = cx.out.progress(format!("compiling, staging and activating on {sandboxes}"));
     client.push(push).await
 }
@@ -98,11 +119,12 @@ pub fn settings(given: &str) -> Result<serde_json::Value, Error> {
 }
 
 fn pushed_text(pushed: &Pushed) -> String {
-    let Module { name, version, digest, hooks, imports, .. } = &pushed.module;
+    let Module { name, version, digest, hooks, imports, signed_by, .. } = &pushed.module;
     let mut text = facts(&[
         ("policy", format!("{name}@{version} {}", short_digest(digest))),
         ("hooks", list(hooks)),
         ("imports", list(imports)),
+        ("signed by", list(&signed_by.iter().map(ToString::to_string).collect::<Vec<_>>())),
     ]);
     text.push_str(&report_text(&pushed.report));
     let mut before = format!("upload {}", micro_span(pushed.upload_us));
@@ -136,6 +158,9 @@ pub fn report_text(report: &PushReport) -> String {
         ]);
     }
     text.push_str(&table.render());
+    if let Some(rollout) = &report.rollout {
+        text.push_str(&format!("rollout {rollout}: see `openshell policy status`\n"));
+    }
     text
 }
 

@@ -26,6 +26,9 @@ pub async fn report(cx: &Context, args: &NameArg) -> Result<u8, Error> {
 
 /// Obeys a shadow from now on, if it would have changed little enough; or throws it away.
 pub async fn promote(cx: &Context, args: PromoteArgs) -> Result<u8, Error> {
+    let Some(name) = args.name else {
+        return super::canary::promote(cx, &args.canary.unwrap_or_default(), args.min_decisions).await;
+    };
     let client = cx.client()?;
     let body = Promote {
         binding: args.binding,
@@ -33,8 +36,8 @@ pub async fn promote(cx: &Context, args: PromoteArgs) -> Result<u8, Error> {
         min_decisions: args.min_decisions,
         discard: args.discard,
     };
-    let progress = cx.out.progress(format!("staging and activating on {}", args.name));
-    let report = client.promote(&args.name, &body).await?;
+    let progress = cx.out.progress(format!("staging and activating on {name}"));
+    let report = client.promote(&name, &body).await?;
     drop(progress);
     super::show_report(cx, &report)
 }

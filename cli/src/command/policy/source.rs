@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use openshell_api::Name;
+use openshell_api::signature::ModuleSignature;
 use openshell_policy_build::{BuildOptions, Built};
 use openshell_policy_host::author::MAX_COMPONENT;
 
+use super::keys;
 use crate::client::registry::{Place, Pulled};
 use crate::error::Error;
 use crate::output::Output;
@@ -20,6 +22,8 @@ pub struct Component {
     pub name: String,
     /// The crate's version, or its publisher's; absent for a file.
     pub version: Option<String>,
+    /// Who vouches for it: `<file>.sig`, or the registry's. It holds of these bytes.
+    pub signature: Option<ModuleSignature>,
     /// How long building took; absent for a file.
     pub build_time: Option<Duration>,
 }
@@ -29,14 +33,19 @@ pub async fn component(out: Output, source: &Path) -> Result<Component, Error> {
     if let Some(place) = Place::of_path(source) {
         let place = place?;
         let _progress = out.progress(format!("pulling {place}"));
-        let Pulled { bytes, name, version, .. } = place.pull().await?;
-        return Ok(Component { bytes, name, version, build_time: None });
+        let Pulled { bytes, name, version, signature, .. } = place.pull().await?;
+        let signature =
+            signature.map(|text| keys::understood(&place.to_string(), text.as_bytes(), &bytes)).transpose()?;
+        let version = signature.as_ref().map(|signature| signature.version.clone()).or(version);
+        let name = signature.as_ref().map_or(name, |signature| signature.name.clone());
+        return Ok(Component { bytes, name, version, signature, build_time: None });
     }
     if source.is_dir() {
         let began = std::time::Instant::now();
         let built = build(out, source).await?;
         let build_time = Some(began.elapsed());
-        return Ok(Component { bytes: built.component, name: built.name, version: Some(built.version), build_time });
+        let (bytes, version) = (built.component, Some(built.version));
+        return Ok(Component { bytes, name: built.name, version, signature: None, build_time });
     }
     let size = source.metadata().map_or(0, |metadata| metadata.len());
     if size > MAX_COMPONENT as u64 {
@@ -44,8 +53,12 @@ pub async fn component(out: Output, source: &Path) -> Result<Component, Error> {
     }
     match std::fs::read(source) {
         Ok(bytes) => {
-            let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            Ok(Component { bytes, name, version: None, build_time: None })
+            let file = keys::signature_file(source);
+            let signature = if file.exists() { Some(keys::read_signature(&file, &bytes)?) } else { None };
+            let stem = || source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = signature.as_ref().map_or_else(stem, |signature| signature.name.clone());
+            let version = signature.as_ref().map(|signature| signature.version.clone());
+            Ok(Component { bytes, name, version, signature, build_time: None })
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::NoSource { path: source.to_owned() }),
         Err(source_error) => Err(Error::Io { doing: format!("read {}", source.display()), source: source_error }),

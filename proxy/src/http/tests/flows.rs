@@ -71,6 +71,7 @@ async fn a_denied_request_gets_its_reason() {
         serde_json::json!({
             "error": "policy_denied", "detail": "only GET", "layer": "request", "policy": "test@1.0.0",
             "digest": "sha256:00", "generation": 1, "rule": "no", "hint": "ask", "decision": record.id,
+            "ask": "http://policy.local/v1/proposals",
         })
     );
     assert_eq!(
@@ -236,6 +237,28 @@ async fn policies_see_bodies_up_to_the_cap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_nobody_asks_for_is_not_waited_for() {
+    let rules = Rules {
+        request: |_, _, view| match view.body() {
+            None => allow(Inspection::Automatic),
+            Some(_) => deny("seen"),
+        },
+        body_cap: 8,
+        body_wanted: |request| request.path != "/echo",
+        ..Rules::default()
+    };
+    let world = World::new(rules).await;
+    let mut request = get(&world, "/echo");
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = full("short");
+    assert_eq!(world.h1(request).await.body, "short", "short enough to be seen, and not looked at");
+    let mut request = get(&world, "/other");
+    *request.method_mut() = http::Method::POST;
+    *request.body_mut() = full("short");
+    assert_eq!(json(&world.h1(request).await.body)["detail"], "seen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn responses_are_judged() {
     let rules = Rules {
         response: Some(|response, view| match view.header("content-type") {
@@ -310,6 +333,41 @@ async fn inference_is_served_before_any_policy() {
     let request = Request::get("http://inference.local/v1/models").header("host", "inference.local");
     let answer = send_h1(io, request.body(full("")).unwrap()).await;
     assert_eq!(json(&answer.body)["error"], "inference_unavailable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_local_is_answered_here_on_every_port_and_never_dialled() {
+    // Policies that allow everything, and a real server behind the name: it must never be reached.
+    let local = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    let hosts = std::collections::BTreeMap::from([("policy.local".to_owned(), local)]);
+    let upstreams = crate::http::Upstreams::new(hosts, None).unwrap();
+    let allowing = Rules { connect: |_| allow(Inspection::Opaque), ..Rules::default() };
+    let world = World::with(allowing, |config| super::super::ProxyConfig { upstreams, ..config }).await;
+    for port in [80, 443, world.plain_port] {
+        let authority = if port == 80 { "policy.local".to_owned() } else { format!("policy.local:{port}") };
+        let io: Io = Box::new(world.raw().await);
+        let request = Request::get(format!("http://{authority}/v1/denials")).header("host", &authority);
+        let answer = send_h1(io, request.body(full("")).unwrap()).await;
+        assert_eq!(answer.body, "policy /v1/denials for /usr/bin/curl", "{port}");
+
+        *world.known.intended.lock().unwrap() = Some(Intended { host: "Policy.Local.".to_owned(), port });
+        let request = Request::get("/v1/denials").header("host", &authority).body(full("")).unwrap();
+        let answer = send_h1(Box::new(world.raw().await), request).await;
+        assert_eq!(answer.body, "policy /v1/denials for /usr/bin/curl", "{port}");
+        *world.known.intended.lock().unwrap() = None;
+    }
+    let tunnel = world.tunnel("policy.local", 443).await.unwrap();
+    let io = world.tls(tunnel, "policy.local", &["http/1.1"]).await.unwrap();
+    let request = Request::get("/x").header("host", "policy.local").body(full("")).unwrap();
+    assert_eq!(send_h1(io, request).await.body, "policy /x for /usr/bin/curl");
+
+    // Another name inside, and a program that nobody knows.
+    let tunnel = world.tunnel("policy.local", world.plain_port).await.unwrap();
+    let request = Request::get("/").header("host", HOST).body(full("")).unwrap();
+    assert_eq!(json(&send_h1(Box::new(tunnel), request).await.body)["error"], "request_authority_mismatch");
+    world.known.unknown.store(true, Ordering::Relaxed);
+    let request = Request::get("http://policy.local/v1/denials").header("host", "policy.local").body(full("")).unwrap();
+    assert_eq!(json(&send_h1(Box::new(world.raw().await), request).await.body)["error"], "caller_unknown");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,7 @@ use crate::active::Secrets;
 use crate::caller::{Attribute, Attribution, Caller, Intended};
 use crate::http::{CertificateAuthority, Decide, Proxy, ProxyConfig, Upstreams};
 use crate::inference::{Body, BoxError, Inference};
+use crate::policy_local::PolicyLocal;
 use crate::record::Record;
 
 pub(super) const HOST: &str = "origin.test";
@@ -51,6 +52,8 @@ pub(super) struct Rules {
     pub(super) request: OnRequest,
     pub(super) response: Option<fn(&HttpResponse, &dyn View) -> Outcome>,
     pub(super) body_cap: u32,
+    /// Whether a policy will ask for the body of this request.
+    pub(super) body_wanted: fn(&HttpRequest) -> bool,
     pub(super) credentials: BTreeMap<String, CredentialRule>,
 }
 
@@ -66,6 +69,7 @@ impl Default for Rules {
             request: |_, _, _| allow(Inspection::Automatic),
             response: None,
             body_cap: 0,
+            body_wanted: |_| true,
             credentials: credentials.into_iter().map(|(name, rule)| (name.to_owned(), rule)).collect(),
         }
     }
@@ -129,6 +133,9 @@ impl Decide for Rules {
     fn body_cap(&self) -> u32 {
         self.body_cap
     }
+    fn body_wanted(&self, _connection: &Connection, request: &HttpRequest, _view: &Arc<dyn View>) -> u32 {
+        if (self.body_wanted)(request) { self.body_cap } else { 0 }
+    }
     fn credential(&self, name: &str) -> Option<&CredentialRule> {
         self.credentials.get(name)
     }
@@ -169,6 +176,14 @@ struct Echo;
 impl Inference for Echo {
     async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
         let text = format!("inference {} for {}", request.uri().path(), caller.process.executable);
+        Response::new(full(text))
+    }
+}
+
+#[async_trait::async_trait]
+impl PolicyLocal for Echo {
+    async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+        let text = format!("policy {} for {}", request.uri().path(), caller.process.executable);
         Response::new(full(text))
     }
 }
@@ -235,6 +250,7 @@ impl World {
             ca: CertificateAuthority::generate("box").unwrap(),
             upstreams: Upstreams::new(add_hosts, Some(origin_ca.pem())).unwrap(),
             inference: Some(Arc::new(Echo)),
+            policy_local: Arc::new(Echo),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

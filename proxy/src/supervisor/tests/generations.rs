@@ -135,6 +135,7 @@ fn a_generation_whose_artifacts_are_gone_denies_and_still_counts() {
         reuse: 0,
         deadline_ms: 50,
         granted_imports: Vec::new(),
+        publisher: None,
     };
     let content = Content { chain: vec![binding], ..Content::default() };
     let signed = world.sign(&world.generation(7, content));

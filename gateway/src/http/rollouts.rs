@@ -1,0 +1,60 @@
+//! Policies on their way from a few sandboxes to all.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use openshell_api::Problem;
+use openshell_api::push::PushReport;
+use openshell_api::rollout::{PromoteRollout, Rollout, RolloutReport};
+
+use super::extract::{Json, Path};
+use super::to_the_end;
+use crate::error::ApiResult;
+use crate::gateway::Gateway;
+use crate::{push, rollout};
+
+/// Rollouts and what their canaries' records say, newest first.
+#[utoipa::path(get, path = "/v1/rollouts", responses((status = 200, body = Vec<RolloutReport>)))]
+pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<RolloutReport>>> {
+    rollout::reports(&gateway).await.map(axum::Json)
+}
+
+/// One rollout.
+#[utoipa::path(get, path = "/v1/rollouts/{id}", params(("id" = String, Path)), responses(
+    (status = 200, body = RolloutReport),
+    (status = 404, description = "rollout_not_found", body = Problem),
+))]
+pub(super) async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> ApiResult<axum::Json<RolloutReport>> {
+    rollout::report_on(&gateway, &id).await.map(axum::Json)
+}
+
+/// Binds a rollout's policy on every other sandbox that its labels select, all or none.
+#[utoipa::path(post, path = "/v1/rollouts/{id}/promote", params(("id" = String, Path)), request_body = PromoteRollout,
+    responses(
+    (status = 200, body = PushReport),
+    (status = 404, description = "rollout_not_found", body = Problem),
+    (status = 409, description = "rollout_ended; not_promoted: failures, or too few decisions; not_staged", body = Problem),
+))]
+pub(super) async fn promote(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    Json(promote): Json<PromoteRollout>,
+) -> ApiResult<axum::Json<PushReport>> {
+    to_the_end(push::promote_rollout(gateway, id, promote)).await.map(axum::Json)
+}
+
+/// Takes a rollout back from its canaries: each gets what it had before.
+#[utoipa::path(post, path = "/v1/rollouts/{id}/rollback", params(("id" = String, Path)), responses(
+    (status = 200, body = Rollout),
+    (status = 404, description = "rollout_not_found", body = Problem),
+    (status = 409, description = "rollout_ended", body = Problem),
+))]
+pub(super) async fn rollback(
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+) -> ApiResult<axum::Json<Rollout>> {
+    to_the_end(push::roll_back(gateway, id, "the user took it back".to_owned())).await.map(axum::Json)
+}

@@ -1,0 +1,88 @@
+//! Whose modules are taken, and who vouches for those that are there.
+
+use openshell_api::module::Module;
+use openshell_api::signature::{ModuleSignature, Publisher, PublisherKey};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, is_unique_violation, json, name, timestamp};
+
+impl Store {
+    /// Trusted publishers, by name.
+    pub async fn publishers(&self) -> Result<Vec<Publisher>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM publishers ORDER BY name").fetch_all(&self.read).await?;
+        rows.iter().map(publisher).collect()
+    }
+
+    /// Trusts a publisher. Refuses a name or a key that is trusted already.
+    pub async fn insert_publisher(&self, publisher: &Publisher) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO publishers (name, key, added_at) VALUES (?, ?, ?)")
+            .bind(publisher.name.as_str())
+            .bind(publisher.key.to_string())
+            .bind(publisher.added_at.to_string())
+            .execute(&self.write)
+            .await
+            .map_err(|error| {
+                if is_unique_violation(&error) {
+                    StoreError::Exists { what: "publisher", name: publisher.name.to_string() }
+                } else {
+                    error.into()
+                }
+            })?;
+        Ok(())
+    }
+
+    /// Trusts a publisher no longer; `false`: nobody of that name was.
+    pub async fn delete_publisher(&self, name: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM publishers WHERE name = ?").bind(name).execute(&self.write).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Keeps a verified signature of a stored module.
+    pub async fn put_signature(&self, signature: &ModuleSignature) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT OR REPLACE INTO module_signatures (digest, name, version, key, signature) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(&signature.digest)
+        .bind(&signature.name)
+        .bind(&signature.version)
+        .bind(signature.key.to_string())
+        .bind(json("signature", signature)?)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
+
+    /// Keys that vouch for these bytes under this name and version.
+    pub async fn signers(&self, digest: &str, name: &str, version: &str) -> Result<Vec<PublisherKey>, StoreError> {
+        let keys: Vec<String> = sqlx::query_scalar(
+            "SELECT key FROM module_signatures WHERE digest = ? AND name = ? AND version = ? ORDER BY key",
+        )
+        .bind(digest)
+        .bind(name)
+        .bind(version)
+        .fetch_all(&self.read)
+        .await?;
+        keys.iter().map(|key| parsed(key)).collect()
+    }
+
+    /// Fills in who vouches for modules.
+    pub(super) async fn with_signers(&self, mut modules: Vec<Module>) -> Result<Vec<Module>, StoreError> {
+        for module in &mut modules {
+            module.signed_by = self.signers(&module.digest, module.name.as_str(), &module.version).await?;
+        }
+        Ok(modules)
+    }
+}
+
+fn publisher(row: &SqliteRow) -> Result<Publisher, StoreError> {
+    Ok(Publisher {
+        name: name(row.try_get("name")?)?,
+        key: parsed(row.try_get("key")?)?,
+        added_at: timestamp(row.try_get("added_at")?)?,
+    })
+}
+
+fn parsed(key: &str) -> Result<PublisherKey, StoreError> {
+    key.parse().map_err(|_| StoreError::Unknown { what: "publisher's key", value: key.to_owned() })
+}
