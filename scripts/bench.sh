@@ -9,6 +9,19 @@ if [ ! -x "$peers/python/bin/mitmdump" ]; then
   /usr/bin/python3 -m venv "$peers/python"
   "$peers/python/bin/pip" install --quiet --disable-pip-version-check mitmproxy
 fi
+if [ ! -x "$peers/litellm/bin/litellm" ]; then
+  say "installing LiteLLM in $peers/litellm"
+  /usr/bin/python3 -m venv "$peers/litellm" &&
+    "$peers/litellm/bin/pip" install --quiet --disable-pip-version-check 'litellm[proxy]==1.108.7' || say "not installed: LiteLLM is not measured"
+fi
+portkey=$peers/portkey/node_modules/@portkey-ai/gateway/build/start-server.js
+if [ ! -f "$portkey" ] && command -v npm >/dev/null; then
+  say "installing Portkey's gateway in $peers/portkey"
+  mkdir -p "$peers/portkey"
+  (cd "$peers/portkey" && echo '{"private": true}' >package.json && npm install --silent --no-fund --no-audit @portkey-ai/gateway@1.15.2) ||
+    say "not installed: Portkey's gateway is not measured"
+fi
+export LITELLM=$peers/litellm/bin/litellm PORTKEY=$portkey
 say "building hudsucker"
 "$cargo" build --release --quiet --manifest-path tests/bench/hudsucker/Cargo.toml --target-dir "$peers"
 export MITMDUMP=$peers/python/bin/mitmdump HUDSUCKER=$peers/$host/release/hudsucker-peer
@@ -28,6 +41,7 @@ report=$(mktemp)
   "$dist/openshell-bench" proxies
   "$dist/openshell-bench" door
   "$dist/openshell-bench" classify
+  "$dist/openshell-bench" inference
   "$dist/openshell-bench" starts
   "$dist/openshell-bench" swaps --count "${SWAPS:-10000}"
   "$dist/openshell-bench" fleet

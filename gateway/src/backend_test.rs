@@ -29,9 +29,10 @@ pub async fn run(gateway: &Gateway, backend: &Backend) -> ApiResult<BackendTest>
     let client = client(gateway.upstream_ca.as_deref()).map_err(|error| ApiError::internal(format!("{error}")))?;
     let mut request = client.get(format!("{}/models", backend.base_url.trim_end_matches('/')));
     request = match (backend.kind, &key) {
-        (BackendKind::Openai, Some(key)) => request.bearer_auth(key.as_str()),
-        (BackendKind::Anthropic, Some(key)) => request.header("x-api-key", key.as_str()),
         (_, None) => request,
+        (BackendKind::Anthropic, Some(key)) => request.header("x-api-key", key.as_str()),
+        (BackendKind::Azure, Some(key)) => request.header("api-key", key.as_str()),
+        (_, Some(key)) => request.bearer_auth(key.as_str()),
     };
     if backend.kind == BackendKind::Anthropic {
         request = request.header("anthropic-version", "2023-06-01");

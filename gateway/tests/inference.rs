@@ -17,7 +17,7 @@ fn served(id: &str, backend: &str, model: &str, tokens: (u64, u64), cost: u64) -
         "process": { "executable": "/bin/x", "digest": "", "pid": 1 }, "host": "inference.local", "port": 443,
         "verdict": "allow", "decision_ns": 1, "memoized": false,
         "route": { "sensitivity": "public", "backend": backend, "model": model, "findings": {}, "reason": "r",
-            "charged": { "input_tokens": tokens.0, "output_tokens": tokens.1, "cost": cost } }
+            "charged": { "input_tokens": tokens.0, "cached_tokens": tokens.0 / 10, "output_tokens": tokens.1, "cost": cost } }
     })
 }
 
@@ -46,7 +46,7 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew() {
     let lines = world.until(path, |lines| lines.as_array().is_some_and(|lines| lines.len() == 3)).await;
     let line = |sandbox: &str, model: &str, requests: u64, tokens: (u64, u64), cost: u64| {
         json!({ "sandbox": sandbox, "model": model, "requests": requests, "input_tokens": tokens.0,
-            "output_tokens": tokens.1, "cost": cost })
+            "cached_tokens": tokens.0 / 10, "output_tokens": tokens.1, "cost": cost })
     };
     let expected = [
         line("a", "large", 1, (1, 2), 0),
@@ -89,6 +89,25 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_that_did_not_pass_are_paid_for_too() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    let mut record = served("1", "large", "big", (10, 20), 500);
+    record["route"]["escalated"] = json!([
+        { "backend": "small", "model": "tiny", "check": "refusal",
+          "charged": { "input_tokens": 10, "output_tokens": 3, "cost": 7 } },
+        { "backend": "free", "model": "tiny", "check": "status" },
+    ]);
+    report(&a, 1, &[record.clone()]);
+    report(&a, 1, &[record]);
+    let lines = world
+        .until("/v1/inference/usage?by=backend", |lines| lines.as_array().is_some_and(|lines| lines.len() == 2))
+        .await;
+    let found: Vec<_> = lines.as_array().unwrap().iter().map(|l| (l["backend"].as_str(), l["cost"].as_u64())).collect();
+    assert_eq!(found, [(Some("small"), Some(7)), (Some("large"), Some(500))], "{lines}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_are_part_of_what_a_sandbox_enforces() {
     let world = World::new().await;
     let a = world.sandbox("a").await;
@@ -107,6 +126,10 @@ async fn rules_are_part_of_what_a_sandbox_enforces() {
         (json!({ "aliases": { "fast": "" } }), "bad_alias"),
         (json!({ "budgets": [{ "period": "week", "cost": 1 }] }), "bad_request"),
         (json!({ "budgts": [] }), "bad_request"),
+        (json!({ "cascade": { "first": "small", "checks": [] } }), "bad_cascade"),
+        (json!({ "cascade": { "first": "nobody", "checks": ["refusal"] } }), "bad_cascade"),
+        (json!({ "cascade": { "first": "small", "checks": ["mood"] } }), "bad_request"),
+        (json!({ "cascade": { "first": "small", "checks": ["logprob=0.5"] } }), "bad_request"),
     ] {
         put(&world, path, body).await.problem(422, code);
     }

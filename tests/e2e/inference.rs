@@ -123,3 +123,119 @@ async fn sensitive_prompts_stay_home_and_keys_are_swapped() -> Result<()> {
     ensure!(decisions.stdout.contains("payment_card"), "{}", decisions.stdout);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_model_sees_placeholders_and_the_caller_its_values() -> Result<()> {
+    let stage = Stage::new().await?;
+    let (cloud, home) = (model("cloud").await?, model("home").await?);
+    for (name, origin, rest) in [
+        ("cloud", &cloud, &["--locality", "public", "--clearance", "public", "--redact", "--input-price", "1"][..]),
+        ("home", &home, &["--locality", "host", "--clearance", "restricted", "--input-price", "9"]),
+    ] {
+        let url = format!("http://127.0.0.1:{}/v1", origin.address.port());
+        let add = ["inference", "backend", "add", name, "--url", &url, "--kind", "compatible", "--model", "echo"];
+        stage.run(&[&add[..], rest].concat()).await?.ok()?;
+    }
+    let told = "Mail ann.lee@example.org, card 4111 1111 1111 1111; password: Tr0ub4dor+3x!";
+    let rows = [
+        (ask("a", false, told), told),
+        (ask("a", false, told), "x-openshell-served-by: cloud"),
+        (ask("a", true, told), "data: [DONE]"),
+        // Nothing that keeps the session at home was shown to anybody.
+        (ask("a", false, "Thanks."), "x-openshell-route: public;"),
+        // In another API, streamed.
+        (ask_anthropic(true, told), "event: message_stop"),
+        (ask_anthropic(false, told), told),
+    ];
+    for (script, expected) in &rows {
+        stage.check(&[(script.as_str(), *expected)]).await?;
+    }
+    let streamed = stage.inside(&ask("a", true, told)).await?.ok()?.stdout;
+    let text: String = streamed
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("data: ")?).ok())
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
+    ensure!(text == told, "{text:?} in {streamed}");
+    let seen = cloud.seen();
+    ensure!(seen.len() == rows.len() + 1 && home.seen().is_empty(), "{} and {}", seen.len(), home.seen().len());
+    for request in seen.iter().filter(|request| !request.body.contains("Thanks.")) {
+        let leaked = ["4111 1111", "ann.lee", "Tr0ub4dor"].iter().find(|value| request.body.contains(**value));
+        ensure!(leaked.is_none(), "{leaked:?} got out: {}", request.body);
+        let named = ["PAYMENT_CARD_", "EMAIL_", "PASSWORD_"].iter().all(|kind| request.body.contains(kind));
+        ensure!(named, "{}", request.body);
+    }
+    // The sandbox's own router says so beforehand.
+    let body = format!(r#"{{"model":"small","messages":[{{"role":"user","content":"{told}"}}]}}"#);
+    let request = stage.world.write("request.json", &body)?;
+    let explain = ["inference", "explain", "--sandbox", "demo", "-o", "json", "-f", &request.to_string_lossy()];
+    let explained: serde_json::Value = serde_json::from_str(&stage.run(&explain).await?.ok()?.stdout)?;
+    let first = &explained["backends"][0];
+    ensure!(first["name"] == "cloud" && first["redacted"] == true, "{explained}");
+    let decisions = stage.run(&["decisions", "--sandbox", "demo", "-o", "json"]).await?.ok()?.stdout;
+    ensure!(decisions.contains("\"redacted\"") && !decisions.contains("4111 1111"), "{decisions}");
+    Ok(())
+}
+
+/// The process id of the supervisor of this world's only sandbox.
+fn supervisor(stage: &Stage) -> Result<String> {
+    let root = stage.world.root().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let program = command.split('\0').next().unwrap_or_default();
+        // Its children are of the same program, in a session of their own.
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1).map(str::to_owned));
+        let parent =
+            std::fs::read_to_string(format!("/proc/{}/cmdline", parent.unwrap_or_default())).unwrap_or_default();
+        if program.ends_with("openshell-supervisor")
+            && command.contains(&root)
+            && !parent.contains("openshell-supervisor")
+        {
+            return Ok(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    anyhow::bail!("no supervisor of {root} runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_supervisor_undercounts_no_budget() -> Result<()> {
+    let stage = Stage::new().await?;
+    // Accepts, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/v1", silent.local_addr()?);
+    let add =
+        ["inference", "backend", "add", "silent", "--url", &url, "--locality", "host", "--clearance", "restricted"];
+    stage.run(&[&add[..], &["--input-price", "1", "--output-price", "1000"]].concat()).await?.ok()?;
+    stage.run(&["inference", "rules", "demo", "--budget", "total=1.5"]).await?.ok()?;
+    // A thousand output tokens at a thousand dollars a million: a dollar is set aside.
+    let asking = "curl -sS -o answer https://inference.local/v1/chat/completions -H 'Content-Type: application/json' \
+                  -d '{\"model\":\"m\",\"max_tokens\":1000,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}'";
+    stage.inside(&format!("({asking}) </dev/null >/dev/null 2>&1 &")).await?.ok()?;
+    let (held, _) = tokio::time::timeout(std::time::Duration::from_secs(30), silent.accept()).await??;
+    let pid = supervisor(&stage)?;
+    ensure!(std::process::Command::new("kill").args(["-9", &pid]).status()?.success());
+    drop(held);
+    let mut started = stage.run(&["sandbox", "start", "demo"]).await?;
+    for _ in 0..100 {
+        if started.code == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        started = stage.run(&["sandbox", "start", "demo"]).await?;
+    }
+    started.ok()?;
+    let again = asking.replace("-o answer", "-i");
+    stage.check(&[(&again, "402"), (&again, "budget_exhausted")]).await?;
+    let mut usage = String::new();
+    for _ in 0..100 {
+        usage = stage.run(&["inference", "usage", "--by", "backend", "-o", "json"]).await?.ok()?.stdout;
+        if usage.contains("silent") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let lines: serde_json::Value = serde_json::from_str(&usage)?;
+    ensure!(lines[0]["requests"] == 1 && lines[0]["cost"].as_u64() > Some(1_000_000_000_000), "{usage}");
+    Ok(())
+}

@@ -5,6 +5,9 @@ import traceback
 
 import anthropic
 import openai
+from langchain_anthropic import ChatAnthropic
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
 BACKEND = os.environ["BACKEND"]
 HELLO = f"hello from {BACKEND}"
@@ -92,8 +95,80 @@ def responses():
     assert gpt.responses.create(model="small", input="Say hello.").output_text == HELLO
 
 
+def responses_stream():
+    text, final = "", None
+    for event in gpt.responses.create(model="small", input="Say hello.", stream=True):
+        if event.type == "response.output_text.delta":
+            text += event.delta
+        if event.type == "response.completed":
+            final = event.response
+    assert text == HELLO and final.output_text == HELLO and final.usage.output_tokens == 4, (text, final)
+    with gpt.responses.stream(model="small", input="Say hello.") as stream:
+        assert stream.get_final_response().output_text == HELLO
+
+
+def responses_tools():
+    tools = [{"type": "function", "name": "weather", "parameters": TOOL, "strict": False}]
+    answer = gpt.responses.create(model="small", input=SAY, tools=tools)
+    call = answer.output[-1]
+    assert (call.type, call.name, call.arguments.replace(" ", "")) == ("function_call", "weather", '{"city":"Paris"}'), answer
+    turn = SAY + [call, {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}]
+    assert gpt.responses.create(model="small", input=turn, store=False).output_text == HELLO
+    arguments = ""
+    for event in gpt.responses.create(model="small", input=SAY, tools=tools, stream=True):
+        arguments += event.delta if event.type == "response.function_call_arguments.delta" else ""
+    assert arguments.replace(" ", "") == '{"city":"Paris"}', arguments
+
+
 def count_tokens():
-    assert claude.messages.count_tokens(model="small", messages=SAY).input_tokens > 0
+    assert 0 < claude.messages.count_tokens(model="small", messages=SAY).input_tokens < 100
+
+
+HOUSE = {"model": "small", "api_key": "callers-own", "max_retries": 0}
+TURN = [SystemMessage("Be brief."), HumanMessage("Say hello.")]
+
+
+def weather(city: str) -> str:
+    """Weather of a city."""
+    return city
+
+
+def langchain(make):
+    """Asks, streams, and has a tool called."""
+
+    def check():
+        model = make()
+        answer = model.invoke(TURN)
+        assert answer.text == HELLO and answer.usage_metadata["output_tokens"] == 4, answer
+        assert "".join(chunk.text for chunk in model.stream(TURN)) == HELLO
+        asked = model.bind_tools([weather]).invoke(TURN)
+        assert [(c["name"], c["args"]) for c in asked.tool_calls] == [("weather", {"city": "Paris"})], asked
+        result = ToolMessage("sunny", tool_call_id=asked.tool_calls[0]["id"])
+        assert model.invoke(TURN + [asked, result]).text == HELLO
+
+    check.__name__ = make.__name__
+    return check
+
+
+@langchain
+def langchain_openai():
+    return ChatOpenAI(base_url="https://inference.local/v1", stream_usage=True, use_responses_api=False, **HOUSE)
+
+
+@langchain
+def langchain_responses():
+    return ChatOpenAI(base_url="https://inference.local/v1", use_responses_api=True, **HOUSE)
+
+
+@langchain
+def langchain_anthropic():
+    return ChatAnthropic(base_url="https://inference.local", max_tokens=64, **HOUSE)
+
+
+def langchain_embeddings():
+    # Told to send text: numbers of tokens are text that nobody here can read, and so would stay home.
+    model = OpenAIEmbeddings(base_url="https://inference.local/v1", check_embedding_ctx_length=False, **HOUSE)
+    assert model.embed_query("hello") == [0.5, 0.25]
 
 
 def refused(call, operation):
@@ -111,15 +186,19 @@ def refused(call, operation):
     return check
 
 
-translated = [chat, chat_stream, chat_tools, messages, messages_stream, messages_tools, models]
-native = {"openai": [embeddings, completions, responses], "anthropic": [count_tokens]}
-foreign = {
-    "openai": [refused(count_tokens, "messages/count_tokens")],
-    "anthropic": [refused(embeddings, "embeddings"), refused(completions, "completions"), refused(responses, "responses")],
+everywhere = [
+    chat, chat_stream, chat_tools, messages, messages_stream, messages_tools, responses, responses_stream, responses_tools,
+    count_tokens, models, langchain_openai, langchain_responses, langchain_anthropic,
+]
+openai_style = [embeddings, completions, langchain_embeddings]
+native = {
+    "openai": openai_style,
+    "compatible": openai_style,
+    "anthropic": [refused(embeddings, "embeddings"), refused(completions, "completions")],
 }
 kind = os.environ["KIND"]
 failed = False
-for check in translated + native[kind] + foreign[kind]:
+for check in everywhere + native[kind]:
     try:
         check()
         print("ok", check.__name__, flush=True)

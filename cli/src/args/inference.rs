@@ -29,13 +29,15 @@ pub enum InferenceCommand {
 const USAGE_EXAMPLES: &str = "\
 Examples:
   openshell inference usage
-  openshell inference usage --sandbox demo --by day,model --since 7d";
+  openshell inference usage --sandbox demo --by day,model --since 7d
+  openshell inference usage --compare";
 
 const RULES_EXAMPLES: &str = "\
 Examples:
   openshell inference rules demo
   openshell inference rules demo --budget day=5 --budget month@cloud=50 --tokens day=2000000
   openshell inference rules demo --alias fast=gpt-4o-mini --model gpt-4o-mini
+  openshell inference rules demo --first small --check refusal --check json --check logprob=-1.5
   openshell inference rules demo --clear";
 
 /// Arguments of `inference usage`.
@@ -50,6 +52,9 @@ pub struct UsageArgs {
     /// Only from the day on that was so long ago: 24h, 7d.
     #[arg(long, value_name = "SPAN", value_parser = parse::span)]
     pub since: Option<Duration>,
+    /// Say also what the same tokens would have cost on each backend alone.
+    #[arg(long)]
+    pub compare: bool,
 }
 
 /// What usage is broken down by.
@@ -82,6 +87,12 @@ pub struct RulesArgs {
     /// A model that it may ask for; `*` at the end stands for anything. Without any: every model.
     #[arg(long = "model", value_name = "MODEL")]
     pub models: Vec<String>,
+    /// Try this backend first, and escalate when its answer does not pass a `--check`; `-`: no cascade.
+    #[arg(long, value_name = "BACKEND")]
+    pub first: Option<String>,
+    /// What its answer must pass: refusal, json, cut, short=CHARACTERS, logprob=MEAN. Replaces all there were.
+    #[arg(long = "check", value_name = "CHECK")]
+    pub checks: Vec<wire::Check>,
     /// Forget what it had before.
     #[arg(long)]
     pub clear: bool,
@@ -186,9 +197,12 @@ pub struct AddArgs {
     /// Base URL up to and including the version segment.
     #[arg(long, value_name = "URL")]
     pub url: String,
-    /// Dialect it speaks.
+    /// What it is: decides which APIs it speaks and how it takes its key.
     #[arg(long, value_enum, default_value_t = Kind::Openai)]
     pub kind: Kind,
+    /// An API it speaks, where they are not those of its kind.
+    #[arg(long = "api", value_enum, value_name = "API")]
+    pub apis: Vec<Endpoint>,
     /// Model to ask it for; the one the caller asked for if absent.
     #[arg(long)]
     pub model: Option<String>,
@@ -204,6 +218,15 @@ pub struct AddArgs {
     /// Dollars per million output tokens.
     #[arg(long, value_name = "DOLLARS", value_parser = parse::price, default_value = "0")]
     pub output_price: u64,
+    /// Dollars per million input tokens that its prompt cache holds; by default those of all input.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
+    pub cached_input_price: Option<u64>,
+    /// Dollars per million input tokens that are written to its prompt cache; by default those of all input.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
+    pub cache_write_price: Option<u64>,
+    /// Let it have what it is not cleared for, once what was found is replaced by placeholders.
+    #[arg(long)]
+    pub redact: bool,
     /// Context window, in tokens.
     #[arg(long, value_name = "TOKENS", default_value_t = 128_000)]
     pub context: u32,
@@ -221,7 +244,8 @@ pub struct AddArgs {
 const SET_EXAMPLES: &str = "\
 Examples:
   openshell inference backend set cheap --input-price 0.10 --output-price 0.40
-  openshell inference backend set home --clearance confidential";
+  openshell inference backend set home --clearance confidential
+  openshell inference backend set cheap --cached-input-price 0.075 --redact yes";
 
 /// Arguments of `inference backend set`.
 #[derive(Debug, Args)]
@@ -231,9 +255,12 @@ pub struct SetArgs {
     /// Base URL up to and including the version segment.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Dialect it speaks.
+    /// What it is: decides which APIs it speaks and how it takes its key.
     #[arg(long, value_enum)]
     pub kind: Option<Kind>,
+    /// An API it speaks. Replaces all that were named.
+    #[arg(long = "api", value_enum, value_name = "API")]
+    pub apis: Vec<Endpoint>,
     /// Model to ask it for; `-`: the one the caller asked for.
     #[arg(long)]
     pub model: Option<String>,
@@ -249,6 +276,15 @@ pub struct SetArgs {
     /// Dollars per million output tokens.
     #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
     pub output_price: Option<u64>,
+    /// Dollars per million input tokens that its prompt cache holds.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
+    pub cached_input_price: Option<u64>,
+    /// Dollars per million input tokens that are written to its prompt cache.
+    #[arg(long, value_name = "DOLLARS", value_parser = parse::price)]
+    pub cache_write_price: Option<u64>,
+    /// Whether it may have what it is not cleared for, once what was found is replaced by placeholders.
+    #[arg(long, value_name = "YES|NO", value_parser = parse::yes)]
+    pub redact: Option<bool>,
     /// Context window, in tokens.
     #[arg(long, value_name = "TOKENS")]
     pub context: Option<u32>,
@@ -283,11 +319,19 @@ pub struct RemoveArgs {
     pub names: Vec<Name>,
 }
 
-/// Dialect of a backend.
+/// What a backend is.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Kind {
-    /// OpenAI's API, or anything compatible with it.
+    /// OpenAI's API, all of it.
     Openai,
+    /// OpenAI's API as Azure serves it, below /openai/v1.
+    Azure,
+    /// Ollama's /v1.
+    Ollama,
+    /// vLLM's /v1.
+    Vllm,
+    /// Anything compatible with OpenAI's chat completions, completions and embeddings.
+    Compatible,
     /// Anthropic's Messages API.
     Anthropic,
 }
@@ -322,7 +366,24 @@ impl From<Kind> for wire::BackendKind {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Openai => Self::Openai,
+            Kind::Azure => Self::Azure,
+            Kind::Ollama => Self::Ollama,
+            Kind::Vllm => Self::Vllm,
+            Kind::Compatible => Self::Compatible,
             Kind::Anthropic => Self::Anthropic,
+        }
+    }
+}
+
+impl From<Endpoint> for wire::Api {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Chat => Self::Chat,
+            Endpoint::Completions => Self::Completions,
+            Endpoint::Responses => Self::Responses,
+            Endpoint::Embeddings => Self::Embeddings,
+            Endpoint::Messages => Self::Messages,
+            Endpoint::CountTokens => Self::CountTokens,
         }
     }
 }

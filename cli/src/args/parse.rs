@@ -192,3 +192,12 @@ pub fn provided(given: &str) -> Result<Provided, String> {
         name => Name::parse(name).map(|name| Provided(Some(name))).map_err(|error| error.to_string()),
     }
 }
+
+/// `yes` or `no`.
+pub fn yes(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        other => Err(format!("{other:?} is neither yes nor no")),
+    }
+}

@@ -303,6 +303,30 @@ pub struct RouteRecord {
     /// What it counts as against budgets; absent: it was not served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged: Option<Charge>,
+    /// How many values were replaced by placeholders before the backend saw the request.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redacted: u32,
+    /// Backends that answered before and whose answer did not pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalated: Vec<Escalation>,
+}
+
+/// An answer that did not pass a check, so that the next backend was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Escalation {
+    /// The backend that gave it.
+    pub backend: String,
+    /// The model that gave it.
+    pub model: String,
+    /// The check that it did not pass.
+    pub check: String,
+    /// What it counts as against budgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged: Option<Charge>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What a request counts as against budgets.
@@ -310,6 +334,9 @@ pub struct RouteRecord {
 pub struct Charge {
     /// Input tokens.
     pub input_tokens: u64,
+    /// Those of them that a prompt cache held.
+    #[serde(default)]
+    pub cached_tokens: u64,
     /// Output tokens.
     pub output_tokens: u64,
     /// Millionths of a millionth of a US dollar, at the backend's prices of that moment.

@@ -35,14 +35,51 @@ pub enum Locality {
     Public,
 }
 
-/// Which dialect a backend speaks.
+/// What a backend is: which APIs it speaks, and how it takes its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendKind {
-    /// OpenAI's API, or anything compatible with it (vLLM, Ollama's `/v1` …). Key as `Authorization: Bearer`.
+    /// OpenAI's API, all of it. Key as `Authorization: Bearer`.
     Openai,
+    /// OpenAI's API as Azure serves it, below `/openai/v1`. Key as `api-key`.
+    Azure,
+    /// Ollama's `/v1`: chat completions, completions, embeddings.
+    Ollama,
+    /// vLLM's `/v1`: what OpenAI's has.
+    Vllm,
+    /// Anything else that is compatible with OpenAI's chat completions, completions and embeddings.
+    Compatible,
     /// Anthropic's Messages API. Key as `x-api-key`.
     Anthropic,
+}
+
+impl BackendKind {
+    /// The APIs that it speaks.
+    pub fn apis(self) -> &'static [Api] {
+        match self {
+            Self::Openai | Self::Azure | Self::Vllm => &[Api::Chat, Api::Completions, Api::Responses, Api::Embeddings],
+            Self::Ollama | Self::Compatible => &[Api::Chat, Api::Completions, Api::Embeddings],
+            Self::Anthropic => &[Api::Messages, Api::CountTokens],
+        }
+    }
+}
+
+/// An operation that a backend may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's completions.
+    Completions,
+    /// OpenAI's responses.
+    Responses,
+    /// OpenAI's embeddings.
+    Embeddings,
+    /// Anthropic's messages.
+    Messages,
+    /// Anthropic's count_tokens.
+    CountTokens,
 }
 
 /// Something that answers inference requests.
@@ -51,8 +88,11 @@ pub enum BackendKind {
 pub struct Backend {
     /// Unique on a gateway.
     pub name: Name,
-    /// Dialect.
+    /// What it is.
     pub kind: BackendKind,
+    /// APIs that it speaks, where they are not those of its kind; empty: those of its kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apis: Vec<Api>,
     /// Base URL up to and including the version segment, such as `https://api.openai.com/v1`. A private address here
     /// is granted by the operator who wrote it.
     pub base_url: String,
@@ -69,6 +109,15 @@ pub struct Backend {
     /// Price of a million output tokens, in millionths of a US dollar.
     #[serde(default)]
     pub output_price: u64,
+    /// Price of a million input tokens that its prompt cache held; absent: that of all input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input_price: Option<u64>,
+    /// Price of a million input tokens that were written to its prompt cache; absent: that of all input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_price: Option<u64>,
+    /// Requests that it is not cleared for may go there once what was found in them is replaced by placeholders.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redact: bool,
     /// Context window, in tokens.
     #[serde(default = "default_context")]
     pub context: u32,
@@ -81,6 +130,18 @@ pub struct Backend {
     /// A stream that is silent for longer is given up, in milliseconds.
     #[serde(default = "default_idle_timeout_ms")]
     pub idle_timeout_ms: u64,
+}
+
+impl Backend {
+    /// The APIs that it speaks.
+    pub fn apis(&self) -> &[Api] {
+        if self.apis.is_empty() { self.kind.apis() } else { &self.apis }
+    }
+
+    /// Whether it speaks an API.
+    pub fn speaks(&self, api: Api) -> bool {
+        self.apis().contains(&api)
+    }
 }
 
 fn default_context() -> u32 {
@@ -157,6 +218,87 @@ pub struct InferenceRules {
     /// Models that may be asked for, aliases resolved; `*` at the end of one stands for anything. Empty: every model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// A small model that is tried first; absent: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Cascade>,
+}
+
+/// A small model tried first, and what its answer must pass. What does not pass is asked of the next backend in the router's
+/// order; both are charged for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cascade {
+    /// Backend that is tried first, wherever the router's order names it.
+    pub first: Name,
+    /// All of them must pass. At least one.
+    #[schema(value_type = Vec<String>)]
+    pub checks: Vec<Check>,
+}
+
+/// What an answer is checked for. Written `refusal`, `json`, `cut`, `short=20`, `logprob=-1.5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Check {
+    /// It refuses.
+    Refusal,
+    /// It is no JSON although JSON was asked for, or a tool call's arguments are none.
+    Json,
+    /// It ended at its limit of tokens.
+    Cut,
+    /// Its text has fewer characters, and it calls no tool.
+    Short(u32),
+    /// The mean log probability of its tokens is lower, in thousandths; chat completions only.
+    Logprob(i32),
+}
+
+/// A check that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no check; known are refusal, json, cut, short=CHARACTERS and logprob=MEAN, such as logprob=-1.5")]
+pub struct NotACheck(String);
+
+impl std::str::FromStr for Check {
+    type Err = NotACheck;
+
+    fn from_str(text: &str) -> Result<Self, NotACheck> {
+        let bad = || NotACheck(text.to_owned());
+        Ok(match text.split_once('=') {
+            None if text == "refusal" => Self::Refusal,
+            None if text == "json" => Self::Json,
+            None if text == "cut" => Self::Cut,
+            Some(("short", number)) => Self::Short(number.parse().map_err(|_| bad())?),
+            Some(("logprob", number)) => {
+                let mean = number.parse::<f64>().ok().filter(|mean| (-100.0..=0.0).contains(mean)).ok_or_else(bad)?;
+                Self::Logprob((mean * 1000.0).round() as i32)
+            }
+            _ => return Err(bad()),
+        })
+    }
+}
+
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refusal => f.write_str("refusal"),
+            Self::Json => f.write_str("json"),
+            Self::Cut => f.write_str("cut"),
+            Self::Short(characters) => write!(f, "short={characters}"),
+            Self::Logprob(mean) => write!(f, "logprob={}", f64::from(*mean) / 1000.0),
+        }
+    }
+}
+
+impl TryFrom<String> for Check {
+    type Error = NotACheck;
+
+    fn try_from(text: String) -> Result<Self, NotACheck> {
+        text.parse()
+    }
+}
+
+impl From<Check> for String {
+    fn from(check: Check) -> Self {
+        check.to_string()
+    }
 }
 
 impl InferenceRules {
@@ -215,6 +357,9 @@ pub struct Usage {
     pub requests: u64,
     /// Input tokens.
     pub input_tokens: u64,
+    /// Those of them that a prompt cache held.
+    #[serde(default)]
+    pub cached_tokens: u64,
     /// Output tokens.
     pub output_tokens: u64,
     /// Millionths of a millionth of a US dollar.

@@ -134,7 +134,7 @@ pub(super) async fn rules(
     (status = 200, body = InferenceRules),
     (status = 404, description = "sandbox_not_found", body = Problem),
     (status = 409, description = "not_staged: the sandbox refused, nothing changed", body = Problem),
-    (status = 422, description = "bad_budget, bad_alias", body = Problem),
+    (status = 422, description = "bad_budget, bad_alias, bad_cascade", body = Problem),
 ))]
 pub(super) async fn set_rules(
     State(gateway): State<Arc<Gateway>>,
@@ -147,6 +147,16 @@ pub(super) async fn set_rules(
     }
     if let Some((alias, model)) = rules.aliases.iter().find(|(alias, model)| alias.is_empty() || model.is_empty()) {
         return Err(refuse(422, "bad_alias", format!("the alias {alias:?} for {model:?} has an empty side")));
+    }
+    if let Some(cascade) = &rules.cascade {
+        if cascade.checks.is_empty() {
+            return Err(refuse(422, "bad_cascade", format!("nothing checks what {} answers", cascade.first))
+                .hint("name what its answer must pass: refusal, json, cut, short=CHARACTERS, logprob=MEAN"));
+        }
+        if !gateway.store.catalogue().await?.backends.iter().any(|backend| backend.name == cascade.first) {
+            return Err(refuse(422, "bad_cascade", format!("there is no backend {}", cascade.first))
+                .hint("`openshell inference backend list` shows them"));
+        }
     }
     to_the_end(push::set_inference(gateway, name, rules)).await.map(axum::Json)
 }

@@ -50,7 +50,7 @@ impl Store {
         if !columns.is_empty() {
             sql.push(&listed).push(", ");
         }
-        sql.push("count(*) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, sum(cost) AS cost");
+        sql.push("count(*) AS requests, sum(input_tokens) AS input, sum(cached_tokens) AS cached, sum(output_tokens) AS output, sum(cost) AS cost");
         sql.push(" FROM usage WHERE 1 = 1");
         if let Some(sandbox) = &query.sandbox {
             sql.push(" AND sandbox = ").push_bind(sandbox);
@@ -79,6 +79,7 @@ impl Store {
                 day: day.and_then(date),
                 requests: sum("requests")?,
                 input_tokens: sum("input")?,
+                cached_tokens: sum("cached")?,
                 output_tokens: sum("output")?,
                 cost: sum("cost")?,
             });
@@ -116,32 +117,42 @@ impl Store {
     }
 }
 
-/// Keeps what a request used, if it was one that was charged for. Redelivery changes nothing.
+/// Keeps what a request used, if it was one that was charged for: of the answer, and of those that did not pass a check before.
+/// Redelivery changes nothing.
 pub(super) async fn put_usage(
     tx: &mut Transaction<'_, Sqlite>,
     sandbox_id: &str,
     record: &DecisionRecord,
 ) -> Result<bool, StoreError> {
-    let Some(route) = record.route.as_ref().filter(|_| record.verdict == Verdict::Allow) else { return Ok(false) };
-    let (Some(charge), Some(backend)) = (route.charged, &route.backend) else { return Ok(false) };
-    let done = sqlx::query(
-        "INSERT OR IGNORE INTO usage
-         (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, output_tokens, cost)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&record.id)
-    .bind(sandbox_id)
-    .bind(&record.sandbox)
-    .bind(backend)
-    .bind(route.model.as_deref().unwrap_or_default())
-    .bind(Period::Day.window(record.at))
-    .bind(Period::Month.window(record.at))
-    .bind(int(charge.input_tokens))
-    .bind(int(charge.output_tokens))
-    .bind(int(charge.cost))
-    .execute(&mut **tx)
-    .await?;
-    Ok(done.rows_affected() > 0)
+    let Some(route) = &record.route else { return Ok(false) };
+    let last = route.backend.as_deref().filter(|_| record.verdict == Verdict::Allow);
+    let last = last.map(|name| (name, route.model.as_deref().unwrap_or_default(), route.charged));
+    let before = route.escalated.iter().map(|e| (e.backend.as_str(), e.model.as_str(), e.charged));
+    let mut any = false;
+    for (number, (backend, model, charge)) in last.into_iter().chain(before).enumerate() {
+        let Some(charge) = charge else { continue };
+        let id = if number == 0 { record.id.clone() } else { format!("{}/{number}", record.id) };
+        let done = sqlx::query(
+            "INSERT OR IGNORE INTO usage
+             (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, cached_tokens, output_tokens, cost)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id)
+        .bind(sandbox_id)
+        .bind(&record.sandbox)
+        .bind(backend)
+        .bind(model)
+        .bind(Period::Day.window(record.at))
+        .bind(Period::Month.window(record.at))
+        .bind(int(charge.input_tokens))
+        .bind(int(charge.cached_tokens))
+        .bind(int(charge.output_tokens))
+        .bind(int(charge.cost))
+        .execute(&mut **tx)
+        .await?;
+        any |= done.rows_affected() > 0;
+    }
+    Ok(any)
 }
 
 /// `2024-05-01` of a day since the Unix epoch.

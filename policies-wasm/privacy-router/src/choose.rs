@@ -3,8 +3,14 @@
 use openshell_policy_sdk::{Backend, Denial, InferenceRequest, Sensitivity};
 
 /// Indices of the backends that may and can serve the request, cheapest expected cost first, then quickest, then as given.
-/// Refuses when none is left, naming what stood in the way.
-pub fn choose(sensitivity: Sensitivity, request: &InferenceRequest, backends: &[Backend]) -> Result<Vec<u32>, Denial> {
+/// `rest`: what the request counts as once what was found is replaced; `None`: that may not be. Refuses when none is left, naming
+/// what stood in the way.
+pub fn choose(
+    sensitivity: Sensitivity,
+    rest: Option<Sensitivity>,
+    request: &InferenceRequest,
+    backends: &[Backend],
+) -> Result<Vec<u32>, Denial> {
     if backends.is_empty() {
         return Err(Denial::new("no-backend", "the sandbox has no inference backend")
             .hint("add one with `openshell inference backend add`"));
@@ -13,7 +19,8 @@ pub fn choose(sensitivity: Sensitivity, request: &InferenceRequest, backends: &[
         from.iter().copied().filter(|&i| keep(&backends[i as usize])).collect()
     };
     let all: Vec<u32> = (0..backends.len() as u32).collect();
-    let cleared = narrowed(&|b| b.clearance >= sensitivity, &all);
+    let may = |b: &Backend| b.clearance >= sensitivity || b.redact && rest.is_some_and(|rest| b.clearance >= rest);
+    let cleared = narrowed(&may, &all);
     if cleared.is_empty() {
         let reason = format!("no backend is cleared for {} content", name(sensitivity));
         return Err(Denial::new("clearance", reason).hint(format!(
@@ -41,10 +48,13 @@ pub fn choose(sensitivity: Sensitivity, request: &InferenceRequest, backends: &[
     Ok(order)
 }
 
-/// Expected cost, in millionths of a millionth of a dollar.
+/// Expected cost, in millionths of a millionth of a dollar: what its prompt cache holds is cheaper, which keeps a conversation where
+/// it is as long as that pays.
 fn cost(backend: &Backend, request: &InferenceRequest) -> u128 {
-    u128::from(request.input_tokens) * u128::from(backend.input_price)
-        + u128::from(request.output_tokens) * u128::from(backend.output_price)
+    let cached = backend.cached_tokens.min(request.input_tokens);
+    u128::from(request.input_tokens - cached) * u128::from(backend.input_price)
+        + u128::from(cached) * u128::from(backend.cached_input_price)
+        + u128::from(request.expected_output_tokens) * u128::from(backend.output_price)
 }
 
 /// A backend that states no features is not held to them.

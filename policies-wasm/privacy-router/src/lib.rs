@@ -58,6 +58,11 @@ impl Policy for Router {
             }
             own.insert(kind.clone(), *level);
         }
+        for kind in &self.settings.never_redact {
+            if !self.levels.contains_key(kind) && !own.contains_key(kind) {
+                return Err(format!("never_redact: {kind:?} is not a kind of finding"));
+            }
+        }
         self.levels.extend(own);
         Ok(())
     }
@@ -87,7 +92,10 @@ impl Route for Router {
         let (found, most) = self.read(&request.messages);
         let floor = self.settings.floor.unwrap_or(Level::Public);
         let sensitivity = Sensitivity::from(most.max(floor)).max(request.so_far);
-        let order = choose::choose(sensitivity, request, backends).map_err(|denial| self.explained(denial, &found))?;
+        let rest = self.may_replace(&found).then(|| Sensitivity::from(floor).max(request.so_far));
+        let order =
+            choose::choose(sensitivity, rest, request, backends).map_err(|denial| self.explained(denial, &found))?;
+        let redact = order.iter().any(|&i| backends[i as usize].clearance < sensitivity);
         let reason = reason(&found, Sensitivity::from(most), Sensitivity::from(floor), request.so_far);
         let findings = found.iter().take(REPORTED).map(|f| Finding {
             kind: f.kind.to_owned(),
@@ -95,11 +103,17 @@ impl Route for Router {
             start: f.start as u32,
             end: f.end as u32,
         });
-        Ok(RouteDecision { sensitivity, findings: findings.collect(), order, redact: false, reason })
+        Ok(RouteDecision { sensitivity, findings: findings.collect(), order, redact, reason })
     }
 }
 
 impl Router {
+    /// Whether what was found may be replaced by placeholders, so that the rest goes where it may.
+    fn may_replace(&self, found: &[read::Found<'_>]) -> bool {
+        let stays = |kind: &str| kind == "unreadable" || self.settings.never_redact.iter().any(|k| k == kind);
+        !found.is_empty() && !found.iter().any(|f| stays(f.kind))
+    }
+
     /// The denial, saying also what was found.
     fn explained(&self, mut denial: Denial, found: &[read::Found<'_>]) -> Denial {
         if !found.is_empty() {

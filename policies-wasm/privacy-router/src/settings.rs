@@ -71,6 +71,8 @@ pub struct Settings {
     pub patterns: Vec<Pattern>,
     /// The user's dictionaries.
     pub dictionaries: Vec<Dictionary>,
+    /// Kinds that no placeholder stands for: what holds one of them goes only where it is cleared to go as it is.
+    pub never_redact: Vec<String>,
 }
 
 /// Default level of each kind that is not a secret or a national number (those are restricted).

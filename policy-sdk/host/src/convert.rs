@@ -240,6 +240,7 @@ pub(crate) fn inference<'a>(
         needs,
         input_tokens: request.input_tokens,
         output_tokens: request.output_tokens,
+        expected_output_tokens: request.expected_output_tokens,
         so_far: sensitivity(request.so_far),
     }
 }
@@ -258,6 +259,9 @@ pub(crate) fn backends<'a>(backends: &'a [Backend], features: &'a [Vec<&'a str>]
             clearance: sensitivity(backend.clearance),
             input_price: backend.input_price,
             output_price: backend.output_price,
+            cached_input_price: backend.cached_input_price,
+            cached_tokens: backend.cached_tokens,
+            redact: backend.redact,
             context: backend.context,
             features,
             latency_ms: backend.latency_ms,

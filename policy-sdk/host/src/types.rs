@@ -187,6 +187,9 @@ pub struct InferenceRequest {
     pub input_tokens: u32,
     /// Upper bound of output tokens.
     pub output_tokens: u32,
+    /// Output tokens of such requests lately; never more than the bound.
+    #[serde(default)]
+    pub expected_output_tokens: u32,
     /// The most sensitive its session has been so far.
     pub so_far: Sensitivity,
 }
@@ -206,6 +209,15 @@ pub struct Backend {
     pub input_price: u64,
     /// Millionths of a dollar per million output tokens.
     pub output_price: u64,
+    /// Millionths of a dollar per million input tokens that its prompt cache holds.
+    #[serde(default)]
+    pub cached_input_price: u64,
+    /// Input tokens of this request that its prompt cache is thought to hold.
+    #[serde(default)]
+    pub cached_tokens: u32,
+    /// It may receive what it is not cleared for, once the findings are replaced.
+    #[serde(default)]
+    pub redact: bool,
     /// Context window, in tokens.
     pub context: u32,
     /// Features it has.

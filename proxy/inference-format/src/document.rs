@@ -51,6 +51,7 @@ pub enum DocumentError {
 }
 
 /// A parsed body and the bytes it was parsed from.
+#[derive(Clone)]
 pub struct Document {
     bytes: Bytes,
     root: Vec<(String, Json)>,
@@ -73,6 +74,18 @@ impl Document {
         let Json::Object(root) = root else { return Err(DocumentError::NotAnObject) };
         let model = model_span(&bytes).ok_or(DocumentError::NoModel)?;
         Ok(Self { bytes, root, model })
+    }
+
+    /// A body made of these entries.
+    pub fn of(root: Vec<(String, Json)>) -> Result<Self, DocumentError> {
+        Self::parse(Json::Object(root).to_string().into())
+    }
+
+    /// The body with another value for one of its outermost keys, which is added where it is not there.
+    pub fn with(&self, key: &str, value: Json) -> Result<Self, DocumentError> {
+        let mut root: Vec<_> = self.root.iter().filter(|(k, _)| k != key).cloned().collect();
+        root.push((key.to_owned(), value));
+        Self::of(root)
     }
 
     /// The outermost object's entries.

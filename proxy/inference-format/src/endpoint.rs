@@ -1,7 +1,7 @@
 //! Which API a request speaks.
 
 use http::Method;
-use openshell_api::inference::BackendKind;
+use openshell_api::inference::{Api, Backend};
 
 use crate::document::Document;
 use crate::translate::Carry;
@@ -13,16 +13,6 @@ pub enum Dialect {
     Openai,
     /// Anthropic's.
     Anthropic,
-}
-
-impl Dialect {
-    /// The kind of backend that speaks it.
-    pub fn kind(self) -> BackendKind {
-        match self {
-            Self::Openai => BackendKind::Openai,
-            Self::Anthropic => BackendKind::Anthropic,
-        }
-    }
 }
 
 /// An operation of an inference API.
@@ -75,9 +65,22 @@ impl Endpoint {
         Self::parse(&Method::POST, path)
     }
 
-    /// Whether a backend of this kind can serve it.
-    pub fn carried_to(self, kind: BackendKind) -> bool {
-        Carry::of(self, kind).is_some()
+    /// Whether a backend can serve it, in its own API or by translation.
+    pub fn carried_to(self, backend: &Backend) -> bool {
+        Carry::of(self, backend).is_some()
+    }
+
+    /// The API that it is of; `None`: the list of models, which is answered here.
+    pub fn api(self) -> Option<Api> {
+        Some(match self {
+            Self::Chat => Api::Chat,
+            Self::Completions => Api::Completions,
+            Self::Responses => Api::Responses,
+            Self::Embeddings => Api::Embeddings,
+            Self::Messages => Api::Messages,
+            Self::CountTokens => Api::CountTokens,
+            Self::Models => return None,
+        })
     }
 
     /// What follows a backend's base URL.

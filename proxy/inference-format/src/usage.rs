@@ -10,6 +10,10 @@ const CAP: usize = 4 * 1024 * 1024;
 pub struct Usage {
     /// Input tokens, cached ones included where the API counts them apart.
     pub input: Option<u64>,
+    /// Of the input: what a prompt cache held.
+    pub cached: u64,
+    /// Of the input: what was written to a prompt cache.
+    pub written: u64,
     /// Output tokens.
     pub output: Option<u64>,
 }
@@ -23,6 +27,7 @@ pub struct Meter {
     /// The current line or document outgrew the cap.
     skipping: bool,
     usage: Usage,
+    id: Option<String>,
     bytes: u64,
     lines: u64,
 }
@@ -35,6 +40,15 @@ struct Figures {
     output_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
+    prompt_tokens_details: Option<Details>,
+    input_tokens_details: Option<Details>,
+    /// DeepSeek's.
+    prompt_cache_hit_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    cached_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +58,8 @@ struct Carrier {
     message: Option<Inner>,
     /// `response.completed` of OpenAI's Responses.
     response: Option<Inner>,
+    /// Of the answer, where it is no stream.
+    id: Option<String>,
     /// `count_tokens`.
     input_tokens: Option<u64>,
 }
@@ -51,12 +67,13 @@ struct Carrier {
 #[derive(Deserialize)]
 struct Inner {
     usage: Option<Figures>,
+    id: Option<String>,
 }
 
 impl Meter {
     /// A meter for an answer that is a stream of events, or one document.
     pub fn new(events: bool) -> Self {
-        Self { events, held: Vec::new(), skipping: false, usage: Usage::default(), bytes: 0, lines: 0 }
+        Self { events, held: Vec::new(), skipping: false, usage: Usage::default(), id: None, bytes: 0, lines: 0 }
     }
 
     /// Takes the next bytes of the answer.
@@ -100,6 +117,11 @@ impl Meter {
         self.usage
     }
 
+    /// The answer's own id, where it came with the figures.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     fn hold(&mut self, bytes: &[u8]) {
         if self.held.len() + bytes.len() > CAP {
             self.skipping = true;
@@ -121,14 +143,21 @@ impl Meter {
 
     fn document(&mut self, json: &[u8]) {
         let Ok(carrier) = serde_json::from_slice::<Carrier>(json) else { return };
-        let inner = |i: Option<Inner>| i.and_then(|i| i.usage);
-        let found = carrier.usage.or_else(|| inner(carrier.message)).or_else(|| inner(carrier.response));
+        let inner = carrier.message.or(carrier.response);
+        let (within, id) = inner.map_or((None, None), |inner| (inner.usage, inner.id));
+        self.id = carrier.id.or(id).or(self.id.take());
+        let found = carrier.usage.or(within);
         match found {
             Some(figures) => {
-                let cached =
-                    figures.cache_creation_input_tokens.unwrap_or(0) + figures.cache_read_input_tokens.unwrap_or(0);
-                let input = figures.prompt_tokens.or(figures.input_tokens).map(|n| n + cached);
+                // Anthropic's API counts what the cache had to do with apart from the input.
+                let (written, read) = (figures.cache_creation_input_tokens, figures.cache_read_input_tokens);
+                let apart = written.unwrap_or(0) + read.unwrap_or(0);
+                let details = figures.prompt_tokens_details.or(figures.input_tokens_details);
+                let within = details.and_then(|d| d.cached_tokens).or(figures.prompt_cache_hit_tokens);
+                let input = figures.prompt_tokens.or(figures.input_tokens.map(|n| n + apart));
                 self.usage.input = input.max(self.usage.input);
+                self.usage.cached = self.usage.cached.max(read.or(within).unwrap_or(0));
+                self.usage.written = self.usage.written.max(written.unwrap_or(0));
                 self.usage.output = figures.completion_tokens.or(figures.output_tokens).or(self.usage.output);
             }
             None => self.usage.input = carrier.input_tokens.or(self.usage.input),

@@ -6,16 +6,18 @@ use http::header::{
 };
 use openshell_api::inference::{BackendKind, Sensitivity};
 use openshell_inference_format::contract;
+use openshell_inference_format::endpoint::{Dialect, Endpoint};
 
 use super::refusal::{Cause, Refusal};
 
 /// Feature switches of the two APIs. Everything else that the sandbox sent stays behind, credentials first of all.
 const SWITCHES: &[&str] = &["anthropic-version", "anthropic-beta", "openai-beta"];
 
-/// Headers for a backend: made here, but for the [`SWITCHES`] that look like such.
+/// Headers for a backend's `operation`: made here, but for the [`SWITCHES`] that look like such.
 pub fn for_backend(
     caller: &HeaderMap,
     kind: BackendKind,
+    operation: Endpoint,
     stream: bool,
     key: Option<&str>,
 ) -> Result<HeaderMap, InvalidKey> {
@@ -29,12 +31,15 @@ pub fn for_backend(
     headers.insert(ACCEPT, HeaderValue::from_static(if stream { "text/event-stream" } else { "application/json" }));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("openshell/", env!("CARGO_PKG_VERSION"))));
-    if kind == BackendKind::Anthropic {
+    if operation.dialect() == Dialect::Anthropic {
         headers.entry("anthropic-version").or_insert(HeaderValue::from_static("2023-06-01"));
     }
     if let Some(key) = key {
         let (name, text) = match kind {
-            BackendKind::Openai => (AUTHORIZATION, format!("Bearer {key}")),
+            BackendKind::Openai | BackendKind::Ollama | BackendKind::Vllm | BackendKind::Compatible => {
+                (AUTHORIZATION, format!("Bearer {key}"))
+            }
+            BackendKind::Azure => (HeaderName::from_static("api-key"), key.to_owned()),
             BackendKind::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
         };
         let mut value = HeaderValue::try_from(text).map_err(|_| InvalidKey)?;

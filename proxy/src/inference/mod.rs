@@ -1,18 +1,24 @@
 //! `https://inference.local`: parsed, judged by the router, sent only where it is cleared to go.
 //!
 //! A request's life: the crate `openshell-inference-format` says which API it speaks, parses its body once and lays out every
-//! text in it, [`sessions`] says what its conversation contained before, [`router`] asks the `route` hook, [`clearance`] checks each
-//! candidate again and makes the only value that [`upstream`] sends with, [`ledger`] sets aside what it may cost, [`attempts`]
-//! falls back and tries again before the first byte, leaving alone what [`health`] knows to be down, [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
+//! text in it, [`sessions`] says what its conversation contained before, [`forecast`] what it will probably cost, [`asking`] asks the
+//! `route` hook, [`clearance`] checks each candidate again and makes the only value that [`upstream`] sends with, [`ledger`] sets aside
+//! what it may cost, [`attempts`] falls back, escalates and tries again before the first byte, leaving alone what [`health`] knows to be
+//! down, [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
 //!
 //! Absences: nothing the sandbox sent as a credential is forwarded; no redirect is followed; no byte goes to a backend
 //! without a [`clearance::Cleared`] for it.
 
+mod asking;
 mod attempts;
 mod clearance;
+mod forecast;
 mod head;
 mod health;
+mod intake;
 mod ledger;
+mod models;
+mod records;
 mod refusal;
 mod relay;
 mod router;
@@ -21,7 +27,7 @@ mod service;
 mod sessions;
 mod upstream;
 
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Lost};
 pub use serve::{InferenceOptions, InferenceService};
 pub use service::{Body, BoxError, HOST, Inference};
 pub use sessions::{Rise, Sessions};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use openshell_inference_format::endpoint::Dialect;
+use openshell_inference_format::endpoint::{Dialect, Endpoint};
 use openshell_policy_host::PolicyRef;
 use serde_json::json;
 
@@ -164,16 +164,20 @@ pub fn full(bytes: Bytes) -> Body {
 }
 
 /// A stream's native way of saying that it broke off: the last event the caller reads.
-pub fn stream_error(dialect: Dialect, message: &str) -> Bytes {
-    let event = match dialect {
-        Dialect::Openai => {
+pub fn stream_error(endpoint: Endpoint, message: &str) -> Bytes {
+    let event = match endpoint {
+        Endpoint::Messages | Endpoint::CountTokens => {
+            let error = json!({"type": "error", "error": {"type": "api_error", "message": message}});
+            format!("\n\nevent: error\ndata: {error}\n\n")
+        }
+        Endpoint::Responses => {
+            let error = json!({"type": "error", "code": "upstream_failed", "message": message, "param": null});
+            format!("\n\nevent: error\ndata: {error}\n\n")
+        }
+        _ => {
             let error =
                 json!({"error": {"message": message, "type": "api_error", "param": null, "code": "upstream_failed"}});
             format!("\n\ndata: {error}\n\n")
-        }
-        Dialect::Anthropic => {
-            let error = json!({"type": "error", "error": {"type": "api_error", "message": message}});
-            format!("\n\nevent: error\ndata: {error}\n\n")
         }
     };
     event.into()

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use openshell_inference_format::endpoint::Dialect;
-use openshell_inference_format::translate::{Stream, Untranslatable};
+use openshell_inference_format::endpoint::Endpoint;
+use openshell_inference_format::redact::Restoring;
+use openshell_inference_format::translate::Stream;
 use openshell_inference_format::usage::Meter;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -21,8 +22,8 @@ pub type Settle = Box<dyn FnOnce(Ended) + Send>;
 
 /// How an answer is relayed.
 pub struct Terms {
-    /// Whose events it speaks.
-    pub dialect: Dialect,
+    /// Whose events it speaks: the caller's.
+    pub endpoint: Endpoint,
     /// It is a stream of server-sent events.
     pub events: bool,
     /// Longest silence.
@@ -31,6 +32,8 @@ pub struct Terms {
     pub backend: String,
     /// Puts the events into the caller's API.
     pub translator: Option<Stream>,
+    /// Puts back what was replaced, in the caller's API.
+    pub restoring: Option<Restoring>,
 }
 
 /// A backend's answer on its way to the caller. Dropping it gives up the request upstream, and settles.
@@ -41,6 +44,8 @@ pub struct Relay {
     terms: Terms,
     silence: Pin<Box<Sleep>>,
     meter: Meter,
+    /// How it ended, where that is known already.
+    known: Option<Ended>,
     settle: Option<Settle>,
 }
 
@@ -64,7 +69,27 @@ impl Relay {
         };
         let silence = Box::pin(sleep_until(Instant::now() + terms.idle));
         let meter = Meter::new(terms.events);
-        Ok(Self { first, rest: Some(body), terms, silence, meter, settle: None })
+        Ok(Self { first, rest: Some(body), terms, silence, meter, known: None, settle: None })
+    }
+
+    /// A relay of an answer that was read to its end, and ended so.
+    pub fn ready(answer: Bytes, events: bool, ended: Ended) -> Self {
+        let terms = Terms {
+            endpoint: Endpoint::Chat,
+            events,
+            idle: Duration::from_secs(60),
+            backend: String::new(),
+            translator: None,
+            restoring: None,
+        };
+        let silence = Box::pin(sleep_until(Instant::now()));
+        let first = Some(Frame::data(answer));
+        Self { first, rest: None, terms, silence, meter: Meter::new(events), known: Some(ended), settle: None }
+    }
+
+    /// Whether it is a stream of events.
+    pub fn is_stream(&self) -> bool {
+        self.terms.events
     }
 
     /// The body for the caller; `settle` runs when it is over.
@@ -74,27 +99,40 @@ impl Relay {
     }
 
     /// The frame as the caller reads it; `None`: nothing of it is for the caller yet.
-    fn translate(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, Untranslatable> {
-        let Some(translator) = &mut self.terms.translator else { return Ok(Some(frame)) };
-        match frame.into_data() {
-            Ok(data) => {
-                Ok(Some(translator.feed(&data)?).filter(|out| !out.is_empty()).map(|out| Frame::data(out.into())))
-            }
-            Err(_) => Ok(None),
+    fn translate(&mut self, frame: Frame<Bytes>) -> Result<Option<Frame<Bytes>>, BoxError> {
+        if self.terms.translator.is_none() && self.terms.restoring.is_none() {
+            return Ok(Some(frame));
         }
+        let Ok(mut data) = frame.into_data() else { return Ok(None) };
+        if let Some(translator) = &mut self.terms.translator {
+            data = translator.feed(&data)?.into();
+        }
+        if let Some(restoring) = &mut self.terms.restoring {
+            data = restoring.feed(&data)?.into();
+        }
+        Ok(Some(data).filter(|data| !data.is_empty()).map(Frame::data))
     }
 
-    /// The backend is done; a translated stream may owe the caller a last event.
+    /// What the caller still gets once the backend is done: a translated stream may owe a last event.
+    fn rest(&mut self) -> Result<Vec<u8>, BoxError> {
+        let mut last = match self.terms.translator.take() {
+            Some(mut translator) => translator.finish()?,
+            None => Vec::new(),
+        };
+        if let Some(mut restoring) = self.terms.restoring.take() {
+            last = restoring.feed(&last)?;
+            last.extend(restoring.finish()?);
+        }
+        Ok(last)
+    }
+
+    /// The backend is done.
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.terms.translator.take().map(|mut translator| translator.finish()) {
-            Some(Err(error)) => self.fail(error.into()),
-            Some(Ok(last)) if !last.is_empty() => {
+        match self.rest() {
+            Err(error) => self.fail(error),
+            Ok(last) => {
                 self.over(true);
-                Poll::Ready(Some(Ok(Frame::data(last.into()))))
-            }
-            _ => {
-                self.over(true);
-                Poll::Ready(None)
+                Poll::Ready((!last.is_empty()).then(|| Ok(Frame::data(last.into()))))
             }
         }
     }
@@ -102,8 +140,11 @@ impl Relay {
     fn over(&mut self, complete: bool) {
         self.rest = None;
         if let Some(settle) = self.settle.take() {
-            let usage = self.meter.finish();
-            settle(Ended { usage, bytes: self.meter.bytes(), events: self.meter.events(), complete });
+            settle(self.known.take().unwrap_or_else(|| {
+                let usage = self.meter.finish();
+                let (bytes, events, id) = (self.meter.bytes(), self.meter.events(), self.meter.id().map(str::to_owned));
+                Ended { usage, id, bytes, events, complete }
+            }));
         }
     }
 
@@ -113,7 +154,7 @@ impl Relay {
         tracing::debug!(backend = %self.terms.backend, %error, "a backend broke off");
         if self.terms.events {
             let message = format!("backend {} broke off: {error}", self.terms.backend);
-            return Poll::Ready(Some(Ok(Frame::data(stream_error(self.terms.dialect, &message)))));
+            return Poll::Ready(Some(Ok(Frame::data(stream_error(self.terms.endpoint, &message)))));
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -146,7 +187,7 @@ impl HttpBody for Relay {
                     match this.translate(frame) {
                         Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                         Ok(None) => {}
-                        Err(error) => return this.fail(error.into()),
+                        Err(error) => return this.fail(error),
                     }
                 }
                 Poll::Ready(Some(Err(error))) => return this.fail(error),

@@ -1,30 +1,34 @@
 //! One inference request, from its head to its record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http::{Request, Response};
 use hyper::body::Incoming;
-use openshell_api::decision::{DecisionRecord, ProcessRecord, RouteRecord, Stage, Subject, Verdict};
-use openshell_api::inference::{Backend, Catalogue, InferenceRules, Sensitivity};
-use openshell_inference_format::document::Document;
-use openshell_inference_format::endpoint::{self, Dialect, Endpoint, Unknown};
-use openshell_inference_format::{contract, question, texts};
-use openshell_policy_host::{Hook, InferenceRequest, PolicyRef, RouteDecision};
-use serde_json::json;
+use openshell_api::decision::{DecisionRecord, RouteRecord};
+use openshell_api::inference::{Backend, Catalogue, InferenceRules};
+use openshell_inference_format::contract;
+use openshell_inference_format::document::{Document, Json};
+use openshell_inference_format::endpoint::{self, Endpoint};
+use openshell_inference_format::question::{self, Unclean, sanitize};
+use openshell_inference_format::texts::{self, Piece};
+use openshell_policy_host::{Hook, InferenceRequest};
 
-use super::attempts::{Attempts, Passed, Served, Why};
+use super::asking::{ask, off_the_path, unserved};
+use super::attempts::{Attempts, Unserved};
+use super::clearance::{Content, Contents};
+use super::forecast::{Marks, Outputs, Prefixes};
 use super::head;
 use super::health::Health;
+use super::intake::{candidates, collect, unknown_endpoint};
 use super::ledger::Ledger;
-use super::refusal::{Cause, Refusal, json_response};
+use super::models::models;
+use super::records::findings;
+use super::refusal::{Cause, Refusal};
 use super::router::{Latencies, Router};
-use super::service::{Body, BoxError, HOST, Inference};
+use super::service::{Body, BoxError, Inference};
 use super::sessions::{self, Sessions};
 use super::upstream::{Pooled, Transport};
 use crate::active::{Live, Secrets};
@@ -32,10 +36,9 @@ use crate::caller::Caller;
 use crate::http::Upstreams;
 use crate::record::Record;
 
-/// Longest request body, in bytes.
-const BODY_CAP: usize = 32 * 1024 * 1024;
-/// Longest pause while a request's body arrives.
-const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Responses of which it is remembered who keeps them.
+const RESPONSES: u64 = 50_000;
+
 /// What the service needs.
 pub struct InferenceOptions {
     /// Name of the sandbox.
@@ -56,15 +59,20 @@ pub struct InferenceOptions {
 
 /// Answers `https://inference.local`.
 pub struct InferenceService {
-    sandbox: String,
+    pub(super) sandbox: String,
     live: Live,
     secrets: Secrets,
-    record: Arc<dyn Record>,
-    sessions: Arc<Sessions>,
+    pub(super) record: Arc<dyn Record>,
+    pub(super) sessions: Arc<Sessions>,
     ledger: Arc<Ledger>,
     transport: Box<dyn Transport>,
     latencies: Latencies,
     health: Health,
+    pub(super) outputs: Arc<Outputs>,
+    pub(super) prefixes: Arc<Prefixes>,
+    /// Which backend keeps which response.
+    pub(super) responses: moka::sync::Cache<String, String>,
+    placeholder_key: [u8; 32],
 }
 
 /// What a request is judged under.
@@ -73,6 +81,19 @@ pub(super) struct Terms<'a> {
     pub router: Option<&'a dyn Router>,
     pub catalogue: &'a Catalogue,
     pub rules: &'a InferenceRules,
+}
+
+/// A request that was read.
+pub(super) struct Case<'a> {
+    pub terms: &'a Terms<'a>,
+    pub router: &'a dyn Router,
+    pub parts: &'a Parts,
+    pub endpoint: Endpoint,
+    pub document: &'a Document,
+    /// The model that it asks for, aliases resolved.
+    pub model: &'a str,
+    pub session: String,
+    pub marks: Marks,
 }
 
 #[async_trait::async_trait]
@@ -100,8 +121,26 @@ impl InferenceService {
 
     pub(super) fn with_transport(options: InferenceOptions, transport: Box<dyn Transport>) -> Self {
         let InferenceOptions { sandbox, live, secrets, record, sessions, ledger, upstreams: _ } = options;
-        let (latencies, health) = (Latencies::default(), Health::default());
-        Self { sandbox, live, secrets, record, sessions, ledger, transport, latencies, health }
+        let mut placeholder_key = [0; 32];
+        if let Err(error) = getrandom::fill(&mut placeholder_key) {
+            // They could be guessed, and still stand for what only their caller sent.
+            tracing::error!(%error, "no chance for placeholders");
+        }
+        Self {
+            sandbox,
+            live,
+            secrets,
+            record,
+            sessions,
+            ledger,
+            transport,
+            latencies: Latencies::default(),
+            health: Health::default(),
+            outputs: Arc::default(),
+            prefixes: Arc::default(),
+            responses: moka::sync::Cache::new(RESPONSES),
+            placeholder_key,
+        }
     }
 
     /// Answers one request. Everything that goes wrong is an answer in the caller's dialect.
@@ -158,20 +197,62 @@ impl InferenceService {
             )
             .hint(format!("it may ask for {}", terms.rules.models.join(", "))));
         }
-        let candidates = candidates(terms.catalogue, endpoint)?;
+        let mut texts = texts::of(&document, endpoint);
+        let marks = self.prefixes.marks(&document, &texts);
         let session = sessions::key(&parts.headers, &document);
-        let texts = texts::of(&document, endpoint);
         let so_far = self.sessions.get(&session).max(label);
-        let mut asked = question::of(&document, texts, &self.sandbox, &caller.process, so_far);
+        let mut asked = question::of(&document, &mut texts, &self.sandbox, &caller.process, so_far);
         model.clone_into(&mut asked.model);
-        let tokens = (u64::from(asked.input_tokens), u64::from(asked.output_tokens));
-        let start = Instant::now();
-        let decision = self.ask(router, asked, &candidates);
-        draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let (decision, so_far) = decision?;
+        asked.expected_output_tokens = self.outputs.expected(model, asked.output_tokens);
+        let case = Case { terms, router, parts, endpoint, document: &document, model, session, marks };
+        let counted = asked.input_tokens;
+        match self.judged(&case, &texts.pieces, asked, draft).await {
+            // Who has no such operation is not asked; counting sends nothing anywhere.
+            Err(refusal) if endpoint == Endpoint::CountTokens && refusal.cause != Cause::PolicyFailed => {
+                Ok(self.counted(&case, counted, draft))
+            }
+            outcome => outcome,
+        }
+    }
 
-        let said = contract::to_api(decision.sensitivity).max(contract::to_api(so_far));
-        let sensitivity = self.sessions.raise(&session, said).max(said);
+    /// Judges a request that was read, and sends it to whoever may have it.
+    async fn judged(
+        &self,
+        case: &Case<'_>,
+        pieces: &[Piece],
+        mut asked: InferenceRequest,
+        draft: &mut DecisionRecord,
+    ) -> Result<Response<Body>, Refusal> {
+        let Case { terms, router, parts, endpoint, document, model, .. } = *case;
+        let mut candidates = candidates(terms.catalogue, endpoint)?;
+        self.keep_to_keeper(document, &mut candidates)?;
+        let tokens = (u64::from(asked.input_tokens), u64::from(asked.output_tokens));
+        let offered: Vec<_> = candidates.iter().map(|backend| self.offered(backend, &asked, &case.marks)).collect();
+        let start = Instant::now();
+        let decision = ask(router, &mut asked, &offered);
+        draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let decision = decision?;
+        let said = contract::to_api(decision.sensitivity).max(contract::to_api(asked.so_far));
+        let mayhap = decision.redact && candidates.iter().any(|b| b.redact && b.clearance < said);
+        let unclean =
+            Unclean { document, endpoint, pieces, asked: &asked, decision: &decision, key: &self.placeholder_key };
+        let long = question::is_long(&asked);
+        let sanitized =
+            mayhap.then(|| off_the_path(long, || sanitize(&unclean, |asked| router.route(asked, &offered))));
+        draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let sanitized = match sanitized {
+            Some(Err(why)) => {
+                tracing::debug!(%why, "a request is not redacted");
+                None
+            }
+            Some(Ok(sanitized)) => Some(sanitized),
+            None => None,
+        };
+        // With placeholders a session counts as what a model sees of it; see `shown`.
+        let sensitivity = match &sanitized {
+            None => self.sessions.raise(&case.session, said).max(said),
+            Some(_) => said,
+        };
         draft.route = Some(RouteRecord {
             sensitivity,
             backend: None,
@@ -181,8 +262,13 @@ impl InferenceService {
             input_tokens: None,
             output_tokens: None,
             charged: None,
+            redacted: 0,
+            escalated: Vec::new(),
         });
         let secrets = self.secrets.0.load_full();
+        let shown = |sensitivity| {
+            self.sessions.raise(&case.session, sensitivity);
+        };
         let attempts = Attempts {
             transport: &*self.transport,
             secrets: &secrets,
@@ -190,243 +276,55 @@ impl InferenceService {
             health: &self.health,
             ledger: &self.ledger,
             budgets: &terms.rules.budgets,
-            document: &document,
+            cascade: terms.rules.cascade.as_ref(),
+            id: &draft.id,
+            contents: Contents {
+                whole: Content { document, sensitivity, placeholders: None },
+                redacted: sanitized.as_ref().map(|sanitized| Content {
+                    document: &sanitized.document,
+                    sensitivity: contract::to_api(sanitized.sensitivity),
+                    placeholders: Some(&sanitized.placeholders),
+                }),
+            },
             endpoint,
             headers: &parts.headers,
             query: parts.uri.query(),
-            sensitivity,
             model,
             tokens,
+            shown: &shown,
         };
-        match attempts.run(&candidates, &decision.order).await {
-            Ok(served) => Ok(self.served(served, model, &decision, sensitivity, router.reference(), draft)),
-            Err(passed) => Err(unserved(&candidates, &passed, sensitivity)),
-        }
-    }
-
-    /// Asks the router. Every non-answer refuses. Also answers how sensitive the session was said to be.
-    fn ask(
-        &self,
-        router: &dyn Router,
-        mut asked: InferenceRequest,
-        candidates: &[&Backend],
-    ) -> Result<(RouteDecision, openshell_policy_host::Sensitivity), Refusal> {
-        let latency = |backend: &Backend| self.latencies.median(backend.name.as_str());
-        let offered: Vec<_> = candidates.iter().map(|b| contract::offered(b, &asked.model, latency(b))).collect();
-        let threads = tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread;
-        let answer = if question::is_long(&asked) && threads {
-            tokio::task::block_in_place(|| question::ask(&mut asked, |asked| router.route(asked, &offered)))
-        } else {
-            question::ask(&mut asked, |asked| router.route(asked, &offered))
-        };
-        match answer.result {
-            Ok(Ok(decision)) => Ok((decision, asked.so_far)),
-            Ok(Err(denial)) => {
-                let mut refusal = Refusal::new(Cause::PolicyDenied, denial.reason);
-                refusal.rule = Some(denial.rule);
-                refusal.hint = denial.hint;
+        let run = attempts.run(&candidates, &decision.order).await;
+        match run {
+            Ok(served) => Ok(self.served(case, served, &decision, sensitivity, draft)),
+            Err(Unserved { passed, escalated }) => {
+                let refusal = unserved(&candidates, &passed, sensitivity, sanitized.is_some());
+                if let Some(route) = &mut draft.route {
+                    route.escalated = escalated;
+                }
                 Err(refusal)
             }
-            Err(failure) => Err(Refusal::new(Cause::PolicyFailed, format!("the router gave no answer: {failure}"))
-                .hint("`openshell logs` shows what the policy logged")),
         }
     }
 
-    /// The answer for the caller; its record follows once it is over.
-    fn served(
-        &self,
-        served: Served<'_>,
-        model: &str,
-        decision: &RouteDecision,
-        sensitivity: Sensitivity,
-        by: PolicyRef,
-        draft: &DecisionRecord,
-    ) -> Response<Body> {
-        let Served { backend, head, relay, reservation } = served;
-        let mut headers = head::for_caller(&head.headers);
-        let route = format!("{}; {}", contract::name(sensitivity), decision.reason);
-        for (name, text) in [("x-openshell-served-by", backend.name.as_str()), ("x-openshell-route", route.as_str())] {
-            headers.insert(HeaderName::from_static(name), header_text(text));
+    /// A backend as the router sees it, with what is known of it now.
+    fn offered(&self, backend: &Backend, asked: &InferenceRequest, marks: &Marks) -> openshell_policy_host::Backend {
+        let name = backend.name.as_str();
+        let mut offered = contract::offered(backend, &asked.model, self.latencies.median(name));
+        if backend.cached_input_price.is_some_and(|price| price < backend.input_price) {
+            offered.cached_tokens = self.prefixes.held(name, marks, asked.input_tokens);
         }
-        let mut record = draft.clone();
-        record.verdict = Verdict::Allow;
-        record.status = Some(head.status.as_u16());
-        record.credential = backend.provider.as_ref().map(ToString::to_string);
-        record.reason = Some(decision.reason.clone());
-        (record.policy, record.digest) = (Some(by.name_version), Some(by.digest));
-        if let Some(route) = &mut record.route {
-            route.backend = Some(backend.name.to_string());
-            route.model = Some(backend.model.clone().unwrap_or_else(|| model.to_owned()));
+        offered
+    }
+
+    /// Of the candidates, only the one that keeps the response that this one follows, if it is known.
+    fn keep_to_keeper(&self, document: &Document, candidates: &mut Vec<&Backend>) -> Result<(), Refusal> {
+        let Some(previous) = document.get("previous_response_id").and_then(Json::text) else { return Ok(()) };
+        let Some(keeper) = self.responses.get(previous) else { return Ok(()) };
+        candidates.retain(|backend| backend.name.as_str() == keeper);
+        if candidates.is_empty() {
+            let reason = format!("the backend {keeper}, which keeps the response that this one follows, is gone");
+            return Err(Refusal::new(Cause::Unavailable, reason).hint("send the whole conversation instead"));
         }
-        let sink = Arc::clone(&self.record);
-        let body = relay.into_body(Box::new(move |ended| {
-            if let Some(route) = &mut record.route {
-                (route.input_tokens, route.output_tokens) = (ended.usage.input, ended.usage.output);
-                route.charged = reservation.map(|reservation| reservation.settle(&ended));
-            }
-            sink.record(record);
-        }));
-        let mut response = Response::new(body);
-        *response.status_mut() = head.status;
-        *response.headers_mut() = headers;
-        response
+        Ok(())
     }
-
-    /// What is known before anything is decided.
-    fn draft(&self, terms: &Terms<'_>, caller: &Caller, parts: &Parts) -> DecisionRecord {
-        let process = ProcessRecord {
-            executable: caller.process.executable.clone(),
-            digest: caller.process.digest.clone(),
-            script: caller.process.script.clone(),
-            pid: caller.pid,
-        };
-        let subject = Subject { sandbox: &self.sandbox, process, host: HOST, port: 443 };
-        DecisionRecord {
-            method: Some(parts.method.to_string()),
-            path: Some(parts.uri.path().to_owned()),
-            ..DecisionRecord::unanswered(subject, Stage::Route, terms.generation)
-        }
-    }
-
-    fn refused(&self, mut record: DecisionRecord, by: Option<&PolicyRef>, refusal: &Refusal) {
-        record.status = Some(refusal.cause.status().as_u16());
-        record.error = Some(refusal.cause.code().to_owned());
-        record.reason = Some(refusal.reason.clone());
-        record.rule = refusal.rule.clone();
-        record.hint = refusal.hint.clone();
-        record.policy = by.map(|p| p.name_version.clone());
-        record.digest = by.map(|p| p.digest.clone());
-        self.record.record(record);
-    }
-}
-
-/// Why none of the candidates served.
-fn unserved(candidates: &[&Backend], passed: &[Passed], sensitivity: Sensitivity) -> Refusal {
-    let tried: Vec<String> = passed.iter().map(ToString::to_string).collect();
-    let tried = if tried.is_empty() { "the router named none".to_owned() } else { tried.join("; ") };
-    let all = |kind: Why| !passed.is_empty() && passed.iter().all(|p| p.kind == kind);
-    if !candidates.iter().any(|b| b.clearance >= sensitivity) {
-        let reason = format!("no backend is cleared for {} content: {tried}", contract::name(sensitivity));
-        return Refusal::new(Cause::PolicyDenied, reason)
-            .hint("remove the sensitive values, start a new session, or clear a backend for such content");
-    }
-    if all(Why::Untranslatable) {
-        return Refusal::new(Cause::BadRequest, format!("no backend can be asked this: {tried}"))
-            .hint("leave that out, or use a backend that speaks the API of this endpoint");
-    }
-    if passed.iter().any(|p| p.kind == Why::Budget) && passed.iter().all(|p| p.kind != Why::Passing) {
-        return Refusal::new(Cause::BudgetExhausted, format!("there is no budget for the request: {tried}")).hint(
-            "ask for less with `max_tokens`, wait for the next day or month, or have the operator raise the budget",
-        );
-    }
-    Refusal::new(Cause::UpstreamFailed, format!("no backend served the request: {tried}"))
-}
-
-/// Backends that can be asked this, in their own API or by translation. Refuses, naming those that can't, when there is none.
-fn candidates(catalogue: &Catalogue, endpoint: Endpoint) -> Result<Vec<&Backend>, Refusal> {
-    let able: Vec<&Backend> = catalogue.backends.iter().filter(|b| endpoint.carried_to(b.kind)).collect();
-    if !able.is_empty() {
-        return Ok(able);
-    }
-    let others: Vec<String> = catalogue.backends.iter().map(|b| b.name.to_string()).collect();
-    let others = if others.is_empty() {
-        "there are no backends".to_owned()
-    } else {
-        format!("the API of {} has no such operation", others.join(", "))
-    };
-    let operation = endpoint.suffix().trim_start_matches('/');
-    Err(Refusal::new(Cause::Unavailable, format!("no backend of this sandbox can serve {operation}; {others}"))
-        .hint("add one with `openshell inference backend add`, or use the API that they speak"))
-}
-
-/// The whole body. Refuses what is too long, or stops arriving.
-async fn collect<B>(body: B) -> Result<Bytes, Refusal>
-where
-    B: http_body::Body<Data = Bytes> + Send,
-    B::Error: Into<BoxError>,
-{
-    let too_large = || {
-        Refusal::new(Cause::TooLarge, format!("the body is longer than {} MiB", BODY_CAP / (1024 * 1024)))
-            .hint("send less context")
-    };
-    if body.size_hint().lower() > BODY_CAP as u64 {
-        return Err(too_large());
-    }
-    let mut body = std::pin::pin!(body);
-    let mut all = BytesMut::new();
-    loop {
-        let frame = tokio::time::timeout(BODY_IDLE, body.frame())
-            .await
-            .map_err(|_| Refusal::new(Cause::BodyTimeout, "the body stopped arriving"))?;
-        match frame {
-            None => return Ok(all.freeze()),
-            Some(Err(_)) => return Err(Refusal::new(Cause::BadRequest, "the body broke off")),
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else { continue };
-                if all.len() + data.len() > BODY_CAP {
-                    return Err(too_large());
-                }
-                all.extend_from_slice(&data);
-            }
-        }
-    }
-}
-
-fn unknown_endpoint(unknown: Unknown) -> Refusal {
-    let known = "served are chat/completions, completions, responses, embeddings, models, messages and messages/count_tokens below /v1";
-    match unknown {
-        Unknown::Path => Refusal::new(Cause::UnknownEndpoint, "inference.local has no such endpoint").hint(known),
-        Unknown::Method(takes) => Refusal::new(Cause::MethodNotAllowed, format!("this endpoint takes {takes} only")),
-    }
-}
-
-/// The models that backends name and the aliases, once each and as far as they may be asked for; or the one whose path this is.
-fn models(catalogue: &Catalogue, rules: &InferenceRules, dialect: Dialect, path: &str) -> Response<Body> {
-    let mut named: BTreeMap<&str, &Backend> = BTreeMap::new();
-    for backend in &catalogue.backends {
-        if let Some(model) = &backend.model {
-            named.entry(model).or_insert(backend);
-        }
-    }
-    if let Some(any) = catalogue.backends.first() {
-        for (alias, model) in &rules.aliases {
-            let backend = catalogue.backends.iter().find(|b| b.model.as_ref() == Some(model)).unwrap_or(any);
-            named.insert(alias, backend);
-        }
-    }
-    named.retain(|model, _| rules.allows(rules.resolve(model)));
-    let entry = |(model, backend): (&&str, &&Backend)| match dialect {
-        Dialect::Openai => json!({"id": model, "object": "model", "created": 0, "owned_by": backend.name}),
-        Dialect::Anthropic => {
-            json!({"type": "model", "id": model, "display_name": model, "created_at": "1970-01-01T00:00:00Z"})
-        }
-    };
-    if let Some(wanted) = path.strip_prefix("/v1/models/").filter(|w| !w.is_empty()) {
-        return match named.get_key_value(wanted) {
-            Some(found) => json_response(StatusCode::OK, &entry(found)),
-            None => Refusal::new(Cause::UnknownEndpoint, "no backend names this model").answer(dialect, None, 0, None),
-        };
-    }
-    let list: Vec<_> = named.iter().map(entry).collect();
-    let document = match dialect {
-        Dialect::Openai => json!({"object": "list", "data": list}),
-        Dialect::Anthropic => json!({
-            "data": list, "has_more": false,
-            "first_id": named.keys().next(), "last_id": named.keys().next_back(),
-        }),
-    };
-    json_response(StatusCode::OK, &document)
-}
-
-fn findings(decision: &RouteDecision) -> BTreeMap<String, u32> {
-    decision.findings.iter().fold(BTreeMap::new(), |mut counts, finding| {
-        *counts.entry(finding.kind.clone()).or_insert(0) += 1;
-        counts
-    })
-}
-
-/// Text as a header's value: printable ASCII, and not endless.
-fn header_text(text: &str) -> HeaderValue {
-    let printable: String = text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).take(500).collect();
-    HeaderValue::try_from(printable).unwrap_or(HeaderValue::from_static("?"))
 }

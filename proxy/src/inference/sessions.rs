@@ -85,12 +85,22 @@ pub fn key(headers: &HeaderMap, document: &Document) -> String {
         return named("header", header.as_bytes());
     }
     let conversation = document.get("conversation").and_then(|c| c.text().or_else(|| c.get("id").and_then(Json::text)));
+    if conversation.is_none()
+        && let Some(previous) = document.get("previous_response_id").and_then(Json::text)
+    {
+        return after(previous);
+    }
     let user =
         document.get("metadata").and_then(|m| m.get("user_id")).and_then(Json::text).filter(|u| u.contains("session"));
     match conversation.or(user) {
         Some(id) => named("conversation", id.as_bytes()),
         None => SANDBOX.to_owned(),
     }
+}
+
+/// The session of whatever follows a response that a backend keeps.
+pub fn after(response: &str) -> String {
+    named("response", response.as_bytes())
 }
 
 /// Names from outside are hashed: they may be long, and they travel.

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::active::{Active, Live, Secrets};
 use crate::inference::{Ledger, Sessions};
-use crate::record::{Spool, SpoolError, SpoolOptions};
+use crate::record::{Record as _, Spool, SpoolError, SpoolOptions};
 use artifacts::{ArtifactStore, StoreError};
 use dialer::{AddressError, Dialer};
 use generations::{Generations, Parts};
@@ -51,6 +51,9 @@ const FIRST_GENERATION: Duration = Duration::from_secs(10);
 
 /// At the end, the gateway has this long to take what is still spooled; the rest stays on disk.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The file that holds what was spent on inference.
+const LEDGER: &str = "inference.ledger";
 
 /// Log lines may take this much disk, in bytes.
 const LOG_BYTES: u64 = 64 * 1024 * 1024;
@@ -125,7 +128,12 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let secrets = Secrets::default();
     let (sessions, risen) = Sessions::new();
     let sessions = Arc::new(sessions);
-    let ledger = Arc::new(Ledger::default());
+    let (ledger, lost) =
+        Ledger::open(&state.path(LEDGER)).map_err(|source| StateError::Io { path: state.path(LEDGER), source })?;
+    let ledger = Arc::new(ledger);
+    for lost in lost {
+        records.record(lost.record(spec.sandbox.as_str()));
+    }
     let proposals = Arc::new(Proposals::default());
     let outside = Outside {
         live,

@@ -37,6 +37,14 @@ pub fn run() -> Result<()> {
         };
         println!("| {} | {} | {} |", only.unwrap_or("mixed"), cell(2, 1000)?, cell(100, 200)?);
     }
+    println!("\nCounting its tokens, natively:\n\n| text | 2 KB | 16 KB | 100 KB, sampled |\n|---|---|---|---|");
+    for only in TEXTS {
+        let cell = |kilobytes: usize, rounds: usize| {
+            let text = openshell_eval::speed::sample(kilobytes * 1024, *only);
+            Samples::of(rounds, 1, || openshell_inference_format::tokens::count([text.as_str()].into_iter())).cell()
+        };
+        println!("| {} | {} | {} | {} |", only.unwrap_or("mixed"), cell(2, 1000), cell(16, 200), cell(100, 200));
+    }
     println!();
     Ok(())
 }
@@ -50,6 +58,7 @@ fn time(policy: &Policy, text: String, rounds: usize) -> Result<String> {
         needs: Vec::new(),
         input_tokens: 100,
         output_tokens: 100,
+        expected_output_tokens: 100,
         so_far: Sensitivity::Public,
     };
     let backends = [Backend {
@@ -62,6 +71,9 @@ fn time(policy: &Policy, text: String, rounds: usize) -> Result<String> {
         context: 1_000_000,
         features: Vec::new(),
         latency_ms: 0,
+        cached_input_price: 0,
+        cached_tokens: 0,
+        redact: false,
     }];
     let answer = policy.route(&request, &backends).result;
     let decision = answer.map_err(|failure| anyhow::anyhow!("the router failed: {failure}"))?;

@@ -5,6 +5,7 @@ mod classify;
 mod decisions;
 mod door;
 mod fleet;
+mod inference;
 mod proxies;
 mod records;
 mod replay;
@@ -80,6 +81,22 @@ enum Section {
     Dial(door::dial::Dial),
     /// One reading of a request by the privacy router, as Wasm.
     Classify,
+    /// `inference.local` beside Portkey's gateway (`PORTKEY` names its script) and the LiteLLM proxy (`LITELLM`); what routing costs.
+    Inference {
+        /// Length of each measurement.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// The client of `inference`; prints JSON.
+    #[command(hide = true)]
+    Ask(inference::load::Ask),
+    /// The mock model of `inference`.
+    #[command(hide = true)]
+    Model {
+        /// On 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+    },
     /// `sandbox create` to the workload's first instruction, in each runtime, and a bare `docker run`.
     Starts {
         /// How many of each.
@@ -142,6 +159,12 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Section::Classify => classify::run(),
+        Section::Inference { seconds } => inference::run(seconds).await,
+        Section::Ask(ask) => {
+            println!("{}", serde_json::to_string(&inference::load::run(ask).await?)?);
+            Ok(())
+        }
+        Section::Model { port } => inference::mock::run(port).await,
         Section::Starts { count, image } => starts::run(count, &image),
         Section::Chains => chains::run(),
         Section::Fleet { count, rounds } => fleet::run(count, rounds).await,

@@ -6,7 +6,7 @@ pub mod generate;
 pub mod misses;
 mod random;
 pub mod report;
-mod router;
+pub mod router;
 mod score;
 pub mod speed;
 mod text;

@@ -22,6 +22,7 @@ pub fn request(messages: &[String]) -> InferenceRequest {
         needs: Vec::new(),
         input_tokens: 100,
         output_tokens: 100,
+        expected_output_tokens: 100,
         so_far: Sensitivity::Public,
     }
 }
@@ -38,6 +39,9 @@ pub fn backends() -> Vec<Backend> {
         context: 1_000_000,
         features: Vec::new(),
         latency_ms: 0,
+        cached_input_price: 0,
+        cached_tokens: 0,
+        redact: false,
     }]
 }
 

@@ -13,7 +13,13 @@ pub(super) fn completions(name: &str, body: &[u8]) -> Response<Body> {
         );
     };
     let model = request["model"].as_str().unwrap_or("unknown").to_owned();
-    let answer = format!("hello from {name}");
+    // The model `echo` says what it was told last.
+    let answer = match (model.as_str(), &request["messages"]) {
+        ("echo", Value::Array(turns)) => {
+            turns.last().and_then(|turn| turn["content"].as_str()).unwrap_or("").to_owned()
+        }
+        _ => format!("hello from {name}"),
+    };
     let tool = request["tools"][0]["function"]["name"].as_str();
     let usage = json!({"prompt_tokens": body.len() / 4, "completion_tokens": 4, "total_tokens": body.len() / 4 + 4});
     if request["stream"].as_bool() == Some(true) {
@@ -45,19 +51,6 @@ pub(super) fn legacy(name: &str) -> Response<Body> {
         &json!({"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "small",
             "choices": [{"index": 0, "text": format!("hello from {name}"), "finish_reason": "stop", "logprobs": null}],
             "usage": {"prompt_tokens": 2, "completion_tokens": 4, "total_tokens": 6}}),
-    )
-}
-
-/// `POST /v1/responses`.
-pub(super) fn responses(name: &str) -> Response<Body> {
-    let text = json!({"type": "output_text", "text": format!("hello from {name}"), "annotations": []});
-    json_response(
-        StatusCode::OK,
-        &json!({"id": "resp_1", "object": "response", "created_at": 1, "model": "small", "status": "completed",
-            "output": [{"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}],
-            "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
-            "usage": {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7,
-                "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}}),
     )
 }
 

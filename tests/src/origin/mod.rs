@@ -4,6 +4,7 @@
 
 mod chat;
 mod messages;
+mod responses;
 mod routes;
 mod tls;
 

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::{Deserialize, Serialize};
 
-use super::{OriginConfig, chat, messages};
+use super::{OriginConfig, chat, messages, responses};
 
 /// A request that reached an origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub(super) async fn answer(
     Ok(match (parts.method.clone(), path) {
         (Method::POST, "/v1/chat/completions") => chat::completions(&config.name, &body),
         (Method::POST, "/v1/completions") => chat::legacy(&config.name),
-        (Method::POST, "/v1/responses") => chat::responses(&config.name),
+        (Method::POST, "/v1/responses") => responses::responses(&config.name, &body),
         (Method::POST, "/v1/embeddings") => chat::embeddings(&body),
         (Method::POST, "/v1/messages") => messages::messages(&config.name, &body),
         (Method::POST, "/v1/messages/count_tokens") => messages::count(&body),

@@ -52,12 +52,16 @@ fn backend(args: AddArgs) -> Backend {
     Backend {
         name: args.name,
         kind: args.kind.into(),
+        apis: args.apis.into_iter().map(Into::into).collect(),
         base_url: args.url,
         model: args.model,
         locality: args.locality.into(),
         clearance: args.clearance.into(),
         input_price: args.input_price,
         output_price: args.output_price,
+        cached_input_price: args.cached_input_price,
+        cache_write_price: args.cache_write_price,
+        redact: args.redact,
         context: args.context,
         features: args.features,
         provider: args.provider,
@@ -75,6 +79,12 @@ fn changed(mut backend: Backend, args: SetArgs) -> Backend {
     backend.clearance = args.clearance.map_or(backend.clearance, Into::into);
     backend.input_price = args.input_price.unwrap_or(backend.input_price);
     backend.output_price = args.output_price.unwrap_or(backend.output_price);
+    backend.cached_input_price = args.cached_input_price.or(backend.cached_input_price);
+    backend.cache_write_price = args.cache_write_price.or(backend.cache_write_price);
+    backend.redact = args.redact.unwrap_or(backend.redact);
+    if !args.apis.is_empty() {
+        backend.apis = args.apis.into_iter().map(Into::into).collect();
+    }
     backend.context = args.context.unwrap_or(backend.context);
     if !args.features.is_empty() {
         backend.features = args.features;

@@ -33,6 +33,15 @@ pub fn promise(word: &[u8], previous: &[u8]) -> Option<Promise> {
         b"dbpass",
         b"userpass",
         b"parola",
+        b"wachtwoord",
+        "lösenord".as_bytes(),
+        "hasło".as_bytes(),
+        b"heslo",
+        "jelszó".as_bytes(),
+        b"salasana",
+        b"adgangskode",
+        "şifre".as_bytes(),
+        "пароль".as_bytes(),
     ];
     const SECRETS: &[&[u8]] = &[
         b"secret",
@@ -201,8 +210,7 @@ fn operator(text: &[u8], word_end: usize) -> Option<(usize, Option<u8>)> {
             return None;
         }
         i = blank(run(text, blank(i), |b| b == b'*'));
-    } else if i > word_end && ["is ", "was ", "ist ", "es ", "est ", "è ", "é "].iter().any(|w| continues(text, i, w))
-    {
+    } else if i > word_end && VERBS.iter().any(|w| continues(text, i, w)) {
         i = blank(run(text, i, |b| b != b' '));
         if text.get(i) == Some(&b':') {
             i = blank(i + 1);
@@ -231,16 +239,35 @@ fn operator(text: &[u8], word_end: usize) -> Option<(usize, Option<u8>)> {
     }
 }
 
-/// `password for the server: …`: up to four small words, then a colon and a blank. Where the value begins.
+/// Between a word and its value.
+const VERBS: &[&str] =
+    &["is ", "was ", "ist ", "lautet ", "es ", "est ", "è ", "é ", "era ", "becomes ", "-> ", "→ ", "– ", "— "];
+
+/// `password for the server: …`, `password for the server is …`: up to five small words, then a colon or a verb, and a blank. Where
+/// the value begins.
 fn remote(text: &[u8], at: usize) -> Option<usize> {
     let mut i = at;
-    for _ in 0..4 {
+    for _ in 0..5 {
         let end = short_run(text, i, 16, is_word);
         if end == i {
             return None;
         }
         match (text.get(end)?, text.get(end + 1)) {
             (b':', Some(b' ')) => return Some(end + 2),
+            // `password of the admin account is …`
+            (b' ', Some(_)) if VERBS.iter().any(|verb| continues(text, end + 1, verb)) => {
+                let after = run(text, end + 1, |b| b != b' ') + 1;
+                if !["set ", "changed ", "reset ", "updated "].iter().any(|word| continues(text, after, word)) {
+                    return Some(after);
+                }
+                i = after;
+            }
+            (b' ', Some(b't'))
+                if matches!(&text[i..end], b"set" | b"changed" | b"reset" | b"updated")
+                    && continues(text, end + 1, "to ") =>
+            {
+                return Some(end + 4);
+            }
             (b' ', Some(_)) => i = end + 1,
             _ => return None,
         }

@@ -5,6 +5,7 @@ pub mod cards;
 mod checks;
 mod contact;
 pub mod custom;
+mod given;
 mod health;
 pub mod iban;
 pub mod national;
@@ -118,6 +119,10 @@ fn word<'k>(text: &[u8], start: usize, end: usize, classes: u8, custom: &'k Cust
             out.extend(national::at(text, start, end));
         }
     }
+    // `Ann Lee`: a capital, small letters, a blank.
+    if classes & DIGIT == 0 && length >= 2 && text.get(end) == Some(&b' ') && !text[start].is_ascii_lowercase() {
+        out.extend(given::name(text, start, end));
+    }
     if words::may_tell(&text[start..end]) && length <= words::LONGEST {
         telling(text, start, end, out);
     }
@@ -125,13 +130,34 @@ fn word<'k>(text: &[u8], start: usize, end: usize, classes: u8, custom: &'k Cust
 
 /// What can begin with a word that begins with a digit.
 fn number(text: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
+    // Most numbers are short: cards, personal numbers and telephones are not.
+    let long = digits_ahead(text, start);
     tokens::marked(text, start, end)
-        .or_else(|| cards::at(text, start))
-        .or_else(|| national::at(text, start, end))
+        .or_else(|| if long { cards::at(text, start) } else { None })
+        .or_else(|| if long { national::at(text, start, end) } else { None })
         .or_else(|| network::ipv4(text, start))
-        .or_else(|| contact::phone(text, start))
+        .or_else(|| if long { contact::phone(text, start) } else { None })
         .or_else(|| people::house_number(text, start, end))
         .or_else(|| people::zip(text, start, end))
+}
+
+/// Whether six digits follow from `at` on within what may be one number.
+fn digits_ahead(text: &[u8], at: usize) -> bool {
+    let mut digits = 0;
+    for &b in &text[at..text.len().min(at + 24)] {
+        match b {
+            b'0'..=b'9' => {
+                digits += 1;
+                if digits == 6 {
+                    return true;
+                }
+            }
+            b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'_' | b'+' => {}
+            b if b.is_ascii_alphabetic() => {}
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Words that say what comes next.

@@ -53,6 +53,42 @@ const STREET_ENDINGS: &[&str] = &[
     "straße", "strasse", "str", "weg", "platz", "allee", "gasse", "damm", "ufer", "straat", "laan", "gatan", "gracht",
     "kade", "plein", "ring",
 ];
+/// What a key begins with whose `…name` is a person's.
+const PERSONS: &[&[u8]] = &[
+    b"customer",
+    b"client",
+    b"contact",
+    b"employee",
+    b"patient",
+    b"guest",
+    b"passenger",
+    b"student",
+    b"recipient",
+    b"sender",
+    b"holder",
+    b"cardholder",
+    b"account",
+    b"billing",
+    b"shipping",
+    b"beneficiary",
+    b"applicant",
+    b"member",
+    b"person",
+    b"legal",
+    b"display",
+    b"given",
+    b"family",
+    b"maiden",
+    b"emergency",
+    b"owner",
+    b"author",
+    b"manager",
+    b"doctor",
+    b"spouse",
+    b"tenant",
+    b"buyer",
+    b"payer",
+];
 /// Small words inside of names.
 const PARTICLES: &[&[u8]] = &[
     b"van", b"von", b"de", b"der", b"den", b"del", b"della", b"di", b"da", b"dos", b"du", b"la", b"bin", b"al", b"el",
@@ -203,14 +239,24 @@ fn first_then_name(text: &[u8], start: usize, end: usize) -> Option<Hit<'static>
 pub fn named(text: &[u8], word: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
     let capital = text[start].is_ascii_uppercase();
     match word {
-        b"mr" | b"mrs" | b"ms" | b"herr" | b"frau" | b"mme" | b"sra" | b"dr" | b"prof" if capital => {
+        b"mr" | b"mrs" | b"ms" | b"herr" | b"frau" | b"mme" | b"sra" | b"dr" | b"prof" | b"professor" | b"monsieur"
+        | b"madame" | b"signor" | b"signora" | b"senhor" | b"senhora" | b"mevrouw" | b"meneer" | b"miss"
+            if capital =>
+        {
             name_after(text, end, 1)
         }
+        _ if word.starts_with("señor".as_bytes()) => name_after(text, end, 1),
         b"name" | b"patient" | b"fullname" | b"firstname" | b"lastname" | b"surname" | b"nombre" | b"nom"
-        | b"vorname" | b"nachname" => name_after(text, end, 2).or_else(|| name_at(text, below(text, start, end)?, 2)),
+        | b"vorname" | b"nachname" | b"nome" | b"naam" | b"namn" | b"navn" | b"cognome" | b"apellido"
+        | b"apellidos" | b"cardholder" | b"accountholder" | b"recipient" | b"employee" | b"beneficiary"
+        | b"passenger" => name_after(text, end, 2).or_else(|| name_at(text, below(text, start, end)?, 2)),
         b"heisse" | b"appelle" | b"llamo" | b"chiamo" => name_after(text, end, 1),
         _ if word == "heiße".as_bytes() => name_after(text, end, 1),
-        b"called" => name_after(text, end, 2),
+        b"called" | b"named" => name_after(text, end, 2),
+        // `customerName`, `contactName`; `fileName` and the like are no people's.
+        _ if word.len() > 8 && word.ends_with(b"name") && PERSONS.iter().any(|person| word.starts_with(person)) => {
+            name_after(text, end, 2)
+        }
         b"am" if near_word(text, start, b"I") => name_after(text, end, 2),
         b"signed" => name_after(text, run(text, end, |b| b == b' ') + 2, 2).filter(|_| continues(text, end, " by ")),
         b"dear" | b"sincerely" | b"regards" if capital => name_after(text, end, 2),
@@ -242,7 +288,7 @@ pub fn name_after(text: &[u8], after: usize, least: usize) -> Option<Hit<'static
 }
 
 /// One to four capitalised words at `at`, at least `least`; small words such as `van` may stand between them.
-fn name_at(text: &[u8], at: usize, least: usize) -> Option<Hit<'static>> {
+pub fn name_at(text: &[u8], at: usize, least: usize) -> Option<Hit<'static>> {
     let mut i = at;
     let mut end = at;
     let mut words = 0;
@@ -311,7 +357,9 @@ fn count_digits(word: &[u8]) -> usize {
     word.iter().filter(|b| b.is_ascii_digit()).count()
 }
 
-const DRIVERS: Cues = Cues::new(&["driver", "drivers", "driving", "driver's"]);
+const DRIVERS: Cues = Cues::new(&["driver", "drivers", "driving", "driver's", "driver’s"]);
+/// Words for the document in other languages, and the articles between them.
+const CONDUCTS: Cues = Cues::new(&["permis de", "permiso de", "licencia de", "carnet de", "patente di", "carteira de"]);
 
 /// What the lowercase word that ends at `end` announces: documents, accounts, diagnoses.
 pub fn announced(text: &[u8], word: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
@@ -329,9 +377,19 @@ pub fn announced(text: &[u8], word: &[u8], start: usize, end: usize) -> Option<H
         b"licence" | b"license" if near(text, start, 16, &DRIVERS) => {
             found("driver_licence", 28, &|w| (6..=20).contains(&w.len()) && count_digits(w) >= 4)
         }
-        b"driverlicense" | b"driverslicense" => {
+        b"driverlicense" | b"driverslicense" | b"driverlicence" | b"driverslicence" | b"drivinglicense"
+        | b"drivinglicence" | b"rijbewijs" | b"rijbewijsnummer" | b"permisconduire" | b"dln" => {
             found("driver_licence", 28, &|w| (6..=20).contains(&w.len()) && count_digits(w) >= 4)
         }
+        _ if [&b"hrerschein"[..], b"hrerscheinnummer"].iter().any(|ending| word.ends_with(ending)) => {
+            found("driver_licence", 28, &|w| (6..=20).contains(&w.len()) && count_digits(w) >= 4)
+        }
+        b"conduire" | b"conducir" | b"guida" | b"motorista" if near(text, start, 14, &CONDUCTS) => {
+            found("driver_licence", 28, &|w| (6..=20).contains(&w.len()) && count_digits(w) >= 4)
+        }
+        b"dl" => found("driver_licence", 14, &|w| {
+            (7..=15).contains(&w.len()) && !w[0].is_ascii_digit() && count_digits(w) >= 5
+        }),
         b"account" | b"acct" | b"konto" | b"kontonummer" => {
             found("bank_account", 20, &|w| (7..=17).contains(&w.len()) && w.iter().all(u8::is_ascii_digit))
         }

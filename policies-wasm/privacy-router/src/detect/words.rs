@@ -20,6 +20,15 @@ const TELLING: &[&str] = &[
     "pin",
     "passe",
     "parola",
+    "wachtwoord",
+    "lösenord",
+    "hasło",
+    "heslo",
+    "jelszó",
+    "salasana",
+    "adgangskode",
+    "şifre",
+    "пароль",
     "secret",
     "token",
     "key",
@@ -80,6 +89,32 @@ const TELLING: &[&str] = &[
     "nom",
     "vorname",
     "nachname",
+    "nome",
+    "naam",
+    "namn",
+    "navn",
+    "cognome",
+    "apellido",
+    "apellidos",
+    "named",
+    "cardholder",
+    "accountholder",
+    "recipient",
+    "employee",
+    "beneficiary",
+    "passenger",
+    "professor",
+    "monsieur",
+    "madame",
+    "signor",
+    "signora",
+    "senhor",
+    "senhora",
+    "señor",
+    "señora",
+    "mevrouw",
+    "meneer",
+    "miss",
     // Documents, accounts, health.
     "passport",
     "reisepass",
@@ -91,6 +126,20 @@ const TELLING: &[&str] = &[
     "license",
     "driverlicense",
     "driverslicense",
+    "driverlicence",
+    "driverslicence",
+    "drivinglicense",
+    "drivinglicence",
+    "führerschein",
+    "führerscheinnummer",
+    "rijbewijs",
+    "rijbewijsnummer",
+    "permisconduire",
+    "dln",
+    "conduire",
+    "conducir",
+    "guida",
+    "motorista",
     "account",
     "acct",
     "konto",
@@ -194,7 +243,12 @@ pub fn may_tell(word: &[u8]) -> bool {
     if word.len() < 3 {
         return matches!(
             word,
-            [b'M' | b'm', b'r' | b's'] | [b'D' | b'd', b'r'] | [b'p', b'w'] | [b'a', b'm'] | [b'B' | b'b']
+            [b'M' | b'm', b'r' | b's']
+                | [b'D' | b'd', b'r' | b'l']
+                | [b'D', b'L']
+                | [b'p', b'w']
+                | [b'a', b'm']
+                | [b'B' | b'b']
         );
     }
     let index = last(word);

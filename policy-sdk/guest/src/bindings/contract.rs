@@ -3586,8 +3586,12 @@ pub mod exports {
                     pub messages: _rt::Vec<Message>,
                     /// `tools`, `vision`, `json`, `embeddings` …
                     pub needs: _rt::Vec<_rt::String>,
+                    /// Counted with a real tokenizer, though not the model's own.
                     pub input_tokens: u32,
+                    /// The most that it may answer with.
                     pub output_tokens: u32,
+                    /// What such requests were answered with lately; never more than `output-tokens`.
+                    pub expected_output_tokens: u32,
                     /// The most sensitive this session has been so far.
                     pub so_far: Sensitivity,
                 }
@@ -3604,6 +3608,10 @@ pub mod exports {
                             .field("needs", &self.needs)
                             .field("input-tokens", &self.input_tokens)
                             .field("output-tokens", &self.output_tokens)
+                            .field(
+                                "expected-output-tokens",
+                                &self.expected_output_tokens,
+                            )
                             .field("so-far", &self.so_far)
                             .finish()
                     }
@@ -3618,6 +3626,12 @@ pub mod exports {
                     /// Millionths of a dollar per million tokens.
                     pub input_price: u64,
                     pub output_price: u64,
+                    /// Price of input tokens that its prompt cache holds.
+                    pub cached_input_price: u64,
+                    /// How many of this request's input tokens its prompt cache is thought to hold.
+                    pub cached_tokens: u32,
+                    /// It may receive what it is not cleared for, once `redact` replaced the findings.
+                    pub redact: bool,
                     pub context: u32,
                     pub features: _rt::Vec<_rt::String>,
                     /// Recent median time to first token.
@@ -3635,6 +3649,9 @@ pub mod exports {
                             .field("clearance", &self.clearance)
                             .field("input-price", &self.input_price)
                             .field("output-price", &self.output_price)
+                            .field("cached-input-price", &self.cached_input_price)
+                            .field("cached-tokens", &self.cached_tokens)
+                            .field("redact", &self.redact)
                             .field("context", &self.context)
                             .field("features", &self.features)
                             .field("latency-ms", &self.latency_ms)
@@ -3668,7 +3685,8 @@ pub mod exports {
                     pub findings: _rt::Vec<Finding>,
                     /// Indices into the backends, best first.
                     pub order: _rt::Vec<u32>,
-                    /// Replace the findings before a backend that is not cleared for them sees the request.
+                    /// Replace the findings by placeholders for backends in `order` that are not cleared for them and may `redact`. The
+                    /// host asks again about what is left, and sends nothing whose rest a backend is not cleared for either.
                     pub redact: bool,
                     pub reason: _rt::String,
                 }
@@ -3691,7 +3709,7 @@ pub mod exports {
                 pub unsafe fn _export_choose_cabi<T_: Guest>(arg0: *mut u8) -> *mut u8 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")] _rt::run_ctors_once();
-                        let result55 = {
+                        let result59 = {
                             let l0 = *arg0.add(0).cast::<*mut u8>();
                             let l1 = *arg0
                                 .add(::core::mem::size_of::<*const u8>())
@@ -3816,117 +3834,134 @@ pub mod exports {
                             let l32 = *arg0
                                 .add(4 + 15 * ::core::mem::size_of::<*const u8>())
                                 .cast::<i32>();
-                            let l33 = i32::from(
+                            let l33 = *arg0
+                                .add(8 + 15 * ::core::mem::size_of::<*const u8>())
+                                .cast::<i32>();
+                            let l34 = i32::from(
                                 *arg0
-                                    .add(8 + 15 * ::core::mem::size_of::<*const u8>())
+                                    .add(12 + 15 * ::core::mem::size_of::<*const u8>())
                                     .cast::<u8>(),
                             );
-                            let l34 = *arg0
-                                .add(8 + 16 * ::core::mem::size_of::<*const u8>())
-                                .cast::<*mut u8>();
                             let l35 = *arg0
-                                .add(8 + 17 * ::core::mem::size_of::<*const u8>())
+                                .add(16 + 15 * ::core::mem::size_of::<*const u8>())
+                                .cast::<*mut u8>();
+                            let l36 = *arg0
+                                .add(16 + 16 * ::core::mem::size_of::<*const u8>())
                                 .cast::<usize>();
-                            let base54 = l34;
-                            let len54 = l35;
-                            let mut result54 = _rt::Vec::with_capacity(len54);
-                            for i in 0..len54 {
-                                let base = base54
-                                    .add(i * (24 + 8 * ::core::mem::size_of::<*const u8>()));
-                                let e54 = {
-                                    let l36 = *base.add(0).cast::<*mut u8>();
-                                    let l37 = *base
+                            let base58 = l35;
+                            let len58 = l36;
+                            let mut result58 = _rt::Vec::with_capacity(len58);
+                            for i in 0..len58 {
+                                let base = base58
+                                    .add(i * (40 + 8 * ::core::mem::size_of::<*const u8>()));
+                                let e58 = {
+                                    let l37 = *base.add(0).cast::<*mut u8>();
+                                    let l38 = *base
                                         .add(::core::mem::size_of::<*const u8>())
                                         .cast::<usize>();
-                                    let len38 = l37;
-                                    let bytes38 = _rt::Vec::from_raw_parts(
-                                        l36.cast(),
-                                        len38,
-                                        len38,
+                                    let len39 = l38;
+                                    let bytes39 = _rt::Vec::from_raw_parts(
+                                        l37.cast(),
+                                        len39,
+                                        len39,
                                     );
-                                    let l39 = *base
+                                    let l40 = *base
                                         .add(2 * ::core::mem::size_of::<*const u8>())
                                         .cast::<*mut u8>();
-                                    let l40 = *base
+                                    let l41 = *base
                                         .add(3 * ::core::mem::size_of::<*const u8>())
                                         .cast::<usize>();
-                                    let len41 = l40;
-                                    let bytes41 = _rt::Vec::from_raw_parts(
-                                        l39.cast(),
-                                        len41,
-                                        len41,
+                                    let len42 = l41;
+                                    let bytes42 = _rt::Vec::from_raw_parts(
+                                        l40.cast(),
+                                        len42,
+                                        len42,
                                     );
-                                    let l42 = i32::from(
+                                    let l43 = i32::from(
                                         *base
                                             .add(4 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>(),
                                     );
-                                    let l43 = i32::from(
+                                    let l44 = i32::from(
                                         *base
                                             .add(1 + 4 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>(),
                                     );
-                                    let l44 = *base
+                                    let l45 = *base
                                         .add(8 + 4 * ::core::mem::size_of::<*const u8>())
                                         .cast::<i64>();
-                                    let l45 = *base
+                                    let l46 = *base
                                         .add(16 + 4 * ::core::mem::size_of::<*const u8>())
                                         .cast::<i64>();
-                                    let l46 = *base
-                                        .add(24 + 4 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<i32>();
                                     let l47 = *base
-                                        .add(24 + 5 * ::core::mem::size_of::<*const u8>())
-                                        .cast::<*mut u8>();
+                                        .add(24 + 4 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<i64>();
                                     let l48 = *base
-                                        .add(24 + 6 * ::core::mem::size_of::<*const u8>())
+                                        .add(32 + 4 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    let l49 = i32::from(
+                                        *base
+                                            .add(36 + 4 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>(),
+                                    );
+                                    let l50 = *base
+                                        .add(40 + 4 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    let l51 = *base
+                                        .add(40 + 5 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l52 = *base
+                                        .add(40 + 6 * ::core::mem::size_of::<*const u8>())
                                         .cast::<usize>();
-                                    let base52 = l47;
-                                    let len52 = l48;
-                                    let mut result52 = _rt::Vec::with_capacity(len52);
-                                    for i in 0..len52 {
-                                        let base = base52
+                                    let base56 = l51;
+                                    let len56 = l52;
+                                    let mut result56 = _rt::Vec::with_capacity(len56);
+                                    for i in 0..len56 {
+                                        let base = base56
                                             .add(i * (2 * ::core::mem::size_of::<*const u8>()));
-                                        let e52 = {
-                                            let l49 = *base.add(0).cast::<*mut u8>();
-                                            let l50 = *base
+                                        let e56 = {
+                                            let l53 = *base.add(0).cast::<*mut u8>();
+                                            let l54 = *base
                                                 .add(::core::mem::size_of::<*const u8>())
                                                 .cast::<usize>();
-                                            let len51 = l50;
-                                            let bytes51 = _rt::Vec::from_raw_parts(
-                                                l49.cast(),
-                                                len51,
-                                                len51,
+                                            let len55 = l54;
+                                            let bytes55 = _rt::Vec::from_raw_parts(
+                                                l53.cast(),
+                                                len55,
+                                                len55,
                                             );
-                                            _rt::string_lift(bytes51)
+                                            _rt::string_lift(bytes55)
                                         };
-                                        result52.push(e52);
+                                        result56.push(e56);
                                     }
                                     _rt::cabi_dealloc(
-                                        base52,
-                                        len52 * (2 * ::core::mem::size_of::<*const u8>()),
+                                        base56,
+                                        len56 * (2 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     );
-                                    let l53 = *base
-                                        .add(24 + 7 * ::core::mem::size_of::<*const u8>())
+                                    let l57 = *base
+                                        .add(40 + 7 * ::core::mem::size_of::<*const u8>())
                                         .cast::<i32>();
                                     Backend {
-                                        name: _rt::string_lift(bytes38),
-                                        model: _rt::string_lift(bytes41),
-                                        locality: Locality::_lift(l42 as u8),
-                                        clearance: Sensitivity::_lift(l43 as u8),
-                                        input_price: l44 as u64,
-                                        output_price: l45 as u64,
-                                        context: l46 as u32,
-                                        features: result52,
-                                        latency_ms: l53 as u32,
+                                        name: _rt::string_lift(bytes39),
+                                        model: _rt::string_lift(bytes42),
+                                        locality: Locality::_lift(l43 as u8),
+                                        clearance: Sensitivity::_lift(l44 as u8),
+                                        input_price: l45 as u64,
+                                        output_price: l46 as u64,
+                                        cached_input_price: l47 as u64,
+                                        cached_tokens: l48 as u32,
+                                        redact: _rt::bool_lift(l49 as u8),
+                                        context: l50 as u32,
+                                        features: result56,
+                                        latency_ms: l57 as u32,
                                     }
                                 };
-                                result54.push(e54);
+                                result58.push(e58);
                             }
                             _rt::cabi_dealloc(
-                                base54,
-                                len54 * (24 + 8 * ::core::mem::size_of::<*const u8>()),
+                                base58,
+                                len58 * (40 + 8 * ::core::mem::size_of::<*const u8>()),
                                 8,
                             );
                             T_::choose(
@@ -3963,158 +3998,159 @@ pub mod exports {
                                     needs: result30,
                                     input_tokens: l31 as u32,
                                     output_tokens: l32 as u32,
-                                    so_far: Sensitivity::_lift(l33 as u8),
+                                    expected_output_tokens: l33 as u32,
+                                    so_far: Sensitivity::_lift(l34 as u8),
                                 },
-                                result54,
+                                result58,
                             )
                         };
                         _rt::cabi_dealloc(
                             arg0,
-                            8 + 18 * ::core::mem::size_of::<*const u8>(),
+                            16 + 17 * ::core::mem::size_of::<*const u8>(),
                             ::core::mem::size_of::<*const u8>(),
                         );
-                        let ptr56 = (&raw mut _RET_AREA.0).cast::<u8>();
-                        match result55 {
+                        let ptr60 = (&raw mut _RET_AREA.0).cast::<u8>();
+                        match result59 {
                             Ok(e) => {
-                                *ptr56.add(0).cast::<u8>() = (0i32) as u8;
+                                *ptr60.add(0).cast::<u8>() = (0i32) as u8;
                                 let Decision {
-                                    sensitivity: sensitivity57,
-                                    findings: findings57,
-                                    order: order57,
-                                    redact: redact57,
-                                    reason: reason57,
+                                    sensitivity: sensitivity61,
+                                    findings: findings61,
+                                    order: order61,
+                                    redact: redact61,
+                                    reason: reason61,
                                 } = e;
-                                *ptr56
+                                *ptr60
                                     .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (sensitivity57.clone() as i32) as u8;
-                                let vec60 = findings57;
-                                let len60 = vec60.len();
-                                let layout60 = _rt::alloc::Layout::from_size_align(
-                                        vec60.len() * (8 + 3 * ::core::mem::size_of::<*const u8>()),
+                                    .cast::<u8>() = (sensitivity61.clone() as i32) as u8;
+                                let vec64 = findings61;
+                                let len64 = vec64.len();
+                                let layout64 = _rt::alloc::Layout::from_size_align(
+                                        vec64.len() * (8 + 3 * ::core::mem::size_of::<*const u8>()),
                                         ::core::mem::size_of::<*const u8>(),
                                     )
                                     .unwrap();
-                                let (result60, _cleanup60) = wit_bindgen::rt::Cleanup::new(
-                                    layout60,
+                                let (result64, _cleanup64) = wit_bindgen::rt::Cleanup::new(
+                                    layout64,
                                 );
-                                if let Some(cleanup) = _cleanup60 {
+                                if let Some(cleanup) = _cleanup64 {
                                     cleanup.forget();
                                 }
-                                for (i, e) in vec60.into_iter().enumerate() {
-                                    let base = result60
+                                for (i, e) in vec64.into_iter().enumerate() {
+                                    let base = result64
                                         .add(i * (8 + 3 * ::core::mem::size_of::<*const u8>()));
                                     {
                                         let Finding {
-                                            kind: kind58,
-                                            message: message58,
-                                            start: start58,
-                                            end: end58,
+                                            kind: kind62,
+                                            message: message62,
+                                            start: start62,
+                                            end: end62,
                                         } = e;
-                                        let vec59 = (kind58.into_bytes()).into_boxed_slice();
-                                        let ptr59 = vec59.as_ptr().cast::<u8>();
-                                        let len59 = vec59.len();
-                                        ::core::mem::forget(vec59);
+                                        let vec63 = (kind62.into_bytes()).into_boxed_slice();
+                                        let ptr63 = vec63.as_ptr().cast::<u8>();
+                                        let len63 = vec63.len();
+                                        ::core::mem::forget(vec63);
                                         *base
                                             .add(::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len59;
-                                        *base.add(0).cast::<*mut u8>() = ptr59.cast_mut();
+                                            .cast::<usize>() = len63;
+                                        *base.add(0).cast::<*mut u8>() = ptr63.cast_mut();
                                         *base
                                             .add(2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<i32>() = _rt::as_i32(message58);
+                                            .cast::<i32>() = _rt::as_i32(message62);
                                         *base
                                             .add(4 + 2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<i32>() = _rt::as_i32(start58);
+                                            .cast::<i32>() = _rt::as_i32(start62);
                                         *base
                                             .add(8 + 2 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<i32>() = _rt::as_i32(end58);
+                                            .cast::<i32>() = _rt::as_i32(end62);
                                     }
                                 }
-                                *ptr56
+                                *ptr60
                                     .add(3 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len60;
-                                *ptr56
-                                    .add(2 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = result60;
-                                let vec61 = <_ as Into<_rt::Vec<_>>>::into(order57)
-                                    .into_boxed_slice();
-                                let ptr61 = vec61.as_ptr().cast::<u8>();
-                                let len61 = vec61.len();
-                                ::core::mem::forget(vec61);
-                                *ptr56
-                                    .add(5 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len61;
-                                *ptr56
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr61.cast_mut();
-                                *ptr56
-                                    .add(6 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<u8>() = (match redact57 {
-                                    true => 1,
-                                    false => 0,
-                                }) as u8;
-                                let vec62 = (reason57.into_bytes()).into_boxed_slice();
-                                let ptr62 = vec62.as_ptr().cast::<u8>();
-                                let len62 = vec62.len();
-                                ::core::mem::forget(vec62);
-                                *ptr56
-                                    .add(8 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<usize>() = len62;
-                                *ptr56
-                                    .add(7 * ::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr62.cast_mut();
-                            }
-                            Err(e) => {
-                                *ptr56.add(0).cast::<u8>() = (1i32) as u8;
-                                let super::super::super::super::openshell::policy::types::Denial {
-                                    rule: rule63,
-                                    reason: reason63,
-                                    hint: hint63,
-                                } = e;
-                                let vec64 = (rule63.into_bytes()).into_boxed_slice();
-                                let ptr64 = vec64.as_ptr().cast::<u8>();
-                                let len64 = vec64.len();
-                                ::core::mem::forget(vec64);
-                                *ptr56
-                                    .add(2 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>() = len64;
-                                *ptr56
-                                    .add(::core::mem::size_of::<*const u8>())
-                                    .cast::<*mut u8>() = ptr64.cast_mut();
-                                let vec65 = (reason63.into_bytes()).into_boxed_slice();
+                                *ptr60
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = result64;
+                                let vec65 = <_ as Into<_rt::Vec<_>>>::into(order61)
+                                    .into_boxed_slice();
                                 let ptr65 = vec65.as_ptr().cast::<u8>();
                                 let len65 = vec65.len();
                                 ::core::mem::forget(vec65);
-                                *ptr56
-                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                *ptr60
+                                    .add(5 * ::core::mem::size_of::<*const u8>())
                                     .cast::<usize>() = len65;
-                                *ptr56
-                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                *ptr60
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
                                     .cast::<*mut u8>() = ptr65.cast_mut();
-                                match hint63 {
+                                *ptr60
+                                    .add(6 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<u8>() = (match redact61 {
+                                    true => 1,
+                                    false => 0,
+                                }) as u8;
+                                let vec66 = (reason61.into_bytes()).into_boxed_slice();
+                                let ptr66 = vec66.as_ptr().cast::<u8>();
+                                let len66 = vec66.len();
+                                ::core::mem::forget(vec66);
+                                *ptr60
+                                    .add(8 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len66;
+                                *ptr60
+                                    .add(7 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr66.cast_mut();
+                            }
+                            Err(e) => {
+                                *ptr60.add(0).cast::<u8>() = (1i32) as u8;
+                                let super::super::super::super::openshell::policy::types::Denial {
+                                    rule: rule67,
+                                    reason: reason67,
+                                    hint: hint67,
+                                } = e;
+                                let vec68 = (rule67.into_bytes()).into_boxed_slice();
+                                let ptr68 = vec68.as_ptr().cast::<u8>();
+                                let len68 = vec68.len();
+                                ::core::mem::forget(vec68);
+                                *ptr60
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len68;
+                                *ptr60
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr68.cast_mut();
+                                let vec69 = (reason67.into_bytes()).into_boxed_slice();
+                                let ptr69 = vec69.as_ptr().cast::<u8>();
+                                let len69 = vec69.len();
+                                ::core::mem::forget(vec69);
+                                *ptr60
+                                    .add(4 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len69;
+                                *ptr60
+                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>() = ptr69.cast_mut();
+                                match hint67 {
                                     Some(e) => {
-                                        *ptr56
+                                        *ptr60
                                             .add(5 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (1i32) as u8;
-                                        let vec66 = (e.into_bytes()).into_boxed_slice();
-                                        let ptr66 = vec66.as_ptr().cast::<u8>();
-                                        let len66 = vec66.len();
-                                        ::core::mem::forget(vec66);
-                                        *ptr56
+                                        let vec70 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr70 = vec70.as_ptr().cast::<u8>();
+                                        let len70 = vec70.len();
+                                        ::core::mem::forget(vec70);
+                                        *ptr60
                                             .add(7 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<usize>() = len66;
-                                        *ptr56
+                                            .cast::<usize>() = len70;
+                                        *ptr60
                                             .add(6 * ::core::mem::size_of::<*const u8>())
-                                            .cast::<*mut u8>() = ptr66.cast_mut();
+                                            .cast::<*mut u8>() = ptr70.cast_mut();
                                     }
                                     None => {
-                                        *ptr56
+                                        *ptr60
                                             .add(5 * ::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
                                     }
                                 };
                             }
                         };
-                        ptr56
+                        ptr60
                     }
                 }
                 #[doc(hidden)]
@@ -4354,6 +4390,17 @@ mod _rt {
         wit_bindgen::rt::run_ctors_once();
     }
     pub use alloc_crate::alloc;
+    pub unsafe fn bool_lift(val: u8) -> bool {
+        if cfg!(debug_assertions) {
+            match val {
+                0 => false,
+                1 => true,
+                _ => panic!("invalid bool discriminant"),
+            }
+        } else {
+            val != 0
+        }
+    }
     extern crate alloc as alloc_crate;
 }
 /// Generates `#[unsafe(no_mangle)]` functions to export the specified type as
@@ -4402,9 +4449,9 @@ macro_rules! __export_contract_impl {
         =
         "component-type:wit-bindgen:0.61.1:openshell:policy@0.1.0:contract:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2588] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 2655] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x9d\x13\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0\x13\x01A\x02\x01\
 A\x1c\x01B\x0e\x01ks\x01@\x01\x04names\0\0\x04\0\x06header\x01\x01\x01p}\x01@\0\0\
 \x02\x04\0\x07headers\x01\x03\x01k\x02\x01@\0\0\x04\x04\0\x04body\x01\x05\x01ps\x01\
 @\0\0\x06\x04\0\x09arguments\x01\x07\x04\0\x09ancestors\x01\x07\x04\0\x05label\x01\
@@ -4451,12 +4498,13 @@ response\x05\0\x07\x04\0\x06decide\x01\x08\x04\0\x1fopenshell:policy/response@0.
 \x01\x0e\x04\0\x07process\x03\0\0\x02\x03\x02\x01\x0f\x04\0\x06denial\x03\0\x02\x01\
 m\x04\x06public\x08internal\x0cconfidential\x0arestricted\x04\0\x0bsensitivity\x03\
 \0\x04\x01m\x04\x07sandbox\x04host\x07private\x06public\x04\0\x08locality\x03\0\x06\
-\x01r\x02\x04roles\x04texts\x04\0\x07message\x03\0\x08\x01p\x09\x01ps\x01r\x08\x07\
+\x01r\x02\x04roles\x04texts\x04\0\x07message\x03\0\x08\x01p\x09\x01ps\x01r\x09\x07\
 sandboxs\x07process\x01\x05models\x08messages\x0a\x05needs\x0b\x0cinput-tokensy\x0d\
-output-tokensy\x06so-far\x05\x04\0\x11inference-request\x03\0\x0c\x01r\x09\x04na\
-mes\x05models\x08locality\x07\x09clearance\x05\x0binput-pricew\x0coutput-pricew\x07\
-contexty\x08features\x0b\x0alatency-msy\x04\0\x07backend\x03\0\x0e\x01r\x04\x04k\
-inds\x07messagey\x05starty\x03endy\x04\0\x07finding\x03\0\x10\x01p\x11\x01py\x01\
+output-tokensy\x16expected-output-tokensy\x06so-far\x05\x04\0\x11inference-reque\
+st\x03\0\x0c\x01r\x0c\x04names\x05models\x08locality\x07\x09clearance\x05\x0binp\
+ut-pricew\x0coutput-pricew\x12cached-input-pricew\x0dcached-tokensy\x06redact\x7f\
+\x07contexty\x08features\x0b\x0alatency-msy\x04\0\x07backend\x03\0\x0e\x01r\x04\x04\
+kinds\x07messagey\x05starty\x03endy\x04\0\x07finding\x03\0\x10\x01p\x11\x01py\x01\
 r\x05\x0bsensitivity\x05\x08findings\x12\x05order\x13\x06redact\x7f\x06reasons\x04\
 \0\x08decision\x03\0\x14\x01p\x0f\x01j\x01\x15\x01\x03\x01@\x02\x07request\x0d\x08\
 backends\x16\0\x17\x04\0\x06choose\x01\x18\x04\0\x1copenshell:policy/route@0.1.0\

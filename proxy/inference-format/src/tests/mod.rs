@@ -1,3 +1,6 @@
+mod counting;
 mod parsing;
+mod redaction;
+mod said;
 mod samples;
 mod translation;

@@ -62,44 +62,80 @@ fn every_text_is_laid_out() {
 }
 
 #[test]
-fn limits_are_estimated() {
+fn tokens_are_counted_and_limits_read() {
     for (body, endpoint, input, output) in [
-        (r#"{"model":"m","max_tokens":7,"prompt":"0123456789abcdef"}"#, Endpoint::Completions, 20, 7),
-        (r#"{"model":"m","prompt":"0123456789abcdef"}"#, Endpoint::Completions, 13, 1024),
-        (r#"{"model":"m","input":"0123456789abcdef"}"#, Endpoint::Embeddings, 13, 0),
+        (r#"{"model":"m","max_tokens":7,"prompt":"The quick brown fox"}"#, Endpoint::Completions, 10, 7),
+        (r#"{"model":"m","prompt":"The quick brown fox"}"#, Endpoint::Completions, 5, 1024),
+        (r#"{"model":"m","input":"The quick brown fox"}"#, Endpoint::Embeddings, 5, 0),
     ] {
         let texts = texts::of(&parse(body), endpoint);
         assert_eq!((texts.input_tokens, texts.output_tokens), (input, output), "{body}");
     }
 }
 
+#[test]
+fn numbers_of_tokens_are_text_that_nobody_can_read() {
+    for (body, encoded) in [
+        (r#"{"model":"m","input":[1,2,3]}"#, true),
+        (r#"{"model":"m","input":[[1,2],[3]]}"#, true),
+        (r#"{"model":"m","prompt":[[1,2],[3]]}"#, true),
+        (r#"{"model":"m","input":["one","two"]}"#, false),
+        (r#"{"model":"m","input":[]}"#, false),
+        (r#"{"model":"m","messages":[{"role":"user","content":"1 2 3"}]}"#, false),
+    ] {
+        let document = parse(body);
+        let mut texts = texts::of(&document, Endpoint::Embeddings);
+        assert_eq!(texts.encoded, encoded, "{body}");
+        let asked = crate::question::of(&document, &mut texts, "s", &Default::default(), Default::default());
+        let restricted = asked.so_far == openshell_policy_host::Sensitivity::Restricted;
+        assert_eq!(restricted, encoded, "{body}");
+    }
+}
+
+const NONE: Usage = Usage { input: None, cached: 0, written: 0, output: None };
+
 const STREAMS: &[(&str, bool, Usage)] = &[
+    (
+        r#"{"usage":{"prompt_tokens":30,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":20}}}"#,
+        false,
+        Usage { input: Some(30), cached: 20, written: 0, output: Some(4) },
+    ),
+    (
+        r#"{"id":"resp_1","usage":{"input_tokens":30,"input_tokens_details":{"cached_tokens":20},"output_tokens":4}}"#,
+        false,
+        Usage { input: Some(30), cached: 20, written: 0, output: Some(4) },
+    ),
+    (
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"cache_creation_input_tokens\":5,\"cache_read_input_tokens\":20,\"output_tokens\":1}}}\n\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":30}}\n\n",
+        true,
+        Usage { input: Some(34), cached: 20, written: 5, output: Some(30) },
+    ),
     (
         r#"{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#,
         false,
-        Usage { input: Some(3), output: Some(4) },
+        Usage { input: Some(3), output: Some(4), ..NONE },
     ),
     (
         r#"{"usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":10}}"#,
         false,
-        Usage { input: Some(13), output: Some(4) },
+        Usage { input: Some(13), cached: 10, output: Some(4), ..NONE },
     ),
-    (r#"{"input_tokens":21}"#, false, Usage { input: Some(21), output: None }),
-    ("garbage", false, Usage { input: None, output: None }),
+    (r#"{"input_tokens":21}"#, false, Usage { input: Some(21), ..NONE }),
+    ("garbage", false, NONE),
     (
         "data: {\"delta\":\"a\"}\r\n\r\ndata: {\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":4}}\r\n\r\ndata: [DONE]\r\n\r\n",
         true,
-        Usage { input: Some(3), output: Some(4) },
+        Usage { input: Some(3), output: Some(4), ..NONE },
     ),
     (
         "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":30}}\n\n",
         true,
-        Usage { input: Some(9), output: Some(30) },
+        Usage { input: Some(9), output: Some(30), ..NONE },
     ),
     (
         "data: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":5,\"output_tokens\":6}}}",
         true,
-        Usage { input: Some(5), output: Some(6) },
+        Usage { input: Some(5), output: Some(6), ..NONE },
     ),
 ];
 

@@ -1,6 +1,19 @@
 //! What clients and backends say to each other, as their documents show it.
 
-use crate::translate::Translation::{self, ChatToMessages, MessagesToChat};
+use crate::translate::Translation::{self, ChatToMessages, ChatToResponses, MessagesToChat, ResponsesToChat};
+
+/// A Responses request with a conversation that used tools.
+pub const RESPONSES_TOOLS: &str = r#"{"model":"gpt-5","instructions":"Use tools.","max_output_tokens":512,"store":false,
+    "tool_choice":"required","parallel_tool_calls":false,
+    "tools":[{"type":"function","name":"weather","description":"Weather of a city","strict":true,
+      "parameters":{"type":"object","properties":{"city":{"type":"string"}}}}],
+    "input":[{"role":"user","content":"Weather in Bern and Rome?"},
+      {"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"I look.","annotations":[]}]},
+      {"type":"function_call","id":"fc_1","call_id":"call_1","name":"weather","arguments":"{\"city\":\"Bern\"}","status":"completed"},
+      {"type":"function_call","call_id":"call_2","name":"weather","arguments":"{\"city\":\"Rome\"}"},
+      {"type":"function_call_output","call_id":"call_1","output":"12 °C"},
+      {"type":"function_call_output","call_id":"call_2","output":"18 °C"},
+      {"role":"user","content":[{"type":"input_text","text":"Thanks."}]}]}"#;
 
 /// Name, direction, body.
 pub const REQUESTS: &[(&str, Translation, &str)] = &[
@@ -78,6 +91,36 @@ pub const REQUESTS: &[(&str, Translation, &str)] = &[
             {"type":"text","text":"What are these?","cache_control":{"type":"ephemeral"}}]}],
             "output_config":{"format":{"type":"json_schema","schema":{"type":"object","properties":{"what":{"type":"string"}}}}}}"#,
     ),
+    (
+        "responses-plain",
+        ResponsesToChat,
+        r#"{"model":"gpt-5","input":"Hi","temperature":0.2,"top_p":0.9,"max_output_tokens":64,"stream":true,"user":"u-1",
+            "reasoning":{"effort":"low"},"metadata":{"k":"v"},"include":["reasoning.encrypted_content"],"truncation":"disabled",
+            "text":{"verbosity":"low","format":{"type":"json_schema","name":"p","strict":true,"schema":{"type":"object"}}}}"#,
+    ),
+    ("responses-tools", ResponsesToChat, RESPONSES_TOOLS),
+    (
+        "responses-images-and-thoughts",
+        ResponsesToChat,
+        r#"{"model":"gpt-5","input":[{"role":"developer","content":"Be brief."},{"role":"user","content":[
+            {"type":"input_text","text":"What is this?"},{"type":"input_image","image_url":"data:image/png;base64,iVBORw0KGgo=","detail":"low"},
+            {"type":"input_file","filename":"a.pdf","file_data":"data:application/pdf;base64,JVBERi0="}]},
+            {"type":"reasoning","id":"rs_1","summary":[],"content":[{"type":"reasoning_text","text":"Look closely."}]},
+            {"type":"message","role":"assistant","content":[{"type":"output_text","text":"A cat."}]},
+            {"role":"user","content":"Sure?"}]}"#,
+    ),
+    (
+        "chat-as-responses",
+        ChatToResponses,
+        r#"{"model":"gpt-4o","max_tokens":64,"temperature":0.2,"stream":true,"stream_options":{"include_usage":true},
+            "reasoning_effort":"low","response_format":{"type":"json_schema","json_schema":{"name":"p","schema":{"type":"object"}}},
+            "tool_choice":{"type":"function","function":{"name":"weather"}},
+            "tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object"}}}],
+            "messages":[{"role":"system","content":"Be brief."},{"role":"user","content":[{"type":"text","text":"What is this?"},
+              {"type":"image_url","image_url":{"url":"https://a.test/b.png"}}]},
+              {"role":"assistant","content":"I look.","tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{}"}}]},
+              {"role":"tool","tool_call_id":"call_1","content":[{"type":"text","text":"12 °C"}]}]}"#,
+    ),
 ];
 
 /// Name, direction of the request, body of the answer.
@@ -119,6 +162,34 @@ pub const ANSWERS: &[(&str, Translation, &str)] = &[
         MessagesToChat,
         r#"{"id":"chatcmpl-3","model":"gpt-4o","choices":[{"index":0,"finish_reason":"stop",
             "message":{"role":"assistant","content":null,"refusal":"I can't help with that."}}]}"#,
+    ),
+    (
+        "completion-as-response",
+        ResponsesToChat,
+        r#"{"id":"chatcmpl-1","model":"qwen","choices":[{"index":0,"finish_reason":"length","message":{"role":"assistant",
+            "reasoning_content":"Hm.","content":"Hel"}}],"usage":{"prompt_tokens":42,"completion_tokens":4,
+            "prompt_tokens_details":{"cached_tokens":30},"completion_tokens_details":{"reasoning_tokens":2}}}"#,
+    ),
+    (
+        "completion-with-tools-as-response",
+        ResponsesToChat,
+        r#"{"id":"chatcmpl-2","model":"qwen","choices":[{"index":0,"finish_reason":"tool_calls","message":{"role":"assistant",
+            "content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Bern\"}"}}]}}]}"#,
+    ),
+    (
+        "response-as-completion",
+        ChatToResponses,
+        r#"{"id":"resp_1","object":"response","created_at":7,"status":"completed","model":"gpt-5","output":[
+            {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"Hm."}]},
+            {"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{"type":"output_text","text":"I look.","annotations":[]}]},
+            {"type":"function_call","id":"fc_1","call_id":"call_1","name":"weather","arguments":"{}","status":"completed"}],
+            "usage":{"input_tokens":10,"input_tokens_details":{"cached_tokens":4},"output_tokens":6,"output_tokens_details":{"reasoning_tokens":3},"total_tokens":16}}"#,
+    ),
+    (
+        "response-cut-as-completion",
+        ChatToResponses,
+        r#"{"id":"resp_2","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"model":"gpt-5","output":[
+            {"type":"message","content":[{"type":"output_text","text":"Hel"}]}]}"#,
     ),
 ];
 
@@ -168,5 +239,30 @@ pub const STREAMS: &[(&str, Translation, &str)] = &[
         "chat-error",
         MessagesToChat,
         "data: {\"id\":\"chatcmpl-5\",\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Grü\"}}]}\n\ndata: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n",
+    ),
+    (
+        "chunks-as-response",
+        ResponsesToChat,
+        "data: {\"id\":\"chatcmpl-1\",\"model\":\"qwen\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"Hm.\"}}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"I \"}}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"look.\"}}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"call_1\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\"arguments\":\"\"}}]}}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{}\"}}]}}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: {\"id\":\"chatcmpl-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":14,\"completion_tokens\":12}}\n\ndata: [DONE]\n\n",
+    ),
+    (
+        "chunks-cut-as-response",
+        ResponsesToChat,
+        "data: {\"id\":\"chatcmpl-1\",\"model\":\"qwen\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Grü\"}}]}\n\n",
+    ),
+    (
+        "chunks-error-as-response",
+        ResponsesToChat,
+        "data: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Grü\"}}]}\n\ndata: {\"error\":{\"message\":\"boom\"}}\n\n",
+    ),
+    (
+        "response-as-chunks",
+        ChatToResponses,
+        "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_1\",\"model\":\"gpt-5\",\"status\":\"in_progress\",\"output\":[]}}\n\nevent: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"type\":\"message\",\"id\":\"msg_1\",\"content\":[]}}\n\nevent: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"content_index\":0,\"item_id\":\"msg_1\",\"delta\":\"I look.\"}\n\nevent: response.output_item.added\ndata: {\"type\":\"response.output_item.added\",\"output_index\":1,\"item\":{\"type\":\"function_call\",\"id\":\"fc_1\",\"call_id\":\"call_1\",\"name\":\"weather\",\"arguments\":\"\"}}\n\nevent: response.function_call_arguments.delta\ndata: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":1,\"item_id\":\"fc_1\",\"delta\":\"{}\"}\n\nevent: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":10,\"output_tokens\":6}}}\n\n",
+    ),
+    (
+        "response-failed-as-chunks",
+        ChatToResponses,
+        "data: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_2\",\"model\":\"gpt-5\"}}\n\ndata: {\"type\":\"response.failed\",\"response\":{\"id\":\"resp_2\",\"status\":\"failed\",\"error\":{\"code\":\"server_error\",\"message\":\"boom\"}}}\n\n",
     ),
 ];

@@ -1,13 +1,13 @@
 //! Requests, answers and streams in the other API. What each becomes is in the snapshots.
 
 use bytes::Bytes;
-use openshell_api::inference::BackendKind;
+use openshell_api::inference::{Api, Backend, BackendKind, Locality, Sensitivity};
 use proptest::prelude::*;
 
 use super::samples;
 use crate::document::{Document, Json};
 use crate::endpoint::Endpoint;
-use crate::translate::{Carry, Stream, Target, Translation, Untranslatable};
+use crate::translate::{Carry, Step, Target, Translated, Translation, Untranslatable};
 
 const NOW: u64 = 1_700_000_000;
 
@@ -36,7 +36,7 @@ fn requests() {
 #[test]
 fn answers() {
     for (name, translation, body) in samples::ANSWERS {
-        let translated = translation.answer(body.as_bytes(), NOW);
+        let translated = translation.answer(&asked(), body.as_bytes(), NOW);
         let shown = translated.map_or_else(|refused| panic!("{name}: {refused}"), |bytes| pretty(&bytes));
         insta::assert_snapshot!(format!("answer-{name}"), shown);
     }
@@ -44,7 +44,7 @@ fn answers() {
 
 #[test]
 fn what_can_not_be_carried_is_named() {
-    use Translation::{ChatToMessages, MessagesToChat};
+    use Translation::{ChatToMessages, ChatToResponses, MessagesToChat, ResponsesToChat};
     let user = r#""messages":[{"role":"user","content":"x"}]"#;
     let with = |rest: &str| format!(r#"{{"model":"m",{user},{rest}}}"#);
     let says = |content: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{content}]}}]}}"#);
@@ -107,7 +107,41 @@ fn what_can_not_be_carried_is_named() {
         let found = refusal(translation.request(&document(&body), "m", Target::default()));
         assert_eq!(found, expected, "{body}");
     }
+    let input = |item: &str| format!(r#"{{"model":"m","input":[{item}]}}"#);
+    let responses = |rest: &str| format!(r#"{{"model":"m","input":"x",{rest}}}"#);
     for (translation, body, expected) in [
+        (ResponsesToChat, responses(r#""previous_response_id":"resp_1""#), "previous_response_id"),
+        (ResponsesToChat, responses(r#""conversation":"c""#), "conversation"),
+        (ResponsesToChat, responses(r#""background":true"#), "background"),
+        (ResponsesToChat, responses(r#""store":true"#), "store"),
+        (ResponsesToChat, responses(r#""store":false,"include":["reasoning.encrypted_content"]"#), "translated"),
+        (ResponsesToChat, responses(r#""include":["web_search_call.action.sources"]"#), "include"),
+        (ResponsesToChat, responses(r#""reasoning":{"effort":"low","summary":"auto"}"#), "reasoning.summary"),
+        (ResponsesToChat, responses(r#""tools":[{"type":"web_search"}]"#), "tools[0].web_search"),
+        (ResponsesToChat, responses(r#""prompt":{"id":"p"}"#), "prompt"),
+        (ResponsesToChat, responses(r#""something_new":1"#), "something_new"),
+        (ResponsesToChat, input(r#"{"type":"item_reference","id":"x"}"#), "input[0].item_reference"),
+        (ResponsesToChat, input(r#"{"type":"reasoning","encrypted_content":"xyz"}"#), "input[0].encrypted_content"),
+        (
+            ResponsesToChat,
+            input(r#"{"role":"user","content":[{"type":"input_file","file_id":"f"}]}"#),
+            "input[0].content[0].file_data",
+        ),
+        (ResponsesToChat, r#"{"model":"m"}"#.to_owned(), "input"),
+        (ChatToResponses, with(r#""seed":7"#), "seed"),
+        (ChatToResponses, with(r#""stop":["a"]"#), "stop"),
+        (ChatToResponses, with(r#""n":2"#), "n"),
+        (ChatToResponses, with(r#""logprobs":true"#), "logprobs"),
+        (ChatToResponses, turn(r#"{"role":"user","content":"a","name":"ann"}"#), "messages[0].name"),
+        (ChatToResponses, says(r#"{"type":"input_audio","input_audio":{}}"#), "messages[0].content[0].input_audio"),
+    ] {
+        let found = refusal(translation.request(&document(&body), "m", Target::default()));
+        assert_eq!(found, expected, "{body}");
+    }
+    for (translation, body, expected) in [
+        (ChatToResponses, r#"{"output":[{"type":"web_search_call"}]}"#, "output[0].web_search_call"),
+        (ChatToResponses, r#"{"output":[],"status":"failed"}"#, "status failed"),
+        (ResponsesToChat, r#"{"choices":[]}"#, "an answer with other than one choice"),
         (ChatToMessages, r#"{"content":[{"type":"server_tool_use"}]}"#, "content[0].server_tool_use"),
         (ChatToMessages, r#"{"content":[],"stop_reason":"pause_turn"}"#, "stop_reason pause_turn"),
         (MessagesToChat, r#"{"choices":[]}"#, "an answer with other than one choice"),
@@ -118,7 +152,7 @@ fn what_can_not_be_carried_is_named() {
             "choices[0].message.tool_calls[0].function.arguments",
         ),
     ] {
-        assert_eq!(refusal(translation.answer(body.as_bytes(), NOW)), expected, "{body}");
+        assert_eq!(refusal(translation.answer(&asked(), body.as_bytes(), NOW)), expected, "{body}");
     }
 }
 
@@ -137,17 +171,59 @@ fn limits_go_by_the_name_that_the_service_reads() {
 }
 
 #[test]
-fn only_conversations_are_translated() {
-    for (endpoint, kind, expected) in [
-        (Endpoint::Chat, BackendKind::Openai, Some(Carry::Unchanged)),
-        (Endpoint::Chat, BackendKind::Anthropic, Some(Carry::Translated(Translation::ChatToMessages))),
-        (Endpoint::Messages, BackendKind::Openai, Some(Carry::Translated(Translation::MessagesToChat))),
-        (Endpoint::Messages, BackendKind::Anthropic, Some(Carry::Unchanged)),
-        (Endpoint::Embeddings, BackendKind::Anthropic, None),
-        (Endpoint::CountTokens, BackendKind::Openai, None),
+fn each_request_takes_the_shortest_way() {
+    for (endpoint, kind, apis, expected) in [
+        (Endpoint::Chat, BackendKind::Openai, &[][..], "unchanged"),
+        (Endpoint::Responses, BackendKind::Openai, &[], "unchanged"),
+        (Endpoint::Completions, BackendKind::Ollama, &[], "unchanged"),
+        (Endpoint::Embeddings, BackendKind::Vllm, &[], "unchanged"),
+        (Endpoint::Responses, BackendKind::Azure, &[], "unchanged"),
+        (Endpoint::Messages, BackendKind::Anthropic, &[], "unchanged"),
+        (Endpoint::CountTokens, BackendKind::Anthropic, &[], "unchanged"),
+        (Endpoint::Messages, BackendKind::Vllm, &[Api::Chat, Api::Messages], "unchanged"),
+        (Endpoint::Chat, BackendKind::Anthropic, &[], "[ChatToMessages] to messages"),
+        (Endpoint::Messages, BackendKind::Compatible, &[], "[MessagesToChat] to chat/completions"),
+        (Endpoint::Responses, BackendKind::Ollama, &[], "[ResponsesToChat] to chat/completions"),
+        (Endpoint::Responses, BackendKind::Anthropic, &[], "[ResponsesToChat, ChatToMessages] to messages"),
+        (Endpoint::Chat, BackendKind::Openai, &[Api::Responses], "[ChatToResponses] to responses"),
+        (Endpoint::Messages, BackendKind::Openai, &[Api::Responses], "[MessagesToChat, ChatToResponses] to responses"),
+        (Endpoint::Embeddings, BackendKind::Anthropic, &[], "no way"),
+        (Endpoint::Completions, BackendKind::Anthropic, &[], "no way"),
+        (Endpoint::CountTokens, BackendKind::Openai, &[], "no way"),
     ] {
-        assert_eq!(Carry::of(endpoint, kind), expected, "{endpoint:?} {kind:?}");
+        let found = match Carry::of(endpoint, &backend(kind, apis)) {
+            None => "no way".to_owned(),
+            Some(Carry::Unchanged) => "unchanged".to_owned(),
+            Some(carry @ Carry::Translated(steps)) => {
+                format!("{steps:?} to {}", &carry.endpoint(endpoint).suffix()[1..])
+            }
+        };
+        assert_eq!(found, expected, "{endpoint:?} {kind:?} {apis:?}");
     }
+}
+
+/// Two steps there and back: nothing that the first step carries is lost in the second.
+#[test]
+fn responses_and_messages_meet_in_two_steps() {
+    let steps = &[Translation::ResponsesToChat, Translation::ChatToMessages];
+    let asked = document(samples::RESPONSES_TOOLS);
+    let way = Translated::new(steps, &asked, "claude", Target::default()).expect("translated");
+    insta::assert_snapshot!("request-responses-as-messages", pretty(&way.body()));
+    let (_, _, answer) = samples::ANSWERS.iter().find(|(name, ..)| *name == "message-tools").expect("a sample");
+    let answer = way.answer(&asked, answer.as_bytes(), NOW).expect("translated");
+    insta::assert_snapshot!("answer-message-as-response", pretty(&answer));
+    let (_, _, text) = samples::STREAMS.iter().find(|(name, ..)| *name == "message-tools").expect("a sample");
+    let mut stream = way.stream(&asked, NOW);
+    let mut out = Vec::new();
+    for byte in text.as_bytes() {
+        out.extend(stream.feed(&[*byte]).expect("translated"));
+    }
+    out.extend(stream.finish().expect("complete"));
+    insta::assert_snapshot!("stream-message-as-response", String::from_utf8(out).expect("UTF-8"));
+    assert!(
+        String::from_utf8_lossy(&way.error(429, br#"{"type":"error","error":{"message":"slow down"}}"#))
+            .contains("slow down")
+    );
 }
 
 #[test]
@@ -173,8 +249,38 @@ fn errors_keep_their_words() {
     }
 }
 
-fn stream(translation: Translation) -> Stream {
-    translation.stream(&document(r#"{"model":"asked","stream":true,"stream_options":{"include_usage":true}}"#), NOW)
+/// What the answers and streams answer.
+fn asked() -> Document {
+    document(
+        r#"{"model":"asked","stream":true,"stream_options":{"include_usage":true},"instructions":"Be brief.","temperature":0.5,
+            "tools":[{"type":"function","name":"weather","parameters":{"type":"object"}}],"metadata":{"k":"v"}}"#,
+    )
+}
+
+fn stream(translation: Translation) -> Step {
+    translation.stream(&asked(), NOW)
+}
+
+/// A backend of this kind.
+fn backend(kind: BackendKind, apis: &[Api]) -> Backend {
+    Backend {
+        name: "one".parse().expect("name"),
+        kind,
+        apis: apis.to_vec(),
+        base_url: "http://127.0.0.1:1/v1".into(),
+        model: None,
+        locality: Locality::Host,
+        clearance: Sensitivity::Public,
+        input_price: 0,
+        output_price: 0,
+        cached_input_price: None,
+        cache_write_price: None,
+        redact: false,
+        context: 1000,
+        features: Vec::new(),
+        provider: None,
+        idle_timeout_ms: 1000,
+    }
 }
 
 /// Feeds a stream cut at `ends`; an error becomes the last line.
@@ -215,9 +321,10 @@ proptest! {
 
     #[test]
     fn whatever_a_backend_says_is_translated_or_refused(text in "(data: )?[\\[\\]{}:,\"a-c0-9 \n]{0,80}") {
-        for translation in [Translation::ChatToMessages, Translation::MessagesToChat] {
+        use Translation::{ChatToMessages, ChatToResponses, MessagesToChat, ResponsesToChat};
+        for translation in [ChatToMessages, MessagesToChat, ResponsesToChat, ChatToResponses] {
             let _ = run(translation, &text, &[]);
-            let _ = translation.answer(text.as_bytes(), NOW);
+            let _ = translation.answer(&asked(), text.as_bytes(), NOW);
             let _ = translation.error(500, text.as_bytes());
         }
     }

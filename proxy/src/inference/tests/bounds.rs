@@ -139,7 +139,6 @@ async fn refuses_in_the_callers_dialect() {
         (CHAT, ("x-openshell-sensitivity", "secret"), &hello, 400, "not a sensitivity"),
         (CHAT, json, &chat("4111"), 403, r#""code":"policy_denied""#),
         ("/v1/messages", json, r#"{"model":"m","max_tokens":1,"top_k":4,"messages":[]}"#, 400, "top_k has no form"),
-        ("/v1/messages/count_tokens", json, &hello, 403, "the API of one has no such operation"),
     ] {
         let answer = world.post(path, &[header], body).await;
         assert_eq!(answer.status, status, "{path} {header:?}: {}", answer.text);
@@ -149,7 +148,7 @@ async fn refuses_in_the_callers_dialect() {
     }
     assert_eq!(origin.count(), 0);
     let record = world.record();
-    assert_eq!((record.verdict, record.error.as_deref()), (Verdict::Deny, Some("inference_unavailable")));
+    assert_eq!((record.verdict, record.error.as_deref()), (Verdict::Deny, Some("bad_request")));
 }
 
 #[tokio::test]
@@ -173,18 +172,30 @@ async fn no_router_and_a_failing_router_refuse() {
     assert_eq!(origin.count(), 0);
 }
 
-/// Answers whatever it was made to answer.
+/// Answers whatever it was made to answer: the first time, and about what is left.
 struct Hostile {
     sensitivity: host::Sensitivity,
+    rest: host::Sensitivity,
+    findings: Vec<(u32, u32, u32)>,
     order: Vec<u32>,
     redact: bool,
+    asked: Mutex<u32>,
 }
 
 impl Router for Hostile {
-    fn route(&self, _: &InferenceRequest, _: &[host::Backend]) -> Answer<Result<RouteDecision, Denial>> {
+    fn route(&self, asked: &InferenceRequest, _: &[host::Backend]) -> Answer<Result<RouteDecision, Denial>> {
+        let mut times = self.asked.lock().expect("times");
+        *times += 1;
+        let first = *times == 1;
+        // The host itself refuses offsets that do not exist.
+        let exists = |&(message, start, end): &(u32, u32, u32)| {
+            let text = asked.messages.get(message as usize).and_then(|m| m.text.get(start as usize..end as usize));
+            text.is_some_and(|text| !text.is_empty())
+        };
+        let made = |&(message, start, end): &(u32, u32, u32)| host::Finding { kind: "x".into(), message, start, end };
         let decision = RouteDecision {
-            sensitivity: self.sensitivity,
-            findings: Vec::new(),
+            sensitivity: if first { self.sensitivity } else { self.rest },
+            findings: if first { self.findings.iter().filter(|f| exists(f)).map(made).collect() } else { Vec::new() },
             order: self.order.clone(),
             redact: self.redact,
             reason: "trust me".into(),
@@ -196,46 +207,82 @@ impl Router for Hostile {
     }
 }
 
-/// Remembers the clearance of every backend that anything was sent to, and fails so that the next one is tried.
+/// Remembers which backend got which body, and fails so that the next one is tried.
 #[derive(Clone, Default)]
-struct Watched(Arc<Mutex<Vec<Sensitivity>>>);
+struct Watched(Arc<Mutex<Vec<(Backend, Bytes)>>>);
 
 #[async_trait::async_trait]
 impl Transport for Watched {
-    async fn send(&self, cleared: Cleared<'_>, _: Outgoing) -> Result<Response<Body>, BoxError> {
-        self.0.lock().expect("log").push(cleared.backend().clearance);
-        let mut busy = Response::new(full(Bytes::from_static(b"{}")));
-        *busy.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-        Ok(busy)
+    async fn send(&self, cleared: Cleared<'_>, outgoing: Outgoing) -> Result<Response<Body>, BoxError> {
+        self.0.lock().expect("log").push((cleared.backend().clone(), outgoing.body));
+        // A failure that lasts: every candidate is tried, and none waited for.
+        let mut refused = Response::new(full(Bytes::from_static(b"{}")));
+        *refused.status_mut() = http::StatusCode::UNAUTHORIZED;
+        Ok(refused)
     }
 }
 
 proptest! {
+    /// For any module and any catalogue: whoever is cleared for less than the content, the session or the label says gets nothing,
+    /// unless its operator lets it have placeholders; then nothing that was found is in what it gets, and what is left counts as
+    /// no more than it is cleared for.
     #[test]
     fn no_byte_reaches_a_backend_of_lower_clearance(
-        clearances in prop::collection::vec(0usize..4, 0..6),
+        entries in prop::collection::vec((0usize..4, any::<bool>(), any::<bool>()), 0..6),
         order in prop::collection::vec(0u32..8, 0..10),
-        said in 0usize..4,
-        before in 0usize..4,
-        label in 0usize..4,
-        redact: bool,
+        findings in prop::collection::vec((0u32..4, 0u32..12, 4u32..24), 0..4),
+        (said, rest, before, label) in (0usize..4, 0usize..4, 0usize..4, 0usize..4),
+        (redact, cascade) in any::<(bool, bool)>(),
     ) {
-        let backends: Vec<Backend> = clearances
+        let backends: Vec<Backend> = entries
             .iter()
             .enumerate()
-            .map(|(i, &c)| backend(&format!("b{i}"), "127.0.0.1:1".parse().expect("address"), LEVELS[c], 1))
+            .map(|(i, &(clearance, redact, anthropic))| {
+                let at = "127.0.0.1:1".parse().expect("address");
+                let mut entry = backend(&format!("b{i}"), at, LEVELS[clearance], 1);
+                entry.redact = redact;
+                if anthropic {
+                    entry.kind = openshell_api::inference::BackendKind::Anthropic;
+                }
+                entry
+            })
             .collect();
         let watched = Watched::default();
-        let world = World::over(backends, Some(Box::new(watched.clone())));
+        let mut world = World::over(backends, Some(Box::new(watched.clone())));
+        if cascade {
+            let first = "b0".parse().expect("name");
+            world.rules.cascade = Some(openshell_api::inference::Cascade { first, checks: vec!["cut".parse().expect("a check")] });
+        }
         world.sessions.raise("sandbox", LEVELS[before]);
-        let sensitivity = openshell_inference_format::contract::to_host(LEVELS[said]);
-        let hostile = Hostile { sensitivity, order, redact };
+        let level = |index: usize| openshell_inference_format::contract::to_host(LEVELS[index]);
+        let hostile = Hostile {
+            sensitivity: level(said), rest: level(rest), findings: findings.clone(), order, redact, asked: Mutex::default(),
+        };
         let name = openshell_inference_format::contract::name(LEVELS[label]);
-        let request = post(CHAT, &[("x-openshell-sensitivity", name)], &chat("hello"));
+        let text = "the quick brown fox jumps over it";
+        let request = post(CHAT, &[("x-openshell-sensitivity", name)], &chat(text));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(async { world.send_under(Some(&hostile), request).await.into_body().collect().await.map(|_| ()) }).expect("answered");
-        let least = LEVELS[said.max(before).max(label)];
-        let sent = watched.0.lock().expect("log").clone();
-        prop_assert!(sent.iter().all(|&clearance| clearance >= least), "{sent:?} for {least:?}");
+        let whole = LEVELS[said.max(before).max(label)];
+        let left = LEVELS[rest.max(before).max(label)];
+        for (backend, body) in watched.0.lock().expect("log").iter() {
+            if backend.clearance >= whole {
+                continue;
+            }
+            prop_assert!(redact && backend.redact && backend.clearance >= left, "{backend:?} for {whole:?}, {left:?}");
+            let body = String::from_utf8_lossy(body);
+            let mut any = false;
+            for &(message, start, end) in &findings {
+                // The texts are what the user says, the role and the model, in the order of their keys.
+                let texts = [text, "user", "small"];
+                let value = texts.get(message as usize).and_then(|t| t.get(start as usize..end as usize)).unwrap_or("");
+                any |= !value.is_empty();
+                // A shorter one is replaced where it was found, and stays part of other words.
+                if value.len() >= 4 {
+                    prop_assert!(!body.contains(value), "{value:?} in {body}");
+                }
+            }
+            prop_assert!(any, "nothing was found, and {backend:?} got {body}");
+        }
     }
 }

@@ -1,6 +1,11 @@
 mod answers;
+mod bad_input;
 mod bounds;
+mod cascade;
+mod families;
+mod ledger;
 mod money;
+mod redaction;
 mod resilience;
 mod translation;
 mod world;

@@ -1,6 +1,6 @@
 //! The client: HTTP/1.1 over TLS, straight or through CONNECT, on kept or new connections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -146,10 +146,14 @@ async fn connect(load: &Load, connector: &TlsConnector) -> Result<Sender> {
     Ok(sender)
 }
 
-/// Without resumption: each connection is a full handshake.
 fn connector(load: &Load) -> Result<TlsConnector> {
+    trusting(&load.ca)
+}
+
+/// Trusts these certificates, PEM. Without resumption: each connection is a full handshake.
+pub fn trusting(ca: &Path) -> Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&load.ca).with_context(|| load.ca.display().to_string())? {
+    for certificate in CertificateDer::pem_file_iter(ca).with_context(|| ca.display().to_string())? {
         roots.add(certificate?)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -12,11 +12,11 @@ pub fn cues(family: Family, kind: &str) -> Cues {
         }
         "password" => (
             &[
-                "log in with the password",
-                "Passwort für den Router",
-                "the pass phrase is",
-                "contraseña temporal",
-                "your new pwd",
+                "unlock it with the password",
+                "das neue WLAN-Kennwort",
+                "mot de passe provisoire",
+                "nueva contraseña",
+                "the sign-in pwd",
             ],
             &["LDAP_PASSWORD", "keystorePassword", "passphrase", "MYSQL_ROOT_PASSWORD", "rpc_pwd"],
         ),
@@ -75,9 +75,15 @@ pub fn cues(family: Family, kind: &str) -> Cues {
         "ip_address" => (&["ssh to", "traffic from"], &["source_ip", "addr"]),
         "mac_address" => (&["hardware address", "the NIC has"], &["mac_address", "wlan"]),
         "passport" => (&["passport no", "travelling on passport", "Passeport n°"], &["passport_no", "travel_passport"]),
-        "driver_licence" => {
-            (&["driver's licence", "license (driving)"], &["drivers_licence_no", "driverLicenseNumber"])
-        }
+        "driver_licence" => (
+            &[
+                "provisional driving licence",
+                "Führerschein-Nr.",
+                "permis de conduire n°",
+                "her driver's license number is",
+            ],
+            &["driving_license_number", "dlNumber", "driverLicenceNo"],
+        ),
         "health" => {
             (&["a history of", "is being treated for", "Diagnose:", "my mother has"], &["condition", "diagnosis_text"])
         }

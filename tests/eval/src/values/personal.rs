@@ -110,8 +110,8 @@ pub fn kinds() -> Vec<Kind> {
             |r| r.fill("@#######"),
             &["my driver's license is", "driving licence no."],
             &["driver_license", "drivers_license"],
-            &["driver license number", "DL number"],
-            &["driverLicense", "driving_licence"],
+            &["driver license number", "DL number", "driver's licence", "license (driving)"],
+            &["driverLicense", "driving_licence", "drivers_licence_no"],
         ),
         k(
             "health",

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use openshell_api::inference::{Backend, Catalogue, Sensitivity};
+use openshell_inference_format::clearing::{Form, form};
+use openshell_inference_format::contract;
+use openshell_inference_format::price::{self, Prices, Tokens};
+use openshell_inference_format::question::{Sanitized, Unsanitized};
 use openshell_inference_format::texts::Place;
-use openshell_inference_format::{contract, price};
 use openshell_policy_host::{Denial, InferenceRequest, PolicyRef, RouteDecision};
 use serde::Serialize;
 
@@ -56,6 +59,9 @@ struct Candidate {
     clearance: Sensitivity,
     /// Expected cost in dollars, as a decimal.
     expected_cost: String,
+    /// It would see placeholders in the place of what was found.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    redacted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,11 +86,21 @@ pub struct Facts<'a> {
     pub catalogue: &'a Catalogue,
     pub candidates: &'a [&'a Backend],
     pub unread: bool,
+    /// The request without what was found, or why there is none; `None`: the router does not ask for it.
+    pub redacted: Option<&'a Result<Sanitized, Unsanitized>>,
     pub decision: &'a Result<RouteDecision, Denial>,
     /// What was found, whether or not it was denied.
     pub read: Option<&'a RouteDecision>,
     pub took: Duration,
     pub router: &'a PolicyRef,
+}
+
+impl Facts<'_> {
+    /// In which form a backend may receive the request.
+    fn form(&self, backend: &Backend, sensitivity: Sensitivity) -> Option<Form> {
+        let rest = self.redacted.and_then(|r| r.as_ref().ok()).map(|rest| contract::to_api(rest.sensitivity));
+        form(backend, sensitivity, rest)
+    }
 }
 
 impl Explanation {
@@ -97,8 +113,8 @@ impl Explanation {
         for &index in decided.map_or(&[][..], |d| &d.order) {
             let Some(backend) = facts.candidates.get(index as usize) else { continue };
             let listed = backends.iter().any(|b| b.name == backend.name.as_str());
-            if backend.clearance >= sensitivity && !listed {
-                backends.push(candidate(backend, facts.asked));
+            if let Some(form) = facts.form(backend, sensitivity).filter(|_| !listed) {
+                backends.push(candidate(backend, facts.asked, form));
             }
         }
         let passed_over = facts
@@ -162,7 +178,8 @@ impl Explanation {
         let mut table = Table::new(["BACKEND", "MODEL", "CLEARANCE", "EXPECTED $", ""]);
         for b in &self.backends {
             let clearance = contract::name(b.clearance).to_owned();
-            table.row([b.name.clone(), b.model.clone(), clearance, b.expected_cost.clone(), String::new()]);
+            let note = if b.redacted { "sees placeholders" } else { "" };
+            table.row([b.name.clone(), b.model.clone(), clearance, b.expected_cost.clone(), note.to_owned()]);
         }
         for b in &self.passed_over {
             table.row([b.name.clone(), String::new(), String::new(), "-".to_owned(), b.why.clone()]);
@@ -221,21 +238,28 @@ impl Line {
     }
 }
 
-fn candidate(backend: &Backend, asked: &InferenceRequest) -> Candidate {
-    let cost = price::cost(backend, asked.input_tokens.into(), asked.output_tokens.into());
+fn candidate(backend: &Backend, asked: &InferenceRequest, form: Form) -> Candidate {
+    let (input, output) = (asked.input_tokens.into(), asked.expected_output_tokens.into());
+    let cost = Prices::of(backend).cost(Tokens { input, output, ..Tokens::default() });
     Candidate {
         name: backend.name.to_string(),
         model: backend.model.clone().unwrap_or_else(|| asked.model.clone()),
         clearance: backend.clearance,
         expected_cost: price::dollars(cost),
+        redacted: form == Form::Redacted,
     }
 }
 
 fn why_not(backend: &Backend, sensitivity: Sensitivity, facts: &Facts<'_>) -> String {
-    if backend.clearance < sensitivity {
-        return format!("cleared for {} only", contract::name(backend.clearance));
+    if facts.form(backend, sensitivity).is_none() {
+        let why = match facts.redacted {
+            Some(Err(why)) if backend.redact => format!(", and {why}"),
+            Some(Ok(_)) if backend.redact => ", also without what was found".to_owned(),
+            _ => String::new(),
+        };
+        return format!("cleared for {} only{why}", contract::name(backend.clearance));
     }
-    if !facts.request.endpoint.carried_to(backend.kind) {
+    if !facts.request.endpoint.carried_to(backend) {
         return "speaks another API".to_owned();
     }
     let lacks: Vec<_> = facts.asked.needs.iter().filter(|need| !backend.features.contains(need)).cloned().collect();

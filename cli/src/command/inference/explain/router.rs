@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use openshell_api::inference::{Backend, Catalogue, Sensitivity};
 use openshell_api::module::Binding;
 use openshell_inference_format::endpoint::Endpoint;
-use openshell_inference_format::{contract, question, texts};
+use openshell_inference_format::question::{self, Unclean, sanitize};
+use openshell_inference_format::{contract, texts};
 use openshell_policy_host::{
     Artifact, Compiler, Engine, EngineOptions, Hook, LoadOptions, NoLog, Policy, Process, SigningKey, digest,
 };
@@ -69,12 +70,12 @@ impl Router {
     /// Asks about one request. Fails where the router gives no answer.
     pub fn explain(&self, request: &Request) -> Result<Explanation, String> {
         let candidates: Vec<&Backend> =
-            self.catalogue.backends.iter().filter(|b| request.endpoint.carried_to(b.kind)).collect();
-        let texts = texts::of(&request.document, request.endpoint);
+            self.catalogue.backends.iter().filter(|b| request.endpoint.carried_to(b)).collect();
+        let mut texts = texts::of(&request.document, request.endpoint);
         let places = texts.places.clone();
-        let oversized = texts.oversized;
+        let unread = texts.oversized || texts.encoded;
         let so_far = self.so_far.max(request.label);
-        let mut asked = question::of(&request.document, texts, &self.sandbox, &Process::default(), so_far);
+        let mut asked = question::of(&request.document, &mut texts, &self.sandbox, &Process::default(), so_far);
         let offered: Vec<_> = candidates.iter().map(|b| contract::offered(b, &asked.model, 0)).collect();
         let start = Instant::now();
         let answer = question::ask(&mut asked, |asked| self.policy.route(asked, &offered));
@@ -86,13 +87,25 @@ impl Router {
             Ok(decision) => Some(decision.clone()),
             Err(_) => self.policy.route(&asked, &[anywhere(&asked.model)]).result.map_err(failed)?.ok(),
         };
+        let redacted = decision.as_ref().ok().filter(|decision| decision.redact).map(|decision| {
+            let unclean = Unclean {
+                document: &request.document,
+                endpoint: request.endpoint,
+                pieces: &texts.pieces,
+                asked: &asked,
+                decision,
+                key: b"explain",
+            };
+            sanitize(&unclean, |asked| self.policy.route(asked, &offered))
+        });
         Ok(Explanation::of(&Facts {
             request,
             asked: &asked,
             places: &places,
             catalogue: &self.catalogue,
             candidates: &candidates,
-            unread: oversized || (asked.messages.is_empty() && !places.is_empty()),
+            redacted: redacted.as_ref(),
+            unread: unread || (asked.messages.is_empty() && !places.is_empty()),
             decision: &decision,
             read: read.as_ref(),
             took,
@@ -113,6 +126,9 @@ fn anywhere(model: &str) -> openshell_policy_host::Backend {
         context: u32::MAX,
         features: Vec::new(),
         latency_ms: 0,
+        cached_input_price: 0,
+        cached_tokens: 0,
+        redact: false,
     }
 }
 

@@ -83,6 +83,9 @@ pub struct Route {
     /// Upper bound of output tokens.
     #[serde(default)]
     pub output_tokens: u32,
+    /// Output tokens of such requests lately; by default the bound.
+    #[serde(default)]
+    pub expected_output_tokens: Option<u32>,
     /// The most sensitive its session has been.
     #[serde(default = "public")]
     pub so_far: Sensitivity,

@@ -106,6 +106,7 @@ fn route_of(policy: &Policy, case: &Case, route: &Route) -> Said {
         needs: route.needs.clone(),
         input_tokens: route.input_tokens,
         output_tokens: route.output_tokens,
+        expected_output_tokens: route.expected_output_tokens.unwrap_or(route.output_tokens),
         so_far: route.so_far,
     };
     match policy.route(&request, &route.backends).result {

@@ -1,13 +1,21 @@
-//! What a sandbox has spent on inference, against its budgets: set aside before a request, settled after it.
+//! What a sandbox has spent on inference, against its budgets: set aside before a request, settled after it, and written down
+//! both times, so that a supervisor that is killed forgets nothing.
+
+mod journal;
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use openshell_api::decision::Charge;
-use openshell_api::inference::{Backend, Budget, Period, Spent};
-use openshell_inference_format::price;
+use openshell_api::inference::{Backend, Budget, Period, Sensitivity, Spent};
+use openshell_inference_format::price::{self, Prices, Tokens};
 use openshell_inference_format::usage::Usage;
+
+pub use journal::Lost;
+use journal::{Journal, Line};
 
 /// Millionths of a millionth of a dollar in a millionth of a dollar: prices count in the former, budgets in the latter.
 const PICO: u128 = 1_000_000;
@@ -16,7 +24,27 @@ const BYTES_PER_TOKEN: u64 = 4;
 
 /// Every window of a sandbox: of each backend and of all together (no name), by period.
 #[derive(Debug, Default)]
-pub struct Ledger(Arc<Mutex<BTreeMap<Key, Window>>>);
+pub struct Ledger(Arc<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    windows: Mutex<BTreeMap<Key, Window>>,
+    /// Locked after the windows. `None`: nothing is written down.
+    journal: Option<Mutex<Journal>>,
+}
+
+/// What room is set aside for.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Names the request, and which attempt it is; no two are alike.
+    pub id: &'a str,
+    /// Model that will be asked.
+    pub model: &'a str,
+    /// What the request counts as.
+    pub sensitivity: Sensitivity,
+    /// Tokens that it may use, input and output.
+    pub tokens: (u64, u64),
+}
 
 type Key = (Option<String>, Period);
 
@@ -30,21 +58,31 @@ struct Window {
     reserved_tokens: u64,
 }
 
-/// A budget that has no room for a request.
+/// Why no room was set aside for a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the budget of {whose} for {period} is used up: {spent}")]
-pub struct Exhausted {
-    whose: String,
-    period: &'static str,
-    /// What is spent and what the limit is.
-    spent: String,
+pub enum Exhausted {
+    /// A budget has none.
+    #[error("the budget of {whose} for {period} is used up: {spent}")]
+    Budget {
+        /// Whose budget it is.
+        whose: String,
+        /// Over which time.
+        period: &'static str,
+        /// What is spent and what the limit is.
+        spent: String,
+    },
+    /// There are budgets, and what is set aside can't be written down: nobody would know of it after a crash.
+    #[error("what is set aside for the request can't be written down: {0}")]
+    Unwritten(String),
 }
 
 /// How an answer ended, as far as it matters for what it cost.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Ended {
     /// Tokens as reported.
     pub usage: Usage,
+    /// The answer's own id, where it came with the figures.
+    pub id: Option<String>,
     /// Bytes of the answer that passed.
     pub bytes: u64,
     /// Events that passed, if it was a stream.
@@ -56,28 +94,50 @@ pub struct Ended {
 /// Room that was set aside for one request. Dropped unsettled it counts as spent: a backend may charge for what nobody heard.
 #[derive(Debug)]
 pub struct Reservation {
-    windows: Arc<Mutex<BTreeMap<Key, Window>>>,
+    books: Arc<Books>,
+    id: String,
     keys: Vec<(Key, i64)>,
     cost: u128,
     tokens: (u64, u64),
-    prices: (u64, u64),
+    prices: Prices,
     open: bool,
 }
 
 impl Ledger {
+    /// A ledger that is written down in a file, and what was under way when it was written last: that counts as spent, and is to
+    /// be told to the gateway.
+    pub fn open(path: &Path) -> io::Result<(Self, Vec<Lost>)> {
+        let (journal, rows, lost) = Journal::open(path)?;
+        let mut windows = BTreeMap::new();
+        for row in rows {
+            windows.insert(
+                (row.backend, row.period),
+                Window { number: row.window, cost: row.cost, tokens: row.tokens, ..Window::default() },
+            );
+        }
+        let books = Books { windows: Mutex::new(windows), journal: Some(Mutex::new(journal)) };
+        // What is told to the gateway must not be told again.
+        books.compact(&lock(&books.windows));
+        Ok((Self(Arc::new(books)), lost))
+    }
+
     /// Sets aside what a request may cost on `backend`, in every window at once. Refuses when a budget has no room for all of
     /// it: requests that run side by side never spend more than is left.
     pub fn reserve(
         &self,
         budgets: &[Budget],
         backend: &Backend,
-        tokens: (u64, u64),
+        claim: Claim<'_>,
         now: Timestamp,
     ) -> Result<Reservation, Exhausted> {
-        let cost = price::cost(backend, tokens.0, tokens.1);
+        let prices = Prices::of(backend);
+        let tokens = claim.tokens;
+        let cost = prices.most(tokens.0, tokens.1);
         let total = tokens.0.saturating_add(tokens.1);
-        let mut windows = lock(&self.0);
+        let mut windows = lock(&self.0.windows);
+        let mut limited = false;
         for budget in budgets.iter().filter(|b| b.backend.as_ref().is_none_or(|name| *name == backend.name)) {
+            limited = true;
             let key = (budget.backend.as_ref().map(ToString::to_string), budget.period);
             let window = current(&mut windows, &key, now);
             let cost_after = window.cost + window.reserved_cost + cost;
@@ -89,29 +149,35 @@ impl Ledger {
                 return Err(exhausted(budget, window, over_cost, over_tokens, (cost, total)));
             }
         }
-        let mut keys = Vec::with_capacity(6);
-        for name in [None, Some(backend.name.to_string())] {
-            for period in Period::ALL {
-                let key = (name.clone(), period);
-                let window = current(&mut windows, &key, now);
-                window.reserved_cost += cost;
-                window.reserved_tokens = window.reserved_tokens.saturating_add(total);
-                keys.push((key, window.number));
-            }
-        }
-        Ok(Reservation {
-            windows: Arc::clone(&self.0),
-            keys,
+        let line = Lost {
+            id: claim.id.to_owned(),
+            at: now,
+            backend: backend.name.to_string(),
+            model: claim.model.to_owned(),
+            sensitivity: claim.sensitivity,
             cost,
             tokens,
-            prices: (backend.input_price, backend.output_price),
-            open: true,
-        })
+        };
+        if let Err(error) = self.0.write(Line::Open(line)) {
+            tracing::error!(%error, "what is set aside for inference can't be written down");
+            if limited {
+                return Err(Exhausted::Unwritten(error.to_string()));
+            }
+        }
+        let mut keys = Vec::with_capacity(6);
+        for (key, number) in keys_at(backend.name.as_str(), now) {
+            let window = current(&mut windows, &key, now);
+            debug_assert!(window.number >= number);
+            window.reserved_cost += cost;
+            window.reserved_tokens = window.reserved_tokens.saturating_add(total);
+            keys.push((key, window.number));
+        }
+        Ok(Reservation { books: Arc::clone(&self.0), id: claim.id.to_owned(), keys, cost, tokens, prices, open: true })
     }
 
     /// Takes over what the gateway remembers of the windows of now, where that is more.
     pub fn merge(&self, remembered: &[Spent], now: Timestamp) {
-        let mut windows = lock(&self.0);
+        let mut windows = lock(&self.0.windows);
         for spent in remembered.iter().filter(|spent| spent.window == spent.period.window(now)) {
             let window = current(&mut windows, &(spent.backend.clone(), spent.period), now);
             window.cost = window.cost.max(u128::from(spent.cost));
@@ -119,10 +185,17 @@ impl Ledger {
         }
     }
 
+    /// A ledger whose journal can be read and not written.
+    #[cfg(test)]
+    pub fn unwritable(path: &Path) -> Self {
+        let journal = Journal::unwritable(path).expect("a journal");
+        Self(Arc::new(Books { windows: Mutex::default(), journal: Some(Mutex::new(journal)) }))
+    }
+
     /// What is spent in the current window of all backends together: cost in millionths of a millionth of a dollar, and tokens.
     #[cfg(test)]
     pub fn spent(&self, period: Period, now: Timestamp) -> (u128, u64) {
-        let mut windows = lock(&self.0);
+        let mut windows = lock(&self.0.windows);
         let window = current(&mut windows, &(None, period), now);
         (window.cost, window.tokens)
     }
@@ -140,10 +213,12 @@ impl Reservation {
         };
         let unsaid = ended.usage.output.is_none() && self.tokens.1 > 0;
         let estimated = !ended.complete || ended.usage.input.is_none() || unsaid;
-        let cost = u128::from(input) * u128::from(self.prices.0) + u128::from(output) * u128::from(self.prices.1);
+        let Usage { cached, written, .. } = ended.usage;
+        let cost = self.prices.cost(Tokens { input, cached, written, output });
         self.close(cost, input.saturating_add(output));
         let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-        Charge { input_tokens: input, output_tokens: output, cost, estimated }
+        let cached_tokens = cached.min(input);
+        Charge { input_tokens: input, cached_tokens, output_tokens: output, cost, estimated }
     }
 
     /// Nothing was sent, or nothing was served: nothing is spent.
@@ -156,7 +231,7 @@ impl Reservation {
             return;
         }
         let reserved = self.tokens.0.saturating_add(self.tokens.1);
-        let mut windows = lock(&self.windows);
+        let mut windows = lock(&self.books.windows);
         for (key, number) in &self.keys {
             // What began in a window that is over counts there, so nowhere any more.
             if let Some(window) = windows.get_mut(key).filter(|w| w.number == *number) {
@@ -166,7 +241,50 @@ impl Reservation {
                 window.tokens = window.tokens.saturating_add(tokens);
             }
         }
+        let line = Line::Close { id: std::mem::take(&mut self.id), cost, tokens };
+        if let Err(error) = self.books.write(line) {
+            // It stays open there, and so counts as it was set aside: more rather than less.
+            tracing::error!(%error, "what inference cost can't be written down");
+        }
+        if self.books.is_long() {
+            self.books.compact(&windows);
+        }
     }
+}
+
+impl Books {
+    fn write(&self, line: Line) -> io::Result<()> {
+        match &self.journal {
+            None => Ok(()),
+            Some(journal) => journal.lock().unwrap_or_else(PoisonError::into_inner).write(line),
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.journal.as_ref().is_some_and(|j| j.lock().unwrap_or_else(PoisonError::into_inner).is_long())
+    }
+
+    fn compact(&self, windows: &BTreeMap<Key, Window>) {
+        let Some(journal) = &self.journal else { return };
+        let rows = windows.iter().map(|((backend, period), window)| journal::Row {
+            backend: backend.clone(),
+            period: *period,
+            window: window.number,
+            cost: window.cost,
+            tokens: window.tokens,
+        });
+        let done = journal.lock().unwrap_or_else(PoisonError::into_inner).compact(rows.collect());
+        if let Err(error) = done {
+            tracing::error!(%error, "the ledger of inference can't be written anew");
+        }
+    }
+}
+
+/// The windows that something of this moment on a backend counts in, and their numbers.
+fn keys_at(backend: &str, at: Timestamp) -> impl Iterator<Item = (Key, i64)> {
+    [None, Some(backend.to_owned())]
+        .into_iter()
+        .flat_map(move |name| Period::ALL.map(|period| ((name.clone(), period), period.window(at))))
 }
 
 impl Drop for Reservation {
@@ -218,5 +336,5 @@ fn exhausted(
             asked.1,
         ),
     };
-    Exhausted { whose, period, spent }
+    Exhausted::Budget { whose, period, spent }
 }
