@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use openshell_tests::world::World;
 use tokio::task::block_in_place;
 
 use crate::support::Stage;
@@ -24,26 +25,26 @@ fn componentize(out: &Path) -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_policy_in_javascript_imports_nothing_but_the_contract() -> Result<()> {
+    let world = World::new()?;
+    componentize(&world.path("read-only.wasm"))?;
+    let inspected = world.run(&["policy", "inspect", "read-only.wasm", "-o", "json"])?.ok()?.json()?;
+    ensure!(inspected["imports"] == serde_json::json!(["log", "view"]), "no WASI, and no grant for it: {inspected}");
+    ensure!(inspected["hooks"] == serde_json::json!(["connect", "request"]), "{inspected}");
+    ensure!(inspected["pure_verdicts"] == true, "{inspected}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_in_javascript_is_tested_pushed_and_obeyed() -> Result<()> {
+#[ignore = "a debug build compiles its engine for minutes: run it with release binaries in OPENSHELL_BIN_DIR"]
+async fn a_policy_in_javascript_is_pushed_and_obeyed() -> Result<()> {
     let stage = Stage::new().await?;
     block_in_place(|| componentize(&stage.world.path("read-only.wasm")))?;
-    let inspected = stage.run(&["policy", "inspect", "read-only.wasm", "-o", "json"]).await?.ok()?.json()?;
-    ensure!(inspected["imports"] == serde_json::json!(["log", "view"]), "no WASI, and no grant for it: {inspected}");
-    ensure!(inspected["pure_verdicts"] == true, "{inspected}");
-
-    // Baking and compiling an engine of 12 MB takes a minute and more in a debug build; what was compiled is kept.
     let settings = r#"{"host": "api.demo.test"}"#;
     let push =
         ["policy", "push", "read-only.wasm", "--sandbox", "demo", "--settings", settings, "--deadline-ms", "5000"];
-    let mut pushed = stage.run(&push).await?;
-    for _ in 0..3 {
-        if pushed.code == 0 || !pushed.stderr.contains("no answer within") {
-            break;
-        }
-        pushed = stage.run(&push).await?;
-    }
-    pushed.ok()?;
+    stage.run(&push).await?.ok()?;
     // It grants no private range, so what it allows ends at the address.
     stage
         .check(&[
