@@ -65,7 +65,7 @@ async fn an_approved_proposal_is_a_generation_with_that_in_its_rules() {
     let after = yaml(&a);
     assert!(after.starts_with(&before) && after.contains("two.test"), "{after}");
     assert_eq!(stands(&a, &id).await, Ok(ProposalState::Approved));
-    assert_eq!(a.state.lock().unwrap().decided, [id.clone()], "who waits is told");
+    assert_eq!(a.state.lock().unwrap().decided, std::slice::from_ref(&id), "who waits is told");
     let shown = world.get(&format!("/v1/proposals/{id}")).await.ok();
     assert_eq!(
         (&shown["state"], &shown["generation"], &shown["effect"]),

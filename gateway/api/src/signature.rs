@@ -43,8 +43,8 @@ pub enum SignatureError {
     /// The key that it names did not make it.
     #[error("the signature was not made by the key it names ({key}), or was changed since")]
     Bad {
-        /// The key.
-        key: PublisherKey,
+        /// The key: `ed25519:<hex>`.
+        key: String,
     },
 }
 
@@ -170,7 +170,7 @@ impl ModuleSignature {
         if [name, version, digest].iter().any(|field| field.contains('\n')) {
             return Err(SignatureError::Malformed("a line end stands in it".to_owned()));
         }
-        let bad = || SignatureError::Bad { key: self.key };
+        let bad = || SignatureError::Bad { key: self.key.to_string() };
         let bytes = hex::decode(&self.signature).map_err(|error| SignatureError::Malformed(error.to_string()))?;
         let signature = Signature::from_slice(&bytes).map_err(|_| bad())?;
         self.key.0.verify_strict(&message(name, version, digest), &signature).map_err(|_| bad())

@@ -365,7 +365,7 @@ where
     });
     // A client that closes its side may still want its answer. Not so where TLS ends with it (RFC 5246 §7.2.1), nor where
     // every further token costs: there the end of the client's side cancels what it asked for.
-    let half_close = scheme == Scheme::Http && !session.local().is_some();
+    let half_close = scheme == Scheme::Http && session.local().is_none();
     let served =
         http1_builder().half_close(half_close).serve_connection(TokioIo::new(io), service).with_upgrades().await;
     if let Err(error) = served {
