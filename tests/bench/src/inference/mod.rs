@@ -62,39 +62,26 @@ pub async fn run(seconds: u64) -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for way in &ways {
-        way.drive(&world, &program, "whole", 16, seconds)?;
-        let many = way.drive(&world, &program, "whole", 16, seconds)?;
-        let one = way.drive(&world, &program, "whole", 1, seconds)?;
-        let first = way.drive(&world, &program, "first", 1, seconds)?;
-        let resident = way.usage(&world).map_or("—".to_owned(), |usage| format!("{} MiB", usage.resident_kib / 1024));
-        println!(
-            "| {} | {:.0} | {} | {} | {} | {} | {} | {} | {resident} |",
-            way.name,
-            many.answers as f64 / many.seconds,
-            time(many.median_ns),
-            time(many.p99_ns),
-            time(one.median_ns),
-            time(one.p99_ns),
-            time(first.median_ns),
-            time(first.p99_ns),
-        );
+        told(way, way.answers(&world, &program, seconds))?;
     }
     println!("\n{STREAMS} streams at once, 50 events each, 20 ms apart: the longest silence within any of them.\n");
     println!("| gateway | streams that ended well | median of the longest silence | p99 | resident |");
     println!("|---|---|---|---|---|");
     for way in &ways {
-        let outcome = way.drive(&world, &program, "streams", STREAMS, 1)?;
-        let resident = way.usage(&world).map_or("—".to_owned(), |usage| format!("{} MiB", usage.resident_kib / 1024));
-        println!(
-            "| {} | {} of {STREAMS} | {} | {} | {resident} |",
-            way.name,
-            outcome.answers,
-            time(outcome.median_ns),
-            time(outcome.p99_ns)
-        );
+        told(way, way.streams(&world, &program))?;
     }
     println!();
     cost::print()
+}
+
+/// Prints a row. A peer that fails is said to, and the others are measured; that we or nothing in between fails ends it all.
+fn told(way: &Way, row: Result<String>) -> Result<()> {
+    match row {
+        Ok(row) => println!("{row}"),
+        Err(error) if way.process.is_some() => eprintln!("{} is not measured: {error:#}", way.name),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// A sandbox whose only backend is the mock model, with the client in its workspace.
@@ -110,6 +97,38 @@ fn sandbox(world: &World, url: &str, program: &Path) -> Result<()> {
 }
 
 impl Way {
+    /// A row of the table of answers.
+    fn answers(&self, world: &World, program: &Path, seconds: u64) -> Result<String> {
+        self.drive(world, program, "whole", 16, seconds)?;
+        let many = self.drive(world, program, "whole", 16, seconds)?;
+        let one = self.drive(world, program, "whole", 1, seconds)?;
+        let first = self.drive(world, program, "first", 1, seconds)?;
+        Ok(format!(
+            "| {} | {:.0} | {} | {} | {} | {} | {} | {} | {} |",
+            self.name,
+            many.answers as f64 / many.seconds,
+            time(many.median_ns),
+            time(many.p99_ns),
+            time(one.median_ns),
+            time(one.p99_ns),
+            time(first.median_ns),
+            time(first.p99_ns),
+            self.resident(world),
+        ))
+    }
+
+    /// A row of the table of streams.
+    fn streams(&self, world: &World, program: &Path) -> Result<String> {
+        let outcome = self.drive(world, program, "streams", STREAMS, 1)?;
+        let (median, p99) = (time(outcome.median_ns), time(outcome.p99_ns));
+        let resident = self.resident(world);
+        Ok(format!("| {} | {} of {STREAMS} | {median} | {p99} | {resident} |", self.name, outcome.answers))
+    }
+
+    fn resident(&self, world: &World) -> String {
+        self.usage(world).map_or("—".to_owned(), |usage| format!("{} MiB", usage.resident_kib / 1024))
+    }
+
     fn drive(&self, world: &World, program: &Path, mode: &str, clients: u32, seconds: u64) -> Result<Outcome> {
         let (clients, seconds) = (clients.to_string(), seconds.to_string());
         let load = ["ask", "--mode", mode, "--connections", &clients, "--seconds", &seconds];

@@ -41,8 +41,9 @@ fn litellm(world: &World, url: &str) -> Result<Gateway> {
     let mut command = Command::new(program);
     command.arg("--config").arg(settings).args(["--host", "127.0.0.1", "--port", &port.to_string()]);
     command.args(["--num_workers", "1", "--telemetry", "False"]).env("LITELLM_LOG", "ERROR");
-    // Its table of prices would come from the network.
+    // Its table of prices would come from the network; nobody but this machine reaches it.
     command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True");
+    command.env("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true");
     let process = Process::start(command, port)?;
     Ok(Gateway { process, arguments: vec!["--port".into(), port.to_string()] })
 }
