@@ -66,7 +66,9 @@ fn runtime(given: &str) -> Result<RuntimeKind, String> {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("OPENSHELL_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log that can't be written (a full disk) must not end what wanted to write it: told of on stderr, it would panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).init();
     let outcome = match cli.command {
         Command::Run(run) => serve(run),
         Command::Openapi => print_document(),

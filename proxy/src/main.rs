@@ -48,6 +48,8 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A log that can't be written (a full disk) must not end what wanted to write it: told of on stderr, it would panic.
+        .log_internal_errors(false)
         .init();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use openshell_api::decision::DecisionRecord;
@@ -40,24 +41,35 @@ enum ReportError {
     Store(#[from] StoreError),
 }
 
-/// Stores what is reported. What can't be stored ends the link: the supervisor keeps what was not acknowledged and sends
-/// it again.
+/// Between two attempts to store a report that the database did not take.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Stores what is reported, in order. A database that takes nothing (a full disk) is asked again: the link goes on meanwhile,
+/// for it carries commands too, and the supervisor sends no more than a window ahead. What does not parse ends the link.
 pub(super) async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc::Receiver<Report>) {
     while let Some(report) = queue.recv().await {
-        let kept = match report {
-            Report::Records(text) => records(&gateway, &link, &text).await,
-            Report::Logs { first, lines } => logs(&gateway, &link, first, &lines).await,
-            Report::Session { session, sensitivity } => {
-                let fits = session.len() <= MAX_SESSION_NAME;
-                let raised = async { gateway.store.raise_session(link.sandbox_id(), &session, sensitivity).await };
-                if fits { raised.await.map_err(ReportError::from) } else { Ok(()) }
-            }
-        };
-        if let Err(error) = kept {
+        while let Err(error) = keep_one(&gateway, &link, &report).await {
             tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
-            link.close();
-            return;
+            if matches!(error, ReportError::Malformed(_)) {
+                link.close();
+                return;
+            }
+            tokio::select! {
+                () = link.closed.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         }
+    }
+}
+
+async fn keep_one(gateway: &Gateway, link: &Link, report: &Report) -> Result<(), ReportError> {
+    match report {
+        Report::Records(text) => records(gateway, link, text).await,
+        Report::Logs { first, lines } => logs(gateway, link, *first, lines).await,
+        Report::Session { session, sensitivity } if session.len() <= MAX_SESSION_NAME => {
+            Ok(gateway.store.raise_session(link.sandbox_id(), session, *sensitivity).await?)
+        }
+        Report::Session { .. } => Ok(()),
     }
 }
 
