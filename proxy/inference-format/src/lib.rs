@@ -9,6 +9,7 @@ pub mod clearing;
 pub mod contract;
 pub mod document;
 pub mod endpoint;
+mod events;
 pub mod price;
 pub mod question;
 pub mod redact;

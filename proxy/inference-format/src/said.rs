@@ -4,6 +4,7 @@ use openshell_api::inference::Check;
 
 use crate::document::{Document, Json};
 use crate::endpoint::Endpoint;
+use crate::events::{Endless, Event, Lines};
 
 /// An answer, put together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,6 +48,15 @@ const REFUSALS: &[&str] = &[
 /// Longest text that may be a refusal, in bytes: a longer one says more than no.
 const LONGEST_REFUSAL: usize = 1200;
 
+/// An event of a stream says nothing that is known.
+struct Unclear;
+
+impl From<Endless> for Unclear {
+    fn from(_: Endless) -> Self {
+        Self
+    }
+}
+
 impl Said {
     /// What an answer in `endpoint`'s API says, a whole document or a stream of `events`; `None`: it can't be read.
     pub fn read(endpoint: Endpoint, answer: &[u8], events: bool) -> Option<Self> {
@@ -56,18 +66,24 @@ impl Said {
             said.whole(endpoint, &Json::parse(answer)?)?;
             return Some(said);
         }
-        let text = std::str::from_utf8(answer).ok()?;
-        for data in text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim) {
-            if data == "[DONE]" {
-                continue;
-            }
-            let event = Json::parse(data.as_bytes())?;
-            if event.get("error").is_some_and(|e| !e.is_null()) {
-                return None;
-            }
-            said.event(endpoint, &event)?;
-        }
+        let mut lines = Lines::default();
+        let mut each = |event: Event<'_>| match event.data {
+            Some(data) => said.data(endpoint, data).ok_or(Unclear),
+            None => Ok(()),
+        };
+        lines.feed(answer, &mut each).and_then(|()| lines.finish(&mut each)).ok()?;
         Some(said)
+    }
+
+    fn data(&mut self, endpoint: Endpoint, data: &[u8]) -> Option<()> {
+        if data.trim_ascii() == b"[DONE]" {
+            return Some(());
+        }
+        let event = Json::parse(data)?;
+        match event.get("error").is_some_and(|e| !e.is_null()) {
+            true => None,
+            false => self.event(endpoint, &event),
+        }
     }
 
     fn whole(&mut self, endpoint: Endpoint, answer: &Json) -> Option<()> {

@@ -7,14 +7,18 @@ use super::Placeholders;
 use super::restore::{Step, reach};
 use crate::document::Json;
 use crate::endpoint::Endpoint;
-
-/// Longest event that is read, in bytes.
-const LONGEST: usize = 16 * 1024 * 1024;
+use crate::events::{Endless, Event, Lines};
 
 /// An event that can't be read, so nothing can be put back into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event that can't be read, so what was replaced can't be put back")]
 pub struct Unreadable;
+
+impl From<Endless> for Unreadable {
+    fn from(_: Endless) -> Self {
+        Self
+    }
+}
 
 /// Whose text it is: choice, block or item; field; tool call or part.
 type Channel = (u64, String, u64);
@@ -42,11 +46,7 @@ pub struct Restoring {
     endpoint: Endpoint,
     /// Its text was asked to be JSON.
     json: bool,
-    line: Vec<u8>,
-    /// Lines of the event that is arriving, but for its data.
-    others: Vec<u8>,
-    data: Vec<u8>,
-    has_data: bool,
+    lines: Lines,
     held: BTreeMap<Channel, Held>,
     /// Events added so far, where events are numbered.
     added: u64,
@@ -55,69 +55,32 @@ pub struct Restoring {
 impl Restoring {
     /// A restorer; `json`: the answer's text was asked to be JSON.
     pub fn new(placeholders: Placeholders, endpoint: Endpoint, json: bool) -> Self {
-        Self {
-            placeholders,
-            endpoint,
-            json,
-            line: Vec::new(),
-            others: Vec::new(),
-            data: Vec::new(),
-            has_data: false,
-            held: BTreeMap::new(),
-            added: 0,
-        }
+        Self { placeholders, endpoint, json, lines: Lines::default(), held: BTreeMap::new(), added: 0 }
     }
 
     /// Takes the next bytes of the stream and answers what the caller gets of them. Refuses what it can't read.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
         let mut out = Vec::new();
-        while let Some(end) = bytes.iter().position(|&b| b == b'\n') {
-            self.line.extend_from_slice(&bytes[..end]);
-            let line = std::mem::take(&mut self.line);
-            self.end_of_line(line.strip_suffix(b"\r").unwrap_or(&line), &mut out)?;
-            bytes = &bytes[end + 1..];
-        }
-        self.line.extend_from_slice(bytes);
-        if self.line.len() + self.data.len() > LONGEST { Err(Unreadable) } else { Ok(out) }
+        let mut lines = std::mem::take(&mut self.lines);
+        let fed = lines.feed(bytes, &mut |event| self.event(event, &mut out));
+        self.lines = lines;
+        fed.map(|()| out)
     }
 
     /// The stream ended: what the caller still gets.
     pub fn finish(&mut self) -> Result<Vec<u8>, Unreadable> {
         let mut out = Vec::new();
-        let line = std::mem::take(&mut self.line);
-        if !line.is_empty() {
-            self.end_of_line(&line, &mut out)?;
-        }
-        if self.has_data || !self.others.is_empty() {
-            self.end_of_line(b"", &mut out)?;
-        }
+        std::mem::take(&mut self.lines).finish(&mut |event| self.event(event, &mut out))?;
         self.flush(|_| true, &mut out);
         Ok(out)
     }
 
-    fn end_of_line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
-        if line.is_empty() {
-            let (data, others) = (std::mem::take(&mut self.data), std::mem::take(&mut self.others));
-            if std::mem::take(&mut self.has_data) {
-                return self.event(&data, &others, out);
-            }
-            out.extend_from_slice(&others);
+    fn event(&mut self, Event { data, others }: Event<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let Some(data) = data else {
+            out.extend_from_slice(others);
             out.push(b'\n');
             return Ok(());
-        }
-        if let Some(data) = line.strip_prefix(b"data:") {
-            if std::mem::replace(&mut self.has_data, true) {
-                self.data.push(b'\n');
-            }
-            self.data.extend_from_slice(data.strip_prefix(b" ").unwrap_or(data));
-        } else {
-            self.others.extend_from_slice(line);
-            self.others.push(b'\n');
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, data: &[u8], others: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        };
         if data.trim_ascii() == b"[DONE]" {
             self.flush(|_| true, out);
             out.extend_from_slice(others);

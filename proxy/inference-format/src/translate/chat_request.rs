@@ -1,7 +1,7 @@
 //! A Chat Completions request as a Messages request.
 
-use super::Untranslatable;
 use super::fields::{Fields, empty};
+use super::{Untranslatable, chat};
 use crate::document::{Document, Json};
 
 /// Messages needs a limit, Chat Completions does not: this many output tokens, which every model of that API can give.
@@ -12,8 +12,7 @@ pub fn to_messages(document: &Document, model: &str) -> Result<Json, Untranslata
     let mut from = Fields::new(document.entries(), "");
     let mut out = Json::object([("model", model.into())]);
     from.take("model");
-    let limit = [from.take("max_completion_tokens"), from.take("max_tokens")].into_iter().flatten().next();
-    out.set("max_tokens", limit.cloned().unwrap_or_else(|| DEFAULT_LIMIT.into()));
+    out.set("max_tokens", chat::limit(&mut from).cloned().unwrap_or_else(|| DEFAULT_LIMIT.into()));
 
     let Some(Json::Array(turns)) = from.take("messages") else { return from.refuse("messages") };
     let (system, messages) = conversation(turns)?;
@@ -35,30 +34,14 @@ pub fn to_messages(document: &Document, model: &str) -> Result<Json, Untranslata
         None => {}
     }
     from.copy("stream", &mut out, "stream");
-    // Whether the caller's stream ends with figures is the stream translator's concern.
-    if let Some(options) = from.take("stream_options") {
-        let mut options = Fields::of(options, "stream_options")?;
-        options.take("include_usage");
-        options.default("include_obfuscation", |v| !v.is_true())?;
-        options.end()?;
-    }
     if let Some(user) = from.text("user")? {
         out.set("metadata", Json::object([("user_id", user.into())]));
     }
     tools(&mut from, &mut out)?;
     format(&mut from, &mut out)?;
 
-    from.default("n", |n| n.number() == Some(1))?;
-    from.default("logprobs", |v| !v.is_true())?;
-    for penalty in ["frequency_penalty", "presence_penalty", "top_logprobs"] {
-        from.default(penalty, |v| v.float() == Some(0.0))?;
-    }
-    for list in ["logit_bias", "metadata", "functions"] {
-        from.default(list, empty)?;
-    }
-    from.default("store", |v| !v.is_true())?;
+    chat::defaults(&mut from)?;
     from.default("service_tier", |v| matches!(v.text(), Some("auto" | "default")))?;
-    from.default("modalities", |v| v.items().len() == 1 && v.items()[0].text() == Some("text"))?;
     from.take("prompt_cache_key");
     from.end()?;
     Ok(out)
@@ -98,7 +81,7 @@ fn text(text: &str) -> Json {
     Json::object([("type", "text".into()), ("text", text.into())])
 }
 
-/// Content that is text alone. An empty text is no block: Messages refuses those.
+/// Content that is text alone.
 fn texts(from: &mut Fields<'_>) -> Result<Vec<Json>, Untranslatable> {
     parts(from, &|kind, part| match kind {
         "text" => Ok(text(part.need("text")?)),
@@ -106,26 +89,9 @@ fn texts(from: &mut Fields<'_>) -> Result<Vec<Json>, Untranslatable> {
     })
 }
 
-fn parts<'a>(
-    from: &mut Fields<'a>,
-    each: &dyn Fn(&str, &mut Fields<'a>) -> Result<Json, Untranslatable>,
-) -> Result<Vec<Json>, Untranslatable> {
-    match from.take("content") {
-        None => Ok(Vec::new()),
-        Some(Json::Text(content)) if content.is_empty() => Ok(Vec::new()),
-        Some(Json::Text(content)) => Ok(vec![text(content)]),
-        Some(Json::Array(parts)) => {
-            let mut blocks = Vec::new();
-            for (index, part) in parts.iter().enumerate() {
-                let mut part = Fields::of(part, format!("{}[{index}]", from.place("content")))?;
-                let kind = part.need("type")?;
-                blocks.push(each(kind, &mut part)?);
-                part.end()?;
-            }
-            Ok(blocks)
-        }
-        Some(_) => from.refuse("content"),
-    }
+/// An empty text is no block: Messages refuses those.
+fn parts<'a>(from: &mut Fields<'a>, each: chat::Each<'_, 'a>) -> Result<Vec<Json>, Untranslatable> {
+    chat::content(from, |content| if content.is_empty() { Vec::new() } else { vec![text(content)] }, each)
 }
 
 fn user(from: &mut Fields<'_>) -> Result<Vec<Json>, Untranslatable> {
@@ -171,30 +137,18 @@ fn source(url: &str) -> Option<Json> {
 fn assistant(from: &mut Fields<'_>) -> Result<Vec<Json>, Untranslatable> {
     let mut blocks = texts(from)?;
     from.default("annotations", empty)?;
-    if let Some(calls) = from.take("tool_calls") {
-        for (index, call) in calls.items().iter().enumerate() {
-            let mut call = Fields::of(call, format!("{}[{index}]", from.place("tool_calls")))?;
-            let id = call.need("id")?;
-            call.default("type", |t| t.text() == Some("function"))?;
-            call.take("index");
-            let Some(function) = call.take("function") else { return call.refuse("function") };
-            let mut function = Fields::of(function, call.place("function"))?;
-            let (name, arguments) = (function.need("name")?, function.text("arguments")?.unwrap_or_default());
-            let input = if arguments.trim().is_empty() {
-                Some(Json::Object(Vec::new()))
-            } else {
-                Json::parse(arguments.as_bytes())
-            };
-            let Some(input @ Json::Object(_)) = input else { return function.refuse("arguments") };
-            function.end()?;
-            call.end()?;
-            blocks.push(Json::object([
-                ("type", "tool_use".into()),
-                ("id", id.into()),
-                ("name", name.into()),
-                ("input", input),
-            ]));
-        }
+    for chat::Call { id, name, arguments, place } in chat::calls(from)? {
+        let input = match arguments.unwrap_or_default() {
+            none if none.trim().is_empty() => Some(Json::Object(Vec::new())),
+            given => Json::parse(given.as_bytes()),
+        };
+        let Some(input @ Json::Object(_)) = input else { return Err(Untranslatable::new(place)) };
+        blocks.push(Json::object([
+            ("type", "tool_use".into()),
+            ("id", id.into()),
+            ("name", name.into()),
+            ("input", input),
+        ]));
     }
     Ok(blocks)
 }
@@ -207,41 +161,33 @@ fn tool_result(from: &mut Fields<'_>) -> Result<Json, Untranslatable> {
 }
 
 fn tools(from: &mut Fields<'_>, out: &mut Json) -> Result<(), Untranslatable> {
-    let offered = from.take("tools").map_or(&[][..], Json::items);
-    let mut tools = Vec::new();
-    for (index, tool) in offered.iter().enumerate() {
-        let mut tool = Fields::of(tool, format!("tools[{index}]"))?;
-        match tool.need("type")? {
-            "function" => {}
-            other => return tool.refuse(other),
-        }
-        let Some(function) = tool.take("function") else { return tool.refuse("function") };
-        let mut function = Fields::of(function, tool.place("function"))?;
-        let mut made = Json::object([("name", function.need("name")?.into())]);
-        function.copy("description", &mut made, "description");
-        let nothing = || Json::object([("type", "object".into()), ("properties", Json::Object(Vec::new()))]);
-        made.set("input_schema", function.take("parameters").cloned().unwrap_or_else(nothing));
-        if function.take("strict").is_some_and(Json::is_true) {
-            made.set("strict", true);
-        }
-        function.end()?;
-        tool.end()?;
-        tools.push(made);
-    }
-    let alone = from.take("parallel_tool_calls").is_some_and(|p| !p.is_true());
-    let mut choice = match from.take("tool_choice") {
-        None => None,
-        Some(Json::Text(word)) => Some(match word.as_str() {
-            "auto" => "auto",
-            "none" => "none",
-            "required" => "any",
-            _ => return from.refuse("tool_choice"),
+    let tools: Vec<Json> = chat::functions(from)?
+        .into_iter()
+        .map(|chat::Function { name, description, parameters, strict }| {
+            let mut made = Json::object([("name", name.into())]);
+            if let Some(description) = description {
+                made.set("description", description.clone());
+            }
+            made.set("input_schema", parameters);
+            if strict {
+                made.set("strict", true);
+            }
+            made
         })
-        .map(|kind| Json::object([("type", kind.into())])),
-        Some(named) => match named.get("function").and_then(|f| f.get("name")).and_then(Json::text) {
-            Some(name) => Some(Json::object([("type", "tool".into()), ("name", name.into())])),
-            None => return from.refuse("tool_choice"),
-        },
+        .collect();
+    let alone = from.take("parallel_tool_calls").is_some_and(|p| !p.is_true());
+    let mut choice = match chat::choice(from)? {
+        None => None,
+        Some(chat::Choice::Word(word)) => {
+            let kind = match word {
+                "auto" => "auto",
+                "none" => "none",
+                "required" => "any",
+                _ => return from.refuse("tool_choice"),
+            };
+            Some(Json::object([("type", kind.into())]))
+        }
+        Some(chat::Choice::Function(name)) => Some(Json::object([("type", "tool".into()), ("name", name.into())])),
     };
     if tools.is_empty() {
         return Ok(());

@@ -1,6 +1,7 @@
 //! Chunks of a chat completion as the events of a message.
 
 use super::chat_answer::{id, stop_reason, usage};
+use super::chunks::{Chunks, Part};
 use super::events::{Translate, named};
 use super::{Untranslatable, errors};
 use crate::document::Json;
@@ -11,8 +12,7 @@ enum Open {
     Nothing,
     Text,
     Thinking,
-    /// The tool call of this index.
-    Call(u64),
+    Call,
 }
 
 /// Translates one stream.
@@ -22,8 +22,7 @@ pub struct ToMessages {
     open: Open,
     /// Blocks begun so far.
     blocks: u64,
-    /// Tool calls begun so far.
-    calls: u64,
+    chunks: Chunks,
     stop: Option<&'static str>,
     refused: bool,
     usage: Option<Json>,
@@ -38,7 +37,7 @@ impl ToMessages {
             begun: false,
             open: Open::Nothing,
             blocks: 0,
-            calls: 0,
+            chunks: Chunks::default(),
             stop: None,
             refused: false,
             usage: None,
@@ -106,65 +105,29 @@ impl ToMessages {
         self.delta("thinking_delta", "thinking", text, out);
     }
 
-    fn call(&mut self, call: &Json, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
-        let function = call.get("function");
-        let field = |key: &str| function.and_then(|f| f.get(key)).and_then(Json::text);
-        let begins = call.get("id").and_then(Json::text).filter(|id| !id.is_empty());
-        // Servers that leave the index out send each call in one piece.
-        let index = call.get("index").and_then(Json::number).unwrap_or(match begins {
-            Some(_) => self.calls,
-            None => self.calls.saturating_sub(1),
-        });
-        if self.open != Open::Call(index) {
-            if index < self.calls {
-                return Err(Untranslatable::new("tool calls that arrive in turns"));
-            }
-            let (Some(id), Some(name)) = (begins, field("name")) else {
-                return Err(Untranslatable::new("a tool call without id and name"));
-            };
-            let block = Json::object([
-                ("type", "tool_use".into()),
-                ("id", id.into()),
-                ("name", name.into()),
-                ("input", Json::Object(Vec::new())),
-            ]);
-            self.open(Open::Call(index), block, out);
-            self.calls = index + 1;
-        }
-        if let Some(arguments) = field("arguments").filter(|a| !a.is_empty()) {
-            self.delta("input_json_delta", "partial_json", arguments, out);
-        }
-        Ok(())
-    }
-
-    fn choice(&mut self, choice: &Json, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
-        if choice.get("index").and_then(Json::number).unwrap_or(0) != 0 {
-            return Err(Untranslatable::new("an answer with other than one choice"));
-        }
-        if let Some(delta) = choice.get("delta") {
-            let field = |key: &str| delta.get(key).and_then(Json::text).filter(|t| !t.is_empty());
-            if let Some(thought) = field("reasoning_content").or_else(|| field("reasoning")) {
-                self.thought(thought, out);
-            }
-            if let Some(refusal) = field("refusal") {
+    fn part(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
+        match part {
+            Part::Thought(text) => self.thought(text, out),
+            Part::Refusal(text) => {
                 self.refused = true;
-                self.text(refusal, out);
-            }
-            if let Some(text) = field("content") {
                 self.text(text, out);
             }
-            for call in delta.get("tool_calls").map_or(&[][..], Json::items) {
-                self.call(call, out)?;
+            Part::Text(text) => self.text(text, out),
+            Part::Call { id, name } => {
+                let block = Json::object([
+                    ("type", "tool_use".into()),
+                    ("id", id.into()),
+                    ("name", name.into()),
+                    ("input", Json::Object(Vec::new())),
+                ]);
+                self.open(Open::Call, block, out);
             }
-            for other in ["audio", "function_call"] {
-                if delta.get(other).is_some_and(|v| !v.is_null()) {
-                    return Err(Untranslatable::new(format!("delta.{other}")));
-                }
+            Part::Arguments(text) => self.delta("input_json_delta", "partial_json", text, out),
+            Part::Finish(reason) => {
+                let called = self.chunks.calls() > 0;
+                self.stop = Some(if self.refused { "refusal" } else { stop_reason(reason, called)? });
+                self.close(out);
             }
-        }
-        if let Some(reason) = choice.get("finish_reason").and_then(Json::text) {
-            self.stop = Some(if self.refused { "refusal" } else { stop_reason(reason, self.calls > 0)? });
-            self.close(out);
         }
         Ok(())
     }
@@ -200,7 +163,7 @@ impl Translate for ToMessages {
         if let Some(usage) = chunk.get("usage").filter(|u| !u.is_null()) {
             self.usage = Some(usage.clone());
         }
-        chunk.get("choices").map_or(&[][..], Json::items).iter().try_for_each(|choice| self.choice(choice, out))
+        self.chunks.read(&chunk)?.into_iter().try_for_each(|part| self.part(part, out))
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Untranslatable> {

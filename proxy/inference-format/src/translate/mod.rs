@@ -4,9 +4,12 @@
 //! change the price alone (`cache_control`, `prompt_cache_key`) and values that are the default are the only things not carried.
 //! Each [`Translation`] is one step between two APIs, with Chat Completions in the middle; Responses and Messages meet in two.
 
+mod chat;
 mod chat_answer;
 mod chat_request;
 mod chat_stream;
+mod chunks;
+mod completion;
 mod errors;
 mod events;
 mod fields;
@@ -20,6 +23,7 @@ use openshell_api::inference::{Api, Backend};
 
 use crate::document::{Document, Json};
 use crate::endpoint::{Dialect, Endpoint};
+use crate::events::{Endless, Lines};
 
 /// Something that the other API has no form for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,12 @@ use crate::endpoint::{Dialect, Endpoint};
 pub struct Untranslatable {
     /// Its place, such as `messages[2].content[0].input_audio`; never its value.
     pub what: String,
+}
+
+impl From<Endless> for Untranslatable {
+    fn from(_: Endless) -> Self {
+        Self::new("an event without end")
+    }
 }
 
 impl Untranslatable {
@@ -220,7 +230,7 @@ impl Translation {
             Self::ResponsesToChat => Box::new(responses::stream::ToResponses::new(asked, now)),
             Self::ChatToResponses => Box::new(responses::to_chunks::ToChat::new(asked, now)),
         };
-        Step { lines: events::Lines::default(), by, over: false }
+        Step { lines: Lines::default(), by, over: false }
     }
 }
 
@@ -254,7 +264,7 @@ impl Stream {
 
 /// One step of a [`Stream`].
 pub struct Step {
-    lines: events::Lines,
+    lines: Lines,
     by: Box<dyn events::Translate>,
     over: bool,
 }
@@ -267,7 +277,10 @@ impl Step {
             return Ok(out);
         }
         let by = &mut self.by;
-        let fed = self.lines.feed(bytes, &mut |data| by.event(data, &mut out));
+        let fed = self.lines.feed(bytes, &mut |event| match event.data {
+            Some(data) => by.event(data, &mut out),
+            None => Ok(()),
+        });
         self.over = fed.is_err();
         fed.map(|()| out)
     }

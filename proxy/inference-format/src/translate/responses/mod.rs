@@ -22,6 +22,20 @@ fn completion_id(of: &str) -> String {
     format!("chatcmpl-{}", of.strip_prefix("resp_").unwrap_or(of))
 }
 
+/// Offers tools, if there are any; without them nothing is said of how they are to be called.
+fn offer(tools: Vec<Json>, choice: Option<Json>, parallel: Option<&Json>, out: &mut Json) {
+    if tools.is_empty() {
+        return;
+    }
+    out.set("tools", tools);
+    if let Some(choice) = choice {
+        out.set("tool_choice", choice);
+    }
+    if let Some(parallel) = parallel {
+        out.set("parallel_tool_calls", parallel.clone());
+    }
+}
+
 /// Figures as Responses counts them.
 fn usage(usage: Option<&Json>) -> Json {
     let number = |at: Option<&Json>| at.and_then(Json::number).unwrap_or(0);

@@ -240,16 +240,7 @@ fn tools(from: &mut Fields<'_>, out: &mut Json) -> Result<(), Untranslatable> {
     };
     let parallel = from.take("parallel_tool_calls");
     from.default("max_tool_calls", Json::is_null)?;
-    if tools.is_empty() {
-        return Ok(());
-    }
-    out.set("tools", tools);
-    if let Some(choice) = choice {
-        out.set("tool_choice", choice);
-    }
-    if let Some(parallel) = parallel {
-        out.set("parallel_tool_calls", parallel.clone());
-    }
+    super::offer(tools, choice, parallel, out);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use super::answer::{replace, status};
 use super::{function_call, id, message, output_text, reasoning, refusal, response, usage};
 use crate::document::{Document, Json};
+use crate::translate::chunks::{Chunks, Part};
 use crate::translate::events::{Translate, named};
 use crate::translate::{Untranslatable, errors};
 
@@ -13,8 +14,7 @@ enum Open {
     Text,
     Refusal,
     Thought,
-    /// The tool call of this index.
-    Call(u64),
+    Call,
 }
 
 /// Translates one stream.
@@ -30,7 +30,7 @@ pub struct ToResponses {
     text: String,
     call: (String, String),
     output: Vec<Json>,
-    calls: u64,
+    chunks: Chunks,
     sequence: u64,
     ended: Option<(&'static str, Option<&'static str>)>,
     usage: Option<Json>,
@@ -51,7 +51,7 @@ impl ToResponses {
             text: String::new(),
             call: (String::new(), String::new()),
             output: Vec::new(),
-            calls: 0,
+            chunks: Chunks::default(),
             sequence: 0,
             ended: None,
             usage: None,
@@ -92,7 +92,7 @@ impl ToResponses {
     fn item_id(&self) -> String {
         match self.open {
             Open::Thought => format!("rs_{}", self.name),
-            Open::Call(_) => format!("fc_{}", self.call.0),
+            Open::Call => format!("fc_{}", self.call.0),
             _ => format!("msg_{}_{}", self.name, self.output.len()),
         }
     }
@@ -102,7 +102,7 @@ impl ToResponses {
         let id = self.item_id();
         match self.open {
             Open::Thought => reasoning(&id, &self.text),
-            Open::Call(_) => function_call(&id, status, &self.call.0, &self.call.1, &self.text),
+            Open::Call => function_call(&id, status, &self.call.0, &self.call.1, &self.text),
             _ if status == "in_progress" => message(&id, status, Vec::new()),
             Open::Refusal => message(&id, status, vec![refusal(&self.text)]),
             _ => message(&id, status, vec![output_text(&self.text)]),
@@ -134,7 +134,7 @@ impl ToResponses {
         self.open = open;
         let added = vec![("output_index", (self.output.len() as u64).into()), ("item", self.item("in_progress"))];
         self.emit("response.output_item.added", added, out);
-        if !matches!(open, Open::Call(_)) {
+        if open != Open::Call {
             let mut added = self.place(true);
             added.push(("part", self.part()));
             self.emit("response.content_part.added", added, out);
@@ -145,14 +145,14 @@ impl ToResponses {
         match self.open {
             Open::Refusal => "refusal",
             Open::Thought => "reasoning_text",
-            Open::Call(_) => "function_call_arguments",
+            Open::Call => "function_call_arguments",
             _ => "output_text",
         }
     }
 
     fn say(&mut self, text: &str, out: &mut Vec<u8>) {
         self.text.push_str(text);
-        let mut delta = self.place(!matches!(self.open, Open::Call(_)));
+        let mut delta = self.place(self.open != Open::Call);
         delta.push(("delta", text.into()));
         if self.open == Open::Text {
             delta.push(("logprobs", Json::Array(Vec::new())));
@@ -166,11 +166,11 @@ impl ToResponses {
             return;
         }
         let whole = match self.open {
-            Open::Call(_) => "arguments",
+            Open::Call => "arguments",
             Open::Refusal => "refusal",
             _ => "text",
         };
-        let is_call = matches!(self.open, Open::Call(_));
+        let is_call = self.open == Open::Call;
         let mut done = self.place(!is_call);
         done.push((whole, self.text.as_str().into()));
         let kind = format!("response.{}.done", self.family());
@@ -188,62 +188,26 @@ impl ToResponses {
         self.text.clear();
     }
 
-    fn call(&mut self, call: &Json, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
-        let function = call.get("function");
-        let field = |key: &str| function.and_then(|f| f.get(key)).and_then(Json::text);
-        let begins = call.get("id").and_then(Json::text).filter(|id| !id.is_empty());
-        // Servers that leave the index out send each call in one piece.
-        let index = call.get("index").and_then(Json::number).unwrap_or(match begins {
-            Some(_) => self.calls,
-            None => self.calls.saturating_sub(1),
-        });
-        if self.open != Open::Call(index) {
-            if index < self.calls {
-                return Err(Untranslatable::new("tool calls that arrive in turns"));
+    fn take(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
+        let (open, text) = match part {
+            Part::Thought(text) => (Open::Thought, text),
+            Part::Refusal(text) => (Open::Refusal, text),
+            Part::Text(text) => (Open::Text, text),
+            Part::Arguments(text) => (Open::Call, text),
+            Part::Call { id, name } => {
+                self.close(out);
+                self.call = (id.to_owned(), name.to_owned());
+                self.open(Open::Call, out);
+                return Ok(());
             }
-            let (Some(id), Some(name)) = (begins, field("name")) else {
-                return Err(Untranslatable::new("a tool call without id and name"));
-            };
-            self.close(out);
-            self.call = (id.to_owned(), name.to_owned());
-            self.open(Open::Call(index), out);
-            self.calls = index + 1;
-        }
-        if let Some(arguments) = field("arguments").filter(|a| !a.is_empty()) {
-            self.say(arguments, out);
-        }
-        Ok(())
-    }
-
-    fn choice(&mut self, choice: &Json, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
-        if choice.get("index").and_then(Json::number).unwrap_or(0) != 0 {
-            return Err(Untranslatable::new("an answer with other than one choice"));
-        }
-        if let Some(delta) = choice.get("delta") {
-            let field = |key: &str| delta.get(key).and_then(Json::text).filter(|t| !t.is_empty());
-            for (text, open) in [
-                (field("reasoning_content").or_else(|| field("reasoning")), Open::Thought),
-                (field("refusal"), Open::Refusal),
-                (field("content"), Open::Text),
-            ] {
-                if let Some(text) = text {
-                    self.open(open, out);
-                    self.say(text, out);
-                }
+            Part::Finish(reason) => {
+                self.ended = Some(status(reason)?);
+                self.close(out);
+                return Ok(());
             }
-            for call in delta.get("tool_calls").map_or(&[][..], Json::items) {
-                self.call(call, out)?;
-            }
-            for other in ["audio", "function_call"] {
-                if delta.get(other).is_some_and(|v| !v.is_null()) {
-                    return Err(Untranslatable::new(format!("delta.{other}")));
-                }
-            }
-        }
-        if let Some(reason) = choice.get("finish_reason").and_then(Json::text) {
-            self.ended = Some(status(reason)?);
-            self.close(out);
-        }
+        };
+        self.open(open, out);
+        self.say(text, out);
         Ok(())
     }
 
@@ -281,7 +245,7 @@ impl Translate for ToResponses {
         if let Some(usage) = chunk.get("usage").filter(|u| !u.is_null()) {
             self.usage = Some(usage.clone());
         }
-        chunk.get("choices").map_or(&[][..], Json::items).iter().try_for_each(|choice| self.choice(choice, out))
+        self.chunks.read(&chunk)?.into_iter().try_for_each(|part| self.take(part, out))
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Untranslatable> {

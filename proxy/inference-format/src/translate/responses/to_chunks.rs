@@ -3,16 +3,13 @@
 use super::to_completion::finish_reason;
 use super::{completion_id, completion_usage};
 use crate::document::{Document, Json};
+use crate::translate::completion::Completion;
 use crate::translate::events::{Translate, unnamed};
 use crate::translate::{Untranslatable, errors};
 
 /// Translates one stream.
 pub struct ToChat {
-    now: u64,
-    /// The caller asked for figures.
-    figures_wanted: bool,
-    id: String,
-    model: String,
+    to: Completion,
     begun: bool,
     /// Of each tool call begun so far: the place in the output.
     calls: Vec<u64>,
@@ -22,42 +19,12 @@ pub struct ToChat {
 impl ToChat {
     /// For an answer to this request. `now`: seconds since the Unix epoch.
     pub fn new(asked: &Document, now: u64) -> Self {
-        let figures = asked.get("stream_options").and_then(|o| o.get("include_usage"));
-        Self {
-            now,
-            figures_wanted: figures.is_some_and(Json::is_true),
-            id: completion_id("stream"),
-            model: asked.model().to_owned(),
-            begun: false,
-            calls: Vec::new(),
-            complete: false,
-        }
-    }
-
-    fn chunk(&self, choices: Vec<Json>) -> Json {
-        Json::object([
-            ("id", self.id.as_str().into()),
-            ("object", "chat.completion.chunk".into()),
-            ("created", self.now.into()),
-            ("model", self.model.as_str().into()),
-            ("choices", choices.into()),
-        ])
-    }
-
-    fn delta(&self, delta: Json, finish: Option<&str>, out: &mut Vec<u8>) {
-        let choice = Json::object([
-            ("index", 0.into()),
-            ("delta", delta),
-            ("logprobs", Json::NULL),
-            ("finish_reason", finish.map_or(Json::NULL, Json::from)),
-        ]);
-        unnamed(&self.chunk(vec![choice]), out);
+        let to = Completion::new(asked, now, completion_id("stream"));
+        Self { to, begun: false, calls: Vec::new(), complete: false }
     }
 
     fn say(&self, key: &str, event: &Json, out: &mut Vec<u8>) {
-        if let Some(text) = event.get("delta").and_then(Json::text).filter(|text| !text.is_empty()) {
-            self.delta(Json::object([(key, text.into())]), None, out);
-        }
+        self.to.say(key, event.get("delta").and_then(Json::text).unwrap_or_default(), out);
     }
 
     fn begin(&mut self, response: Option<&Json>, out: &mut Vec<u8>) {
@@ -65,11 +32,7 @@ impl ToChat {
             return;
         }
         let field = |key: &str| response.and_then(|r| r.get(key)).and_then(Json::text);
-        self.id = completion_id(field("id").unwrap_or("stream"));
-        if let Some(model) = field("model") {
-            model.clone_into(&mut self.model);
-        }
-        self.delta(Json::object([("role", "assistant".into()), ("content", "".into())]), None, out);
+        self.to.begin(completion_id(field("id").unwrap_or("stream")), field("model"), out);
     }
 
     fn added(&mut self, event: &Json, out: &mut Vec<u8>) -> Result<(), Untranslatable> {
@@ -78,15 +41,8 @@ impl ToChat {
         match field("type") {
             "message" | "reasoning" => Ok(()),
             "function_call" => {
-                let function = Json::object([("name", field("name").into()), ("arguments", field("arguments").into())]);
-                let call = Json::object([
-                    ("index", (self.calls.len() as u64).into()),
-                    ("id", field("call_id").into()),
-                    ("type", "function".into()),
-                    ("function", function),
-                ]);
+                self.to.call(self.calls.len() as u64, field("call_id"), field("name"), field("arguments"), out);
                 self.calls.push(event.get("output_index").and_then(Json::number).unwrap_or(0));
-                self.delta(Json::object([("tool_calls", vec![call].into())]), None, out);
                 Ok(())
             }
             other => Err(Untranslatable::new(format!("output item {other}"))),
@@ -100,9 +56,7 @@ impl ToChat {
         else {
             return;
         };
-        let function = Json::object([("arguments", text.into())]);
-        let call = Json::object([("index", (index as u64).into()), ("function", function)]);
-        self.delta(Json::object([("tool_calls", vec![call].into())]), None, out);
+        self.to.arguments(index as u64, text, out);
     }
 }
 
@@ -123,14 +77,8 @@ impl Translate for ToChat {
                 self.complete = true;
                 self.begin(response, out);
                 let response = response.ok_or_else(|| Untranslatable::new("an end without a response"))?;
-                let finish = finish_reason(response, !self.calls.is_empty())?;
-                self.delta(Json::Object(Vec::new()), Some(finish), out);
-                if self.figures_wanted {
-                    let mut chunk = self.chunk(Vec::new());
-                    chunk.set("usage", completion_usage(response.get("usage")));
-                    unnamed(&chunk, out);
-                }
-                out.extend_from_slice(b"data: [DONE]\n\n");
+                self.to.finish(finish_reason(response, !self.calls.is_empty())?, out);
+                self.to.end(completion_usage(response.get("usage")), out);
             }
             "response.failed" | "error" => {
                 self.complete = true;
