@@ -46,16 +46,18 @@ impl Placeholders {
         names.max_by_key(|(name, _)| name.len())
     }
 
-    /// Bytes at the end of a text that may be the beginning of a placeholder.
+    /// Bytes at the end of a text that may be the beginning of a placeholder. The end of a whole one may look like a beginning,
+    /// and is none.
     pub(super) fn pending(&self, text: &str) -> usize {
-        let longest = self.by_name.keys().map(String::len).max().unwrap_or(0);
-        let from = text.len().saturating_sub(longest.saturating_sub(1));
-        (from..text.len())
-            .find(|&at| {
-                let end = &text.as_bytes()[at..];
-                self.by_name.keys().any(|name| name.len() > end.len() && name.as_bytes().starts_with(end))
-            })
-            .map_or(0, |at| text.len() - at)
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text.as_bytes()[at..];
+            if self.by_name.keys().any(|name| name.len() > rest.len() && name.as_bytes().starts_with(rest)) {
+                return rest.len();
+            }
+            at += self.at(text, at).map_or(1, |(name, _)| name.len());
+        }
+        0
     }
 
     /// A whole answer with every value in its place; `None`: it is no JSON. `json`: its text was asked to be JSON.

@@ -19,6 +19,15 @@ fn document(json: serde_json::Value) -> Document {
 
 /// Redacts wherever one of `values` is first seen in a text, as a router would say it.
 fn redacted(document: &Document, endpoint: Endpoint, values: &[&str]) -> Result<Redacted, Irreplaceable> {
+    redacted_by(KEY, document, endpoint, values)
+}
+
+fn redacted_by(
+    key: &[u8],
+    document: &Document,
+    endpoint: Endpoint,
+    values: &[&str],
+) -> Result<Redacted, Irreplaceable> {
     let texts = texts::of(document, endpoint);
     let mut findings = Vec::new();
     for (message, text) in texts.messages.iter().enumerate() {
@@ -30,7 +39,7 @@ fn redacted(document: &Document, endpoint: Endpoint, values: &[&str]) -> Result<
             }
         }
     }
-    redact(document, &texts.pieces, &findings, KEY, Placeholders::default())
+    redact(document, &texts.pieces, &findings, key, Placeholders::default())
 }
 
 fn escaped(text: &str) -> String {
@@ -219,17 +228,19 @@ fn texts_of(endpoint: Endpoint, stream: &str) -> Vec<String> {
 }
 
 proptest! {
-    /// For any answer, cut anywhere into events, and its stream cut anywhere into frames: what is restored is the original.
+    /// For any key, and so any placeholders; for any answer, cut anywhere into events, and its stream cut anywhere into frames: what is restored is the original.
     #[test]
     fn streams_are_restored_however_they_are_cut(
         words in prop::collection::vec(prop_oneof![Just(0usize), Just(1), Just(2), Just(3), Just(4)], 1..8),
         cuts in prop::collection::vec(0usize..400, 0..12),
         frames in prop::collection::vec(0usize..6000, 0..12),
         which in 0usize..3,
+        key in any::<[u8; 4]>(),
     ) {
         let endpoint = [Endpoint::Chat, Endpoint::Messages, Endpoint::Responses][which];
         let request = document(serde_json::json!({"model": "m", "prompt": ["4111111111111111", "ann@example.org", PEM]}));
-        let made = redacted(&request, Endpoint::Completions, &["4111111111111111", "ann@example.org", PEM]).expect("replaced");
+        let values = ["4111111111111111", "ann@example.org", PEM];
+        let made = redacted_by(&key, &request, Endpoint::Completions, &values).expect("replaced");
         let prompts: Vec<String> =
             made.document.get("prompt").expect("prompts").items().iter().map(|p| p.text().expect("text").to_owned()).collect();
         // Placeholders among words that begin as they do.
