@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use openshell_api::decision::ProcessRecord;
 use openshell_policy_host::Process;
 
 /// A process as the kernel reported it when it connected.
@@ -18,6 +19,14 @@ pub struct Caller {
     pub arguments: Vec<String>,
     /// Executables of its ancestors, nearest first.
     pub ancestors: Vec<String>,
+}
+
+impl Caller {
+    /// As decision records name it.
+    pub fn record(&self) -> ProcessRecord {
+        let Process { executable, digest, script } = &self.process;
+        ProcessRecord { executable: executable.clone(), digest: digest.clone(), script: script.clone(), pid: self.pid }
+    }
 }
 
 /// Where a connection meant to go: a name where one is known, else the address.

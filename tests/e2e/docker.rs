@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use openshell_tests::origin::{Authority, Origin, OriginConfig};
-use openshell_tests::world::{Ran, World};
+use openshell_tests::world::{Ran, World, finish};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -68,13 +68,7 @@ impl Yard {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<Ran> {
-        let mut command = self.world.command(arguments);
-        let output = tokio::task::spawn_blocking(move || command.output()).await??;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        finish(self.world.command(arguments)).await
     }
 
     /// `sandbox create --name NAME --from IMAGE …`, with both origins' names.

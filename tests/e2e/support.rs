@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use openshell_tests::origin::{Authority, Origin, OriginConfig};
-use openshell_tests::world::{Ran, World};
+use openshell_tests::world::{Ran, World, finish};
 use tokio::net::TcpListener;
 
 /// A world with an HTTPS origin called `api.demo.test` and a sandbox called `demo` that may be told to reach it.
@@ -86,17 +86,7 @@ impl Stage {
     }
 }
 
-/// Runs a command to its end, without holding up the origins.
-async fn finish(mut command: Command) -> Result<Ran> {
-    let output = tokio::task::spawn_blocking(move || command.output()).await??;
-    Ok(Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
-}
-
-/// The same command, run by a shell that has first done something else.
+/// A command, run by a shell that has first done something else.
 fn prepared(command: &Command, preparation: &str) -> Command {
     let mut shell = Command::new("sh");
     shell

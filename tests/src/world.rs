@@ -100,7 +100,7 @@ impl World {
 
     /// Runs `openshell …` to its end.
     pub fn run(&self, arguments: &[&str]) -> Result<Ran> {
-        finished(self.command(arguments).output().context("running openshell")?)
+        Ok(finished(self.command(arguments).output().context("running openshell")?))
     }
 
     /// Runs a shell script in a sandbox.
@@ -114,12 +114,18 @@ impl World {
     }
 }
 
-fn finished(output: Output) -> Result<Ran> {
-    Ok(Ran {
+/// Runs a command to its end, without holding up whatever else this runtime serves.
+pub async fn finish(mut command: Command) -> Result<Ran> {
+    let output = tokio::task::spawn_blocking(move || command.output()).await?;
+    Ok(finished(output.context("running openshell")?))
+}
+
+fn finished(output: Output) -> Ran {
+    Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+    }
 }
 
 impl Drop for World {

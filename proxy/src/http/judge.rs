@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject, Verdict};
+use openshell_api::decision::{DecisionRecord, Stage, Subject, Verdict};
 use openshell_api::provider::CredentialRule;
 use openshell_policy_host::{
     Connection, Decision, Grant, HeaderEdit, HttpRequest, HttpResponse, Outcome, PolicyRef, View,
@@ -236,13 +236,8 @@ impl Facts {
     }
 
     fn blank(&self, stage: Stage, generation: u64) -> DecisionRecord {
-        let Connection { sandbox, process, host, port, .. } = &self.connection;
-        let process = ProcessRecord {
-            executable: process.executable.clone(),
-            digest: process.digest.clone(),
-            script: process.script.clone(),
-            pid: self.caller.pid,
-        };
+        let Connection { sandbox, host, port, .. } = &self.connection;
+        let process = self.caller.record();
         DecisionRecord::unanswered(Subject { sandbox, process, host, port: *port }, stage, generation)
     }
 

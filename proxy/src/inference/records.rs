@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject, Verdict};
+use openshell_api::decision::{DecisionRecord, Stage, Subject, Verdict};
 use openshell_api::inference::Sensitivity;
 use openshell_inference_format::contract;
 use openshell_inference_format::endpoint::Endpoint;
@@ -109,12 +109,7 @@ impl InferenceService {
 
     /// What is known before anything is decided.
     pub(super) fn draft(&self, terms: &Terms<'_>, caller: &Caller, parts: &Parts) -> DecisionRecord {
-        let process = ProcessRecord {
-            executable: caller.process.executable.clone(),
-            digest: caller.process.digest.clone(),
-            script: caller.process.script.clone(),
-            pid: caller.pid,
-        };
+        let process = caller.record();
         let subject = Subject { sandbox: &self.sandbox, process, host: HOST, port: 443 };
         DecisionRecord {
             method: Some(parts.method.to_string()),

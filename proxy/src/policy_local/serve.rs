@@ -9,7 +9,6 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use openshell_api::Problem;
-use openshell_api::decision::ProcessRecord;
 use openshell_api::proposal::{MAX_PROPOSAL, ProposalState, ProposalStatus, Propose};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -148,13 +147,7 @@ impl Desk {
         let asked: Propose = serde_json::from_slice(&body)
             .map_err(|error| Problem::new(400, "bad_proposal", format!("this is no proposal: {error}")).hint(FORM))?;
         self.spend()?;
-        let process = ProcessRecord {
-            executable: caller.process.executable.clone(),
-            digest: caller.process.digest.clone(),
-            script: caller.process.script.clone(),
-            pid: caller.pid,
-        };
-        let status = self.proposals.propose(process, asked).await.map_err(for_agent)?;
+        let status = self.proposals.propose(caller.record(), asked).await.map_err(for_agent)?;
         let mut response = respond(StatusCode::CREATED, &self.shown(&status));
         if let Ok(location) = HeaderValue::try_from(format!("/v1/proposals/{}", status.id)) {
             response.headers_mut().insert(LOCATION, location);

@@ -28,7 +28,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    batch: Batch,
+    lines: Lines,
     flushes: Vec<oneshot::Sender<()>>,
     closed: bool,
     /// The writer has nothing to do and sleeps until it is woken.
@@ -37,8 +37,8 @@ struct Waiting {
 
 /// Consecutive lines.
 #[derive(Default)]
-pub(super) struct Batch {
-    pub lines: Vec<u8>,
+pub(super) struct Lines {
+    pub text: Vec<u8>,
     pub count: u64,
 }
 
@@ -67,12 +67,12 @@ impl Queue {
             serde_json::to_writer(&mut *line, item)?;
             line.push(b'\n');
             let mut waiting = self.lock();
-            let full = waiting.batch.lines.len() + line.len() > self.capacity;
-            if full && waiting.batch.count > 0 {
+            let full = waiting.lines.text.len() + line.len() > self.capacity;
+            if full && waiting.lines.count > 0 {
                 return Err(Refused::Full);
             }
-            waiting.batch.lines.extend_from_slice(line);
-            waiting.batch.count += 1;
+            waiting.lines.text.extend_from_slice(line);
+            waiting.lines.count += 1;
             // One that rests between two batches is not woken: that would cost more than the writing.
             if std::mem::take(&mut waiting.idle) {
                 self.filled.notify_one();
@@ -111,11 +111,11 @@ impl Queue {
 
     /// For the writer: the next lines, and who waits for them; `None`: nothing will come any more. `batch` is what it has
     /// done with.
-    pub fn next(&self, mut batch: Batch) -> Option<(Batch, Vec<oneshot::Sender<()>>)> {
-        batch.lines.clear();
+    pub fn next(&self, mut batch: Lines) -> Option<(Lines, Vec<oneshot::Sender<()>>)> {
+        batch.text.clear();
         batch.count = 0;
         let mut waiting = self.lock();
-        while waiting.batch.count == 0 && waiting.flushes.is_empty() {
+        while waiting.lines.count == 0 && waiting.flushes.is_empty() {
             if waiting.closed {
                 return None;
             }
@@ -123,7 +123,7 @@ impl Queue {
             waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.idle = false;
-        std::mem::swap(&mut waiting.batch, &mut batch);
+        std::mem::swap(&mut waiting.lines, &mut batch);
         let flushes = std::mem::take(&mut waiting.flushes);
         drop(waiting);
         self.emptied.notify_waiters();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::queue::{Batch, Queue};
+use super::queue::{Lines, Queue};
 use super::segment::{self, Segment};
 use super::spool::Shared;
 
@@ -24,7 +24,7 @@ impl Writer {
 
     /// Runs until every producer is gone.
     pub fn run(mut self) {
-        let mut done = Batch::default();
+        let mut done = Lines::default();
         while let Some((batch, flushes)) = self.queue.next(done) {
             if batch.count > 0
                 && let Err(error) = self.append(&batch)
@@ -38,24 +38,24 @@ impl Writer {
                 // Whoever asked may have gone.
                 let _ = flush.send(());
             }
-            done = if batch.lines.capacity() > KEPT { Batch::default() } else { batch };
+            done = if batch.text.capacity() > KEPT { Lines::default() } else { batch };
             if !urgent {
                 self.queue.rest(self.shared.options.pause);
             }
         }
     }
 
-    fn append(&mut self, batch: &Batch) -> io::Result<()> {
+    fn append(&mut self, batch: &Lines) -> io::Result<()> {
         if self.active().bytes >= self.shared.options.segment_bytes {
             self.roll()?;
         }
-        self.file.write_all(&batch.lines)?;
+        self.file.write_all(&batch.text)?;
         self.file.sync_data()?;
         let mut segments = self.shared.segments();
         let mut written = 0;
         if let Some(active) = segments.back_mut() {
             active.count += batch.count;
-            active.bytes += batch.lines.len() as u64;
+            active.bytes += batch.text.len() as u64;
             written = active.next() - 1;
         }
         while segments.iter().map(|segment| segment.bytes).sum::<u64>() > self.shared.options.max_bytes

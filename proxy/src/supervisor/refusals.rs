@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject};
+use openshell_api::decision::{DecisionRecord, Stage, Subject};
 
 use crate::active::Live;
 use crate::intercept::{Reason, Refusal, Refusals};
@@ -35,12 +35,7 @@ impl Refusals for Recorded {
             Reason::UnknownCaller => ("caller_unknown", "the kernel does not say which program connects", None),
             Reason::Failed => ("capture_failed", "the connection could not be led to the proxy", None),
         };
-        let process = caller.map_or_else(ProcessRecord::default, |caller| ProcessRecord {
-            executable: caller.process.executable.clone(),
-            digest: caller.process.digest.clone(),
-            script: caller.process.script.clone(),
-            pid: caller.pid,
-        });
+        let process = caller.map(|caller| caller.record()).unwrap_or_default();
         let subject = Subject { sandbox: &self.sandbox, process, host: &destination.host, port: destination.port };
         let record = DecisionRecord::unanswered(subject, Stage::Connect, self.live.load().generation);
         self.records.record(DecisionRecord {

@@ -7,6 +7,7 @@ use openshell_tests::origin::{Authority, Origin, OriginConfig};
 use openshell_tests::world::World;
 use tokio::net::TcpListener;
 
+use crate::proxies::peers;
 use crate::report::{Samples, time};
 
 const LOAD: &str = include_str!("load.py");
@@ -49,10 +50,10 @@ pub async fn run(count: u32) -> Result<()> {
         activate.push(micros("activate_us"));
         swap.push(report["enforcing"][0]["swap_ns"].as_f64().context("a swap's time")?);
         if n + 1 == count.min(100) {
-            hundredth = supervisor_kib(&world)?;
+            hundredth = peers::supervisor(&world).resident_kib;
         }
     }
-    let last = supervisor_kib(&world)?;
+    let last = peers::supervisor(&world).resident_kib;
     blocking(&world, &["sandbox", "exec", "bench", "--", "sh", "-c", "touch stop"])?;
     let output = tokio::task::spawn_blocking(move || -> Result<String> {
         let mut text = String::new();
@@ -67,24 +68,12 @@ pub async fn run(count: u32) -> Result<()> {
         "{count} pushes alternating between two rule sets, compiled before; one client with kept and new connections.\n"
     );
     println!("| | median | p99 | slowest |\n|---|---|---|---|");
-    println!(
-        "| the swap itself | {} | {} | {} |",
-        time(swap.quantile(0.5)),
-        time(swap.quantile(0.99)),
-        time(swap.quantile(1.0))
-    );
-    println!(
-        "| push → enforcing | {} | {} | {} |",
-        time(whole.quantile(0.5)),
-        time(whole.quantile(0.99)),
-        time(whole.quantile(1.0))
-    );
-    println!(
-        "| activation (swap and acknowledgement) | {} | {} | {} |",
-        time(activate.quantile(0.5)),
-        time(activate.quantile(0.99)),
-        time(activate.quantile(1.0))
-    );
+    for (what, samples) in
+        [("the swap itself", swap), ("push → enforcing", whole), ("activation (swap and acknowledgement)", activate)]
+    {
+        let [median, p99, slowest] = [0.5, 0.99, 1.0].map(|share| time(samples.quantile(share)));
+        println!("| {what} | {median} | {p99} | {slowest} |");
+    }
     println!(
         "\nThe client: {}. Supervisor resident: {hundredth} KiB after push 100, {last} KiB after push {count}.\n",
         output.trim()
@@ -129,19 +118,4 @@ impl Pushes {
 
 fn blocking(world: &World, arguments: &[&str]) -> Result<String> {
     tokio::task::block_in_place(|| Ok(world.run(arguments)?.ok()?.stdout))
-}
-
-/// Resident size of the world's supervisor, in KiB.
-fn supervisor_kib(world: &World) -> Result<u64> {
-    let root = world.root().to_string_lossy().into_owned();
-    let processes = std::fs::read_dir("/proc")?.flatten().filter(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).into_owned();
-        command.contains("openshell-supervisor") && command.contains(&root)
-    });
-    let resident = processes.filter_map(|entry| {
-        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-    });
-    resident.max().context("no supervisor of this world is running")
 }

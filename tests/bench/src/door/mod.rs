@@ -3,7 +3,6 @@
 pub mod dial;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use openshell_tests::world::World;
 
-use crate::proxies::peers::{self, Usage};
+use crate::proxies::peers;
 use crate::report::time;
 use dial::Dialled;
 
@@ -64,13 +63,13 @@ fn idle(world: &World, port: u16, tunnels: u32, held: &AtomicUsize) -> Result<()
         Ok(())
     };
     eventually("connections that were closed", &|| held.load(Ordering::Relaxed) == 0)?;
-    let before = supervisor(world).resident_kib;
+    let before = peers::supervisor(world).resident_kib;
     let mut client = world.command(&["sandbox", "exec", "bench", "--", "sh", "-c"]);
     client.arg(format!("ulimit -n $(ulimit -Hn); ./client dial --host {NAME} --port {port} --count {tunnels} --hold"));
     let mut client = client.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn()?;
     let opened = eventually("tunnels", &|| held.load(Ordering::Relaxed) >= tunnels as usize);
     std::thread::sleep(Duration::from_secs(1));
-    let with = supervisor(world).resident_kib;
+    let with = peers::supervisor(world).resident_kib;
     drop(client.stdin.take());
     client.wait()?;
     opened?;
@@ -88,12 +87,6 @@ fn arguments(host: &str, port: u16, count: u32, beside: u32) -> Vec<String> {
 fn inside(world: &World, arguments: &[String]) -> Result<Dialled> {
     let ran = world.shell("bench", &format!("./client {}", arguments.join(" ")))?.ok()?;
     serde_json::from_str(&ran.stdout).with_context(|| ran.stdout.clone())
-}
-
-fn supervisor(world: &World) -> Usage {
-    let root = world.root();
-    let own = |command: &str, root: &Path| command.contains(root.to_string_lossy().as_ref());
-    peers::usage(|seen| seen.command.contains("openshell-supervisor") && own(&seen.command, root))
 }
 
 /// Accepts, says nothing, and closes when the client does. Also answers how many are open.

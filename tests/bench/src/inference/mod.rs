@@ -13,7 +13,7 @@ use load::Outcome;
 use openshell_tests::servers::free_port;
 use openshell_tests::world::World;
 
-use crate::proxies::peers::{Process, Usage, usage};
+use crate::proxies::peers::{Process, Usage, supervisor};
 use crate::report::time;
 
 /// Streams at once in the last measurement.
@@ -152,10 +152,7 @@ impl Way {
         match (&self.process, &self.outside) {
             (Some(process), _) => Some(process.usage()),
             (None, Some(_)) => None,
-            (None, None) => Some(usage(|process| {
-                process.command.contains("openshell-supervisor")
-                    && process.command.contains(world.root().to_string_lossy().as_ref())
-            })),
+            (None, None) => Some(supervisor(world)),
         }
     }
 }

@@ -147,10 +147,7 @@ impl Way {
     fn usage(&self, world: &World) -> Usage {
         match &self.peer {
             Some(peer) => peer.process.usage(),
-            None => peers::usage(|process| {
-                process.command.contains("openshell-supervisor")
-                    && process.command.contains(world.root().to_string_lossy().as_ref())
-            }),
+            None => peers::supervisor(world),
         }
     }
 }

@@ -124,8 +124,14 @@ impl Drop for Process {
     }
 }
 
+/// What a world's supervisors have used.
+pub fn supervisor(world: &World) -> Usage {
+    let root = world.root().to_string_lossy();
+    usage(|process| process.command.contains("openshell-supervisor") && process.command.contains(root.as_ref()))
+}
+
 /// What the processes have used that `of` picks.
-pub fn usage(of: impl Fn(&Seen) -> bool) -> Usage {
+fn usage(of: impl Fn(&Seen) -> bool) -> Usage {
     let mut total = Usage::default();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
