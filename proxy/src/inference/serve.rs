@@ -72,7 +72,8 @@ pub struct InferenceService {
     pub(super) prefixes: Arc<Prefixes>,
     /// Which backend keeps which response.
     pub(super) responses: moka::sync::Cache<String, String>,
-    placeholder_key: [u8; 32],
+    /// `None`: there was no chance to make one, so nothing is redacted.
+    placeholder_key: Option<[u8; 32]>,
 }
 
 /// What a request is judged under.
@@ -121,11 +122,10 @@ impl InferenceService {
 
     pub(super) fn with_transport(options: InferenceOptions, transport: Box<dyn Transport>) -> Self {
         let InferenceOptions { sandbox, live, secrets, record, sessions, ledger, upstreams: _ } = options;
-        let mut placeholder_key = [0; 32];
-        if let Err(error) = getrandom::fill(&mut placeholder_key) {
-            // They could be guessed, and still stand for what only their caller sent.
-            tracing::error!(%error, "no chance for placeholders");
-        }
+        let mut key = [0; 32];
+        let made = getrandom::fill(&mut key);
+        let made = made.inspect_err(|error| tracing::error!(%error, "no key for placeholders: nothing is redacted"));
+        let placeholder_key = made.is_ok().then_some(key);
         Self {
             sandbox,
             live,
@@ -234,11 +234,11 @@ impl InferenceService {
         let decision = decision?;
         let said = contract::to_api(decision.sensitivity).max(contract::to_api(asked.so_far));
         let mayhap = decision.redact && candidates.iter().any(|b| b.redact && b.clearance < said);
-        let unclean =
-            Unclean { document, endpoint, pieces, asked: &asked, decision: &decision, key: &self.placeholder_key };
         let long = question::is_long(&asked);
-        let sanitized =
-            mayhap.then(|| off_the_path(long, || sanitize(&unclean, |asked| router.route(asked, &offered))));
+        let sanitized = self.placeholder_key.as_ref().filter(|_| mayhap).map(|key| {
+            let unclean = Unclean { document, endpoint, pieces, asked: &asked, decision: &decision, key };
+            off_the_path(long, || sanitize(&unclean, |asked| router.route(asked, &offered)))
+        });
         draft.decision_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let sanitized = match sanitized {
             Some(Err(why)) => {
