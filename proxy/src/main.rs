@@ -11,8 +11,8 @@ use anyhow::Context;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::launch::LaunchSpec;
-use openshell_proxy::isolation;
 use openshell_proxy::supervisor::{self, StartError};
+use openshell_proxy::{allocator, isolation};
 
 /// Runs one sandbox: walls, egress proxy, workload, and the link to its gateway. Started by a gateway.
 #[derive(Parser)]
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    allocator::map_what_is_large();
     let path = &arguments.launch;
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let spec: LaunchSpec =
