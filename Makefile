@@ -3,7 +3,7 @@
 #   make demo     the main job on real input, step by step
 #   make test     everything that must hold
 #   make bench    measure; writes BENCHMARKS.md
-#   make fuzz     fuzz what parses a workload's bytes, a minute each
+#   make fuzz     fuzz what parses a workload's bytes, a minute each (FUZZ_SECONDS=5: so long)
 #   make eval     score the privacy router on labelled requests; writes EVALUATION.md
 #   make lint     fmt, clippy, rustdoc, licences
 #   make build    the three binaries in target/dist
@@ -32,7 +32,7 @@ bench: release
 	@scripts/bench.sh
 
 fuzz: setup
-	@scripts/fuzz.sh
+	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),60)
 
 eval: setup
 	@scripts/eval.sh

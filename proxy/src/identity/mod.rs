@@ -29,6 +29,9 @@ const DEEPEST: usize = 64;
 /// Longest argv kept, in bytes; the rest is cut off.
 const ARGUMENTS: u64 = 64 * 1024;
 
+/// What a file of `/proc` usually fits in, in bytes.
+const ROOM: usize = 4096;
+
 /// Identifies the processes of one sandbox. Digests are kept across calls.
 pub struct Identifier {
     /// Process id of the sandbox's init, as numbered on the host; where ancestry ends.
@@ -97,7 +100,8 @@ impl Proc {
     }
 
     fn read(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // Room for all of it at once: each read makes the kernel write the file anew.
+        let mut bytes = Vec::with_capacity(ROOM);
         io::Read::read_to_end(&mut io::Read::take(self.open_file(name)?, most), &mut bytes)?;
         Ok(bytes)
     }

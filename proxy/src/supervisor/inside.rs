@@ -137,7 +137,10 @@ async fn try_seal(
         let extended = std::fs::read(path).ok().map(|kept| keystore::with_certificate(&kept, "openshell", ca.der()));
         match extended {
             Some(Some(content)) => config.overlays.push(Overlay { path: path.into(), content }),
-            Some(None) => tracing::warn!(path, "not a JKS trust store: Java will not trust inspected origins"),
+            Some(None) => tracing::warn!(
+                path,
+                "neither a JKS nor a PKCS#12 without a password: Java will not trust inspected origins"
+            ),
             None => {}
         }
     }

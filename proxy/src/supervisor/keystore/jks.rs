@@ -1,17 +1,8 @@
-//! Java's trust stores: the JKS format of `cacerts`, with one certificate added.
+//! The JKS format, Java's own.
 //!
 //! Source: OpenJDK, `sun.security.provider.JavaKeyStore` (`engineStore`, `getPreKeyedHash`).
 
 use sha1::{Digest as _, Sha1};
-
-/// Where Java runtimes keep the certificates they trust. `lib/security/cacerts` of a runtime often is a link to the first.
-pub const KEYSTORES: [&str; 5] = [
-    "/etc/ssl/certs/java/cacerts",
-    "/etc/pki/ca-trust/extracted/java/cacerts",
-    "/etc/pki/java/cacerts",
-    "/opt/java/openjdk/lib/security/cacerts",
-    "/usr/lib/jvm/default-jvm/lib/security/cacerts",
-];
 
 const MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 const VERSION: u32 = 2;
@@ -23,7 +14,7 @@ const DIGEST: usize = 20;
 
 /// The trust store with a certificate (DER) added under `alias`. `None`: not a JKS of certificates under the usual
 /// password, so nothing that could be extended without breaking it.
-pub fn with_certificate(keystore: &[u8], alias: &str, certificate: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn with_certificate(keystore: &[u8], alias: &str, certificate: &[u8]) -> Option<Vec<u8>> {
     let (body, digest) = keystore.split_at_checked(keystore.len().checked_sub(DIGEST)?)?;
     if hash(body) != digest {
         return None;
