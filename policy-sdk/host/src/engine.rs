@@ -16,10 +16,12 @@ use crate::state::{self, IMPORTS, MAX_TABLE};
 use crate::ticker::Ticker;
 use crate::{code, config};
 
-/// Core instances that a typical component has: its module, and the shims of its imports.
-const CORE_INSTANCES: u32 = 4;
-/// Core instances that a component may have.
-const MAX_CORE_INSTANCES: u32 = 16;
+/// Tables that a typical component has: its module's, and those of the shims of its imports.
+const TABLES: u32 = 4;
+/// Core instances that a component may have: Python's is one for each of its shared libraries, 38 in all.
+const MAX_CORE_INSTANCES: u32 = 64;
+/// Tables that a component may have.
+const MAX_TABLES: u32 = 16;
 /// Slots that keep their memory mapped while unused. They are shared out among up to four groups of threads, and a module that
 /// finds none of its own in its group costs a mapping: with 16 a chain of ten modules took 812 µs, and one of three 37 µs.
 const WARM_SLOTS: u32 = 64;
@@ -220,12 +222,12 @@ impl Engine {
         let start = |error: wasmtime::Error| EngineError::Start { detail: format!("{error:#}") };
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(options.instances)
-            .total_core_instances(options.instances.saturating_mul(CORE_INSTANCES))
+            .total_core_instances(options.instances.saturating_mul(MAX_CORE_INSTANCES))
             .total_memories(options.instances)
-            .total_tables(options.instances.saturating_mul(CORE_INSTANCES))
+            .total_tables(options.instances.saturating_mul(TABLES))
             .max_core_instances_per_component(MAX_CORE_INSTANCES)
             .max_memories_per_component(1)
-            .max_tables_per_component(MAX_CORE_INSTANCES)
+            .max_tables_per_component(MAX_TABLES)
             .max_tables_per_module(2)
             .table_elements(MAX_TABLE)
             .max_memory_size(options.max_memory_bytes)
