@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::resource::{Resource, getrlimit};
 use openshell_tests::world::World;
 
 use crate::proxies::peers;
@@ -22,8 +23,14 @@ network_policies:
     binaries: [{path: '**'}]
 ";
 
-/// Dials `count` times in each setting, then holds `tunnels` connections.
+/// Descriptors that a supervisor needs for itself.
+const OWN: u64 = 512;
+
+/// Dials `count` times in each setting, then holds `tunnels` connections, or as many as the limit of open files has room for.
 pub fn run(count: u32, tunnels: u32) -> Result<()> {
+    // Each takes two in the supervisor.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let tunnels = tunnels.min(u32::try_from(most.saturating_sub(OWN) / 2).unwrap_or(u32::MAX));
     let world = World::new()?;
     let (port, held) = silent_origin()?;
     let program = std::env::current_exe()?;
