@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use openshell_api::sandbox::RuntimeKind;
+use openshell_api::user::Role;
 use tokio::sync::{OwnedMutexGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{self, Principal, Tokens};
 use crate::error::ApiError;
+use crate::identity::jwt::KeyFault;
+use crate::identity::permit::FIRST_ADMIN;
+use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
 use crate::modules::Modules;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
@@ -42,6 +45,8 @@ pub struct Options {
     pub default_image: String,
     /// Longest wait for a new sandbox to run.
     pub start_timeout: Duration,
+    /// How it knows its callers.
+    pub identity: IdentityOptions,
 }
 
 /// Why a gateway did not start.
@@ -72,6 +77,12 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// An identity provider that can't be relied on.
+    #[error("an identity provider can't be trusted: {0}")]
+    Provider(#[from] KeyFault),
+    /// Its client for calls to elsewhere.
+    #[error("the gateway's HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
     /// The policy compiler, the built-in modules, or the sandboxes it had.
     #[error("{0}")]
     Setup(#[from] ApiError),
@@ -88,7 +99,7 @@ pub struct Gateway {
     /// Signs generations and artifacts.
     pub signing: SigningKey,
     /// Who may call.
-    pub tokens: Tokens,
+    pub identities: Identities,
     /// Links to supervisors.
     pub links: Links,
     /// Checks and compiles modules.
@@ -121,7 +132,9 @@ impl Gateway {
         address: SocketAddr,
     ) -> Result<(Arc<Self>, Identity), StartError> {
         let identity = tls::identity(&dir, address.ip())?;
-        let store = Store::open(&dir.path("gateway.db")).await?;
+        let signing = secrets::signing_key(&dir)?;
+        let store = Store::open(&dir.path("gateway.db"), signing.clone()).await?;
+        store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
         let upstream_ca = match &options.upstream_ca {
             None => None,
             Some(path) => Some(
@@ -129,14 +142,17 @@ impl Gateway {
                     .map_err(|source| StartError::UpstreamCa { path: path.clone(), source })?,
             ),
         };
-        let tokens = Tokens::default();
-        tokens.admit(auth::hash(&auth::admin_token(&dir)?), Principal::Admin);
+        // The default provider of whatever does not name its own. An error means that there is one already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let http = crate::upstream::client(upstream_ca.as_deref())?;
+        let admin = tokens::hash(&tokens::admin_token(&dir)?);
+        let identities = Identities::new(admin, options.identity.clone(), &http)?;
         let runtime = runtimes(&dir, options)?;
         let gateway = Arc::new(Self {
             secrets: SecretBox::open(&dir)?,
-            signing: secrets::signing_key(&dir)?,
+            signing,
             store,
-            tokens,
+            identities,
             links: Links::default(),
             modules: Modules::new()?,
             runtime,

@@ -1,5 +1,7 @@
 //! `openshell-gateway`: runs the control plane.
 
+mod flags;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ struct Run {
     /// Longest wait for a new sandbox to run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     start_timeout: u64,
+    #[command(flatten)]
+    identity: flags::Identity,
 }
 
 fn runtime(given: &str) -> Result<RuntimeKind, String> {
@@ -106,6 +110,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
         default_runtime: run.runtime,
         default_image: run.default_image,
         start_timeout: Duration::from_secs(run.start_timeout),
+        identity: run.identity.options()?,
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;

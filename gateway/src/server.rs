@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,9 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tower::Layer as _;
 
-use crate::auth::ADMIN_TOKEN_FILE;
 use crate::gateway::{Gateway, Options, StartError};
+use crate::http::Peer;
+use crate::identity::Source;
+use crate::identity::tokens::ADMIN_TOKEN_FILE;
 use crate::state_dir::{LINK_SOCKET, StateDir, StateDirError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +66,7 @@ impl Running {
             tokio::spawn(server.accept(Door::Supervisors(socket), crate::http::supervisor_router(gateway.clone()))),
         ];
         tokio::spawn(trim(gateway.clone()));
+        tokio::spawn(gateway.store.follow_trail());
         tokio::spawn(crate::rollout::watch(gateway.clone()));
         gateway.dir.publish(&endpoint)?;
         tracing::info!(url = endpoint.url, "the gateway answers");
@@ -132,16 +137,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Door {
     /// The next connection, and who is at its other end.
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, String)> {
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Source)> {
         match self {
             Self::Network(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok((Box::new(stream), peer.to_string()))
+                Ok((Box::new(stream), Source::Address(peer.ip())))
             }
             Self::Supervisors(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), "a container".to_owned()))
+                Ok((Box::new(stream), Source::Container))
             }
         }
     }
@@ -167,7 +172,6 @@ impl Server {
     }
 
     async fn accept(self, door: Door, router: axum::Router) {
-        let service = TowerToHyperService::new(router);
         let graceful = GracefulShutdown::new();
         loop {
             let (stream, peer) = tokio::select! {
@@ -182,9 +186,10 @@ impl Server {
                     }
                 },
             };
-            let (server, service, watcher) = (self.clone(), service.clone(), graceful.watcher());
+            let service = TowerToHyperService::new(Extension(Peer(peer)).layer(router.clone()));
+            let (server, watcher) = (self.clone(), graceful.watcher());
             tokio::spawn(async move {
-                let Some(stream) = handshake(&server.acceptor, stream, &peer).await else { return };
+                let Some(stream) = handshake(&server.acceptor, stream, peer).await else { return };
                 let connection = server.http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
                 if let Err(error) = watcher.watch(connection).await {
                     tracing::debug!(%peer, %error, "a connection ended early");
@@ -199,12 +204,12 @@ impl Server {
 async fn handshake(
     acceptor: &TlsAcceptor,
     stream: Box<dyn Stream>,
-    peer: &str,
+    peer: Source,
 ) -> Option<tokio_rustls::server::TlsStream<Box<dyn Stream>>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
-            tracing::debug!(peer, %error, "a TLS handshake failed");
+            tracing::debug!(%peer, %error, "a TLS handshake failed");
             None
         }
         Err(_) => None,

@@ -19,5 +19,6 @@ mod rules;
 mod servers;
 mod ssh;
 mod support;
+mod team;
 mod trust;
 mod walls;

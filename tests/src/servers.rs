@@ -97,6 +97,11 @@ impl Server {
         Self::start(command, port, directory)
     }
 
+    /// A program that listens on this port.
+    pub fn program(command: Command, port: u16) -> Result<Self> {
+        Self::start(command, port, directory("program")?)
+    }
+
     /// A file of its directory.
     pub fn path(&self, relative: &str) -> PathBuf {
         self.directory.path().join(relative)

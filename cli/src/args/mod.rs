@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod audit;
 pub mod decisions;
 pub mod doctor;
 pub mod gateway;
@@ -14,6 +15,7 @@ pub mod proposal;
 pub mod provider;
 pub mod sandbox;
 pub mod ssh;
+pub mod user;
 
 #[cfg(test)]
 mod tests;
@@ -92,6 +94,15 @@ pub enum Command {
     /// Say which model backends https://inference.local may use.
     #[command(subcommand)]
     Inference(inference::InferenceCommand),
+    /// Say who may use the gateway, and what for.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Make, list and revoke the tokens that users are known by.
+    #[command(subcommand)]
+    Token(user::TokenCommand),
+    /// Show and check who changed what.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Show who asked for what, and which rule answered how.
     Decisions(decisions::DecisionsArgs),
     /// Show the gateway and its sandboxes at a glance.

@@ -52,6 +52,9 @@ pub struct CreateArgs {
     /// Attach it as the password of `Authorization: Basic` with this user name.
     #[arg(long, value_name = "USER")]
     pub basic: Option<String>,
+    /// Let every operator's sandboxes use it, not only one's own.
+    #[arg(long)]
+    pub shared: bool,
 }
 
 /// Arguments of `provider delete`.

@@ -9,6 +9,7 @@ pub mod export;
 pub mod files;
 pub mod follow;
 pub mod forward;
+mod identities;
 pub mod paths;
 pub mod registry;
 pub mod rest;

@@ -296,26 +296,26 @@ impl Client {
         self.send(Method::GET, path, request).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.get_with(path, &[]).await
     }
 
-    async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Error> {
+    pub(super) async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Error> {
         let request = self.request(Method::GET, path).query(query);
         json(self.send(Method::GET, path, request).await?, "GET", path).await
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
         let request = self.request(Method::POST, path).json(body);
         json(self.send(Method::POST, path, request).await?, "POST", path).await
     }
 
-    async fn put<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+    pub(super) async fn put<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
         let request = self.request(Method::PUT, path).json(body);
         json(self.send(Method::PUT, path, request).await?, "PUT", path).await
     }
 
-    async fn delete(&self, path: &str) -> Result<(), Error> {
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Error> {
         self.send(Method::DELETE, path, self.request(Method::DELETE, path)).await.map(drop)
     }
 
@@ -336,7 +336,7 @@ impl Client {
 }
 
 /// What was typed, as one segment of a path.
-fn segment(typed: &str) -> String {
+pub(super) fn segment(typed: &str) -> String {
     url::form_urlencoded::byte_serialize(typed.as_bytes()).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What each command does. A command answers the exit code: 0, or that of a program it ran.
 
+mod audit;
 mod completions;
 mod decisions;
 mod doctor;
@@ -12,6 +13,7 @@ mod provider;
 mod sandbox;
 mod ssh;
 mod status;
+mod user;
 
 pub use ssh::SshError;
 
@@ -54,6 +56,9 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Proposal(command) => proposal::run(&cx, command).await,
         Command::Provider(command) => provider::run(&cx, command).await,
         Command::Inference(command) => inference::run(&cx, command).await,
+        Command::User(command) => user::run(&cx, command).await,
+        Command::Token(command) => user::tokens(&cx, command).await,
+        Command::Audit(command) => audit::run(&cx, command).await,
         Command::Decisions(args) => decisions::run(&cx, args).await,
         Command::Status => status::run(&cx).await,
         Command::Doctor(args) => doctor::run(&cx, args).await,

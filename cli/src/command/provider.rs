@@ -40,7 +40,7 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         (None, None, false) => None,
     };
     let hosts = (!args.hosts.is_empty()).then_some(args.hosts);
-    let request = CreateProvider { name: args.name, kind: args.kind, attach, hosts, secret };
+    let request = CreateProvider { name: args.name, kind: args.kind, attach, hosts, shared: args.shared, secret };
     let provider = client.create_provider(&request).await?;
     cx.out.data(&provider, || table(std::slice::from_ref(&provider)).render())?;
     Ok(DONE)
@@ -85,7 +85,7 @@ fn checked(bytes: Vec<u8>) -> Result<String, SecretError> {
 
 fn table(providers: &[Provider]) -> Table {
     let now = jiff::Timestamp::now();
-    let mut table = Table::new(["NAME", "TYPE", "ATTACHED AS", "HOSTS", "AGE"]);
+    let mut table = Table::new(["NAME", "TYPE", "OWNER", "ATTACHED AS", "HOSTS", "AGE"]);
     for provider in providers {
         let attached = match &provider.rule.attach {
             Attach::Bearer => "bearer".to_owned(),
@@ -93,7 +93,9 @@ fn table(providers: &[Provider]) -> Table {
             Attach::Header { name } => format!("header {name}"),
         };
         let hosts = list(&provider.rule.hosts);
-        table.row([provider.name.to_string(), provider.kind.clone(), attached, hosts, age(provider.created_at, now)]);
+        let owner = if provider.shared { format!("{} (shared)", provider.owner) } else { provider.owner.clone() };
+        let age = age(provider.created_at, now);
+        table.row([provider.name.to_string(), provider.kind.clone(), owner, attached, hosts, age]);
     }
     table
 }

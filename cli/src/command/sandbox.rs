@@ -222,10 +222,11 @@ fn log_text(log_line: &LogLine) -> String {
 pub fn table(sandboxes: &[Sandbox]) -> String {
     let now = jiff::Timestamp::now();
     let mut table =
-        Table::new(["NAME", "PHASE", "LINK", "GENERATION", "MODE", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
+        Table::new(["NAME", "OWNER", "PHASE", "LINK", "GENERATION", "MODE", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
     for sandbox in sandboxes {
         table.row([
             sandbox.name.to_string(),
+            sandbox.owner.clone(),
             phase(sandbox),
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),

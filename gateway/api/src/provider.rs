@@ -46,6 +46,9 @@ pub struct CreateProvider {
     /// Required for `generic`.
     #[serde(default)]
     pub hosts: Option<Vec<String>>,
+    /// Let every operator's sandboxes use it, not only one's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// The secret's value.
     pub secret: String,
 }
@@ -66,6 +69,12 @@ pub struct Provider {
     pub kind: String,
     /// Where and how its credential may be attached.
     pub rule: CredentialRule,
+    /// The user who made it; only that one, and admins, may change it.
+    #[serde(default)]
+    pub owner: String,
+    /// Whether every operator's sandboxes may use it.
+    #[serde(default)]
+    pub shared: bool,
     /// RFC 3339, UTC.
     #[schema(value_type = String)]
     pub created_at: jiff::Timestamp,

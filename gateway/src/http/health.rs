@@ -1,14 +1,12 @@
 //! Is it there, is it well, what is it?
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
 use openshell_api::Problem;
 use openshell_api::status::Status;
 
+use super::call::{Call, Open};
 use crate::error::{ApiResult, refuse};
-use crate::gateway::Gateway;
+use crate::identity::Read;
 
 /// Answers as long as the process serves.
 #[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, description = "It serves")))]
@@ -21,7 +19,7 @@ pub(super) async fn alive() -> &'static str {
     (status = 200, description = "It can answer calls"),
     (status = 503, description = "Its database does not answer", body = Problem),
 ))]
-pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> ApiResult<&'static str> {
+pub(super) async fn ready(Open(gateway): Open) -> ApiResult<&'static str> {
     match gateway.store.ping().await {
         Ok(()) => Ok("ok\n"),
         Err(error) => Err(refuse(503, "not_ready", error.to_string())),
@@ -36,7 +34,7 @@ pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
 
 /// Version, uptime and counts.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
-pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> ApiResult<Json<Status>> {
+pub(super) async fn status(Call { gateway, .. }: Call<Read>) -> ApiResult<Json<Status>> {
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: gateway.started.elapsed().as_secs(),

@@ -1,16 +1,14 @@
 //! Providers: credentials that go in and never come out.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::StatusCode;
 use openshell_api::Problem;
 use openshell_api::provider::{Attach, CreateProvider, CredentialRule, Provider};
 
+use super::call::Call;
 use super::extract::{Json, Path};
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
-use crate::gateway::Gateway;
+use crate::identity::{Operate, Read};
 use crate::store::StoredProvider;
 
 /// Longest secret, in bytes.
@@ -18,7 +16,7 @@ const MAX_SECRET: usize = 16 * 1024;
 
 /// Every provider, by name, without secrets.
 #[utoipa::path(get, path = "/v1/providers", responses((status = 200, body = Vec<Provider>)))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<Provider>>> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Provider>>> {
     Ok(axum::Json(gateway.store.providers().await?))
 }
 
@@ -29,7 +27,7 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum:
     (status = 422, description = "unknown_provider_type, incomplete_provider, bad_secret, bad_host, bad_header", body = Problem),
 ))]
 pub(super) async fn create(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Json(create): Json<CreateProvider>,
 ) -> ApiResult<(StatusCode, axum::Json<Provider>)> {
     let rule = rule(&create)?;
@@ -39,8 +37,16 @@ pub(super) async fn create(
             .hint("send the bare value, without a line end"));
     }
     let sealed = gateway.secrets.seal(create.name.as_str(), secret)?;
-    let provider = Provider { name: create.name, kind: create.kind, rule, created_at: jiff::Timestamp::now() };
-    gateway.store.insert_provider(&StoredProvider { provider: provider.clone(), secret: sealed }).await?;
+    let provider = Provider {
+        name: create.name,
+        kind: create.kind,
+        rule,
+        owner: permit.user().to_owned(),
+        shared: create.shared,
+        created_at: jiff::Timestamp::now(),
+    };
+    let change = permit.change(&provider.name).after(&provider);
+    gateway.store.insert_provider(&StoredProvider { provider: provider.clone(), secret: sealed }, &change).await?;
     Ok((StatusCode::CREATED, axum::Json(provider)))
 }
 
@@ -50,7 +56,7 @@ pub(super) async fn create(
     (status = 404, description = "provider_not_found", body = Problem),
     (status = 409, description = "provider_in_use", body = Problem),
 ))]
-pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> ApiResult<StatusCode> {
+pub(super) async fn delete(Call { gateway, permit }: Call<Operate>, Path(name): Path<String>) -> ApiResult<StatusCode> {
     to_the_end(async move {
         let _alone = gateway.locks.gateway_wide.write().await;
         let sandboxes = gateway.store.sandboxes().await?;
@@ -59,7 +65,12 @@ pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(name): Path
             return Err(refuse(409, "provider_in_use", format!("provider {name} is used by sandbox {}", row.name))
                 .hint("delete that sandbox first"));
         }
-        if !gateway.store.delete_provider(&name).await? {
+        let known = gateway.store.providers().await?;
+        let before = known.iter().find(|provider| provider.name.as_str() == name);
+        if let Some(provider) = before {
+            permit.owns_what(&format!("provider {name}"), &provider.owner)?;
+        }
+        if !gateway.store.delete_provider(&name, &permit.change(&name).before(before)).await? {
             return Err(ApiError::not_found("provider", &name).hint("`openshell provider list` shows them"));
         }
         Ok(StatusCode::NO_CONTENT)
@@ -154,6 +165,7 @@ mod tests {
                 kind: kind.into(),
                 attach: None,
                 hosts: None,
+                shared: false,
                 secret: "s".into(),
             };
             let found = match rule(&create) {

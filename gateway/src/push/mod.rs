@@ -1,7 +1,7 @@
 //! Pushes: how a change reaches sandboxes.
 //!
 //! [`plan`] says what each sandbox shall enforce; [`two_phase`] brings it there, all or none; [`catch_up`](fn@catch_up)
-//! brings a sandbox that was away to its newest generation; [`gateway_wide`] changes what all of them share; [`canary`] begins
+//! brings a sandbox that was away to its newest generation; [`told`] says it to the audit trail; [`gateway_wide`] changes what all of them share; [`canary`] begins
 //! with a few.
 
 mod approval;
@@ -10,6 +10,7 @@ mod catch_up;
 mod gateway_wide;
 mod plan;
 mod requests;
+mod told;
 mod two_phase;
 
 pub use approval::Plan;

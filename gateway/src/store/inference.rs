@@ -5,6 +5,7 @@ use openshell_api::provider::{CredentialRule, Provider};
 use sqlx::Row as _;
 
 use super::{Store, StoreError, is_unique_violation, json, name, parse, timestamp};
+use crate::audit::Change;
 
 /// A provider with its secret still encrypted.
 pub struct StoredProvider {
@@ -26,15 +27,18 @@ pub struct ProviderSecret {
 
 impl Store {
     /// Stores a provider. Refuses a name that is taken.
-    pub async fn insert_provider(&self, stored: &StoredProvider) -> Result<(), StoreError> {
+    pub async fn insert_provider(&self, stored: &StoredProvider, change: &Change) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
         let provider = &stored.provider;
-        sqlx::query("INSERT INTO providers (name, kind, rule, secret, created_at) VALUES (?, ?, ?, ?, ?)")
+        sqlx::query("INSERT INTO providers (name, kind, rule, secret, created_at, owner, shared) VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(provider.name.as_str())
             .bind(&provider.kind)
             .bind(json("credential rule", &provider.rule)?)
             .bind(&stored.secret)
             .bind(provider.created_at.to_string())
-            .execute(&self.write)
+            .bind(&provider.owner)
+            .bind(provider.shared)
+            .execute(changing.tx())
             .await
             .map_err(|error| {
                 if is_unique_violation(&error) {
@@ -43,12 +47,12 @@ impl Store {
                     error.into()
                 }
             })?;
-        Ok(())
+        changing.commit().await
     }
 
     /// Every provider, by name.
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
-        let rows = sqlx::query("SELECT name, kind, rule, created_at FROM providers ORDER BY name")
+        let rows = sqlx::query("SELECT name, kind, rule, created_at, owner, shared FROM providers ORDER BY name")
             .fetch_all(&self.read)
             .await?;
         rows.iter()
@@ -57,6 +61,8 @@ impl Store {
                     name: name(row.try_get("name")?)?,
                     kind: row.try_get("kind")?,
                     rule: parse("credential rule", row.try_get("rule")?)?,
+                    owner: row.try_get("owner")?,
+                    shared: row.try_get("shared")?,
                     created_at: timestamp(row.try_get("created_at")?)?,
                 })
             })
@@ -78,10 +84,12 @@ impl Store {
     }
 
     /// Forgets a provider; answers whether there was one. Refuses while a backend uses it.
-    pub async fn delete_provider(&self, name: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM providers WHERE name = ?").bind(name).execute(&self.write).await;
+    pub async fn delete_provider(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
+        let mut changing = self.changing(change).await?;
+        let done = sqlx::query("DELETE FROM providers WHERE name = ?").bind(name).execute(changing.tx()).await;
         match done {
-            Ok(done) => Ok(done.rows_affected() > 0),
+            Ok(done) if done.rows_affected() == 0 => Ok(false),
+            Ok(_) => changing.commit().await.map(|()| true),
             Err(error) if error.as_database_error().is_some_and(|e| e.is_foreign_key_violation()) => {
                 Err(StoreError::InUse { what: "provider", name: name.to_owned() })
             }
