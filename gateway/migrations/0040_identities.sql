@@ -41,3 +41,4 @@ CREATE TABLE module_owners (
 -- Whose credential it is, and whether everybody's sandboxes may use it. Those that are there were made when there was one user.
 ALTER TABLE providers ADD COLUMN owner TEXT NOT NULL DEFAULT 'admin';
 ALTER TABLE providers ADD COLUMN shared INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE providers ADD COLUMN refresh TEXT; -- JSON: RefreshState; absent: its secret is the credential itself

@@ -24,10 +24,11 @@ pub async fn run(gateway: &Gateway, permit: &Permit<Administer>, backend: &Backe
             let stored =
                 gateway.store.provider_secrets().await?.into_iter().find(|stored| stored.name == name.as_str());
             let stored = stored.ok_or_else(|| ApiError::not_found("provider", name))?;
-            Some(gateway.secrets.open_sealed(&stored.name, &stored.secret)?)
+            Some(crate::providers::refresh::credential(gateway, &stored)?)
         }
     };
-    let client = upstream::client(gateway.upstream_ca.as_deref()).map_err(|error| ApiError::internal(format!("{error}")))?;
+    let client =
+        upstream::client(gateway.upstream_ca.as_deref()).map_err(|error| ApiError::internal(format!("{error}")))?;
     let mut request = client.get(format!("{}/models", backend.base_url.trim_end_matches('/')));
     request = match (backend.kind, &key) {
         (_, None) => request,

@@ -17,11 +17,12 @@ use crate::identity::jwt::KeyFault;
 use crate::identity::permit::FIRST_ADMIN;
 use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
+use crate::metrics::Metrics;
 use crate::modules::Modules;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
-use crate::secrets::{self, SecretBox};
+use crate::secrets::{self, KeyFileError, Passphrase, SecretBox};
 use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Store, StoreError};
 use crate::tls::{self, Identity, TlsError};
@@ -47,6 +48,8 @@ pub struct Options {
     pub start_timeout: Duration,
     /// How it knows its callers.
     pub identity: IdentityOptions,
+    /// What protects the key of its secrets; absent: the rights of its file alone.
+    pub passphrase: Option<Passphrase>,
 }
 
 /// Why a gateway did not start.
@@ -80,6 +83,9 @@ pub enum StartError {
     /// An identity provider that can't be relied on.
     #[error("an identity provider can't be trusted: {0}")]
     Provider(#[from] KeyFault),
+    /// The key of its secrets.
+    #[error(transparent)]
+    Secrets(#[from] KeyFileError),
     /// Its client for calls to elsewhere.
     #[error("the gateway's HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -118,6 +124,8 @@ pub struct Gateway {
     pub upstream_ca: Option<String>,
     /// Longest wait for a new sandbox to run.
     pub start_timeout: Duration,
+    /// What it has counted.
+    pub metrics: Metrics,
     /// When it started.
     pub started: Instant,
     /// Cancelled when it is to stop.
@@ -149,7 +157,7 @@ impl Gateway {
         let identities = Identities::new(admin, options.identity.clone(), &http)?;
         let runtime = runtimes(&dir, options)?;
         let gateway = Arc::new(Self {
-            secrets: SecretBox::open(&dir)?,
+            secrets: SecretBox::open(&dir, options.passphrase.as_ref())?,
             signing,
             store,
             identities,
@@ -162,10 +170,12 @@ impl Gateway {
             ca_pem: identity.ca_pem.clone(),
             upstream_ca,
             start_timeout: options.start_timeout,
+            metrics: Metrics::default(),
             started: Instant::now(),
             stopping: CancellationToken::new(),
             dir,
         });
+        crate::providers::end_turn(&gateway).await?;
         gateway.modules.register_builtins(&gateway.store).await?;
         crate::lifecycle::recover(&gateway).await?;
         Ok((gateway, identity))

@@ -2,6 +2,7 @@
 //!
 //! Intent is stored before anything is done, so whatever a `kill -9` leaves half-done is found again at the next start.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit, supervisors, tokens};
+use crate::providers;
 use crate::push;
 use crate::runtime::docker::{DockerError, HOST_GATEWAY};
 use crate::runtime::{RuntimeError, Start};
@@ -68,11 +70,11 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
     let id = ulid::Ulid::generate().to_string();
     gateway.runtime.assign(&id, runtime);
     let token = tokens::generate(supervisors::PREFIX)?;
-    let launch = launch_spec(&gateway, &id, &name, &spec, &token)?;
-    {
+    let launch = {
         // Shared, so that no backend, provider or ceiling changes between reading them and storing the sandbox.
         let _gateway_wide = gateway.locks.gateway_wide.read().await;
         let content = Content { observe: spec.observe, ..push::initial(&gateway, &permit, &spec).await? };
+        let launch = launch_spec(&gateway, &id, &name, (&spec, &content), &token)?;
         let generation = push::first_generation(&gateway, &id, &content)?;
         gateway
             .store
@@ -89,7 +91,8 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
                 change: &permit.change(&name).after(told(&spec)),
             })
             .await?;
-    }
+        launch
+    };
     let started = start(&gateway, &id, &launch).await;
     match started {
         Ok(row) => {
@@ -113,7 +116,10 @@ fn told(spec: &CreateSandbox) -> serde_json::Value {
     told["env"] = json!(spec.env.keys().collect::<Vec<_>>());
     told["command"] = json!(spec.command.first());
     if let Some(policies) = told["policies"].as_array_mut() {
-        policies.iter_mut().filter_map(|policy| policy.as_object_mut()).for_each(|policy| drop(policy.remove("settings")));
+        policies
+            .iter_mut()
+            .filter_map(|policy| policy.as_object_mut())
+            .for_each(|policy| drop(policy.remove("settings")));
     }
     told
 }
@@ -160,9 +166,12 @@ pub(crate) fn launch_spec(
     gateway: &Gateway,
     id: &str,
     name: &Name,
-    spec: &CreateSandbox,
+    (spec, content): (&CreateSandbox, &Content),
     token: &str,
 ) -> ApiResult<Start> {
+    // What a user sets by hand comes last.
+    let mut env: BTreeMap<String, String> = providers::environment(content.credentials.values()).into_iter().collect();
+    env.extend(spec.env.clone());
     let places = gateway.runtime.places(id);
     let add_hosts = spec
         .add_hosts
@@ -189,7 +198,7 @@ pub(crate) fn launch_spec(
         allow_degraded: spec.allow_degraded,
         image: spec.image.clone(),
         command: spec.command.clone(),
-        env: spec.env.clone(),
+        env,
         workdir: spec.workdir.clone(),
         labels: spec.labels.clone(),
         add_hosts,

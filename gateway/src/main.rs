@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::sandbox::RuntimeKind;
+use openshell_gateway::secrets::Passphrase;
 use openshell_gateway::{Options, Running};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -55,6 +57,9 @@ struct Run {
     /// Longest wait for a new sandbox to run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     start_timeout: u64,
+    /// File whose first line is a passphrase that protects the key of stored secrets [default: the rights of its file do].
+    #[arg(long, value_name = "FILE", env = "OPENSHELL_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     identity: flags::Identity,
 }
@@ -101,6 +106,12 @@ fn serve(run: Run) -> anyhow::Result<()> {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     }
+    // A core dump would hold every secret.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let passphrase = match &run.passphrase_file {
+        None => None,
+        Some(path) => Some(Passphrase::read(path).with_context(|| format!("reading {}", path.display()))?),
+    };
     let options = Options {
         state_dir: run.state_dir,
         listen: run.listen,
@@ -111,6 +122,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
         default_image: run.default_image,
         start_timeout: Duration::from_secs(run.start_timeout),
         identity: run.identity.options()?,
+        passphrase,
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;

@@ -135,16 +135,15 @@ impl Modules {
             created_at: jiff::Timestamp::now(),
         };
         let now = json!({ "version": version, "digest": module.digest, "imports": module.imports });
-        let before = store.module_version(module.name.as_str(), version).await?.map(|digest| json!({ "digest": digest }));
+        let before =
+            store.module_version(module.name.as_str(), version).await?.map(|digest| json!({ "digest": digest }));
         let change = change.before(before).after(now);
         match store.put_module(&module, &bytes, replace, by, &change).await? {
             StoreModule::Stored | StoreModule::Known => self.signed(store, &module.digest, signature).await,
-            StoreModule::Foreign { owner } => Err(refuse(
-                403,
-                "not_yours",
-                format!("modules named {} are those of {owner}", module.name),
-            )
-            .hint("give the policy another name; an administrator may store it under any")),
+            StoreModule::Foreign { owner } => {
+                Err(refuse(403, "not_yours", format!("modules named {} are those of {owner}", module.name))
+                    .hint("give the policy another name; an administrator may store it under any"))
+            }
             StoreModule::Taken { digest } => Err(refuse(
                 409,
                 "version_exists",

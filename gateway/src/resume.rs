@@ -10,7 +10,7 @@ use openshell_api::sandbox::{Phase, Sandbox};
 use serde_json::json;
 
 use crate::audit::Change;
-use crate::error::{ApiResult, refuse};
+use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit, supervisors, tokens};
 use crate::lifecycle::{self, GRACE};
@@ -41,7 +41,9 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String)
     }
     gateway.store.tell(&phases(&permit, &row, Phase::Running)).await?;
     let token = tokens::generate(supervisors::PREFIX)?;
-    let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, &row.spec, &token)?;
+    let newest = gateway.store.generations(&row.id, 1).await?.pop();
+    let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
+    let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
     gateway.store.first_supervisor_key(&row.id, &tokens::hash(&token)).await?;
     gateway.store.set_phase(&row.id, Phase::Stopped, None, None).await?;
     match lifecycle::start(&gateway, &row.id, &launch).await {

@@ -1,6 +1,9 @@
 //! The gateway's own calls to elsewhere: backends that are tried, providers' keys and tokens.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use url::Url;
 
 /// Longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -28,4 +31,20 @@ pub fn reason(error: &reqwest::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+/// Whether what is sent there can't be read or changed on its way: over TLS, or on this machine.
+pub fn is_private(url: &str) -> bool {
+    let Ok(parsed) = Url::parse(url) else { return false };
+    let loopback = match parsed.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => return false,
+    };
+    match parsed.scheme() {
+        "https" => true,
+        "http" => loopback,
+        _ => false,
+    }
 }

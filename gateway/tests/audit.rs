@@ -61,7 +61,8 @@ async fn every_change_and_every_refused_one_is_told_and_no_secret_is() {
     world.post("/v1/providers", provider).await.problem(409, "provider_exists");
     world.call(&otto, Method::PUT, "/v1/ceiling", Some(json!({ "bindings": [] }))).await.problem(403, "forbidden");
     world.send(world.request(Method::PUT, "/v1/ceiling").json(&json!({ "bindings": [] }))).await.ok();
-    let wrong = world.http.delete(format!("{}/v1/sandboxes/his", world.running.endpoint.url)).bearer_auth("hidden-value");
+    let wrong =
+        world.http.delete(format!("{}/v1/sandboxes/his", world.running.endpoint.url)).bearer_auth("hidden-value");
     world.send(wrong).await.problem(401, "unauthorized");
     world.delete("/v1/providers/key").await.ok();
     world.delete("/v1/sandboxes/his").await.ok();
@@ -114,7 +115,8 @@ async fn every_change_and_every_refused_one_is_told_and_no_secret_is() {
     assert_eq!(verified(&world).await.map(|(count, notices)| (count, notices.len())), Ok((told.len() as u64, 0)));
 
     // Filters, and who may read.
-    let count = async |query: &str| world.get(&format!("/v1/audit?{query}")).await.ok()["links"].as_array().unwrap().len();
+    let count =
+        async |query: &str| world.get(&format!("/v1/audit?{query}")).await.ok()["links"].as_array().unwrap().len();
     assert_eq!(count("action=sandbox").await, 5);
     assert_eq!(count("action=sandbox.create").await, 1);
     assert_eq!(count("action=sand").await, 0);
@@ -154,17 +156,28 @@ async fn tampering_is_found_row_by_row() {
     world = world.changed_while_stopped(|_| copy("", ".kept")).await;
     for seq in 1..=length {
         for (what, sql) in [
-            ("a word of an entry", format!("UPDATE audit SET entry = replace(entry, 'done', 'Done') WHERE seq = {seq}")),
+            (
+                "a word of an entry",
+                format!("UPDATE audit SET entry = replace(entry, 'done', 'Done') WHERE seq = {seq}"),
+            ),
             ("its time", format!("UPDATE audit SET entry = replace(entry, '20', '19') WHERE seq = {seq}")),
             ("its hash", format!("UPDATE audit SET hash = zeroblob(32) WHERE seq = {seq}")),
             ("no JSON", format!("UPDATE audit SET entry = 'x' WHERE seq = {seq}")),
-            ("away with it", format!("DELETE FROM audit WHERE seq = {seq}; UPDATE audit SET seq = seq - 1 WHERE seq > {seq}")),
+            (
+                "away with it",
+                format!("DELETE FROM audit WHERE seq = {seq}; UPDATE audit SET seq = seq - 1 WHERE seq > {seq}"),
+            ),
             ("away, with a gap", format!("DELETE FROM audit WHERE seq = {seq}")),
         ] {
             world = world.changed_while_stopped(|state| sqlite(state, &sql)).await;
             let found = verified(&world).await;
             let first = match &found {
-                Err(Broken::Link { seq } | Broken::Missing { seq, .. } | Broken::Unreadable { seq, .. } | Broken::Rewritten { seq }) => *seq,
+                Err(
+                    Broken::Link { seq }
+                    | Broken::Missing { seq, .. }
+                    | Broken::Unreadable { seq, .. }
+                    | Broken::Rewritten { seq },
+                ) => *seq,
                 // The last one is gone: the gateway noticed that its head is missing, and said so in its place.
                 Ok((_, notices)) if seq == length && notices.len() == 1 => seq,
                 other => panic!("{what} of {seq}: {other:?}"),
@@ -224,7 +237,10 @@ async fn a_gateway_notices_while_it_runs() {
     world.post("/v1/users", json!({ "name": "u1", "role": "viewer" })).await.ok();
     sqlite(&world.dir.path().join("state"), "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)");
     let (_, links) = trail(&world).await;
-    assert_eq!(verified(&world).await, Err(Broken::Truncated { found: links.len() as u64, head: links.len() as u64 + 1 }));
+    assert_eq!(
+        verified(&world).await,
+        Err(Broken::Truncated { found: links.len() as u64, head: links.len() as u64 + 1 })
+    );
     world.post("/v1/users", json!({ "name": "u2", "role": "viewer" })).await.ok();
     let (_, notices) = verified(&world).await.unwrap();
     assert_eq!(notices.len(), 1, "{notices:?}");

@@ -30,7 +30,9 @@ const LEAST: &[(&str, &str)] = &[
     ("POST /v1/publishers", "admin"),
     ("DELETE /v1/publishers/{name}", "admin"),
     ("POST /v1/providers", "operator"),
+    ("PUT /v1/providers/{name}", "operator"),
     ("DELETE /v1/providers/{name}", "operator"),
+    ("POST /v1/keys/rotate", "admin"),
     ("POST /v1/inference/backends", "admin"),
     ("PUT /v1/inference/backends/{name}", "admin"),
     ("DELETE /v1/inference/backends/{name}", "admin"),
@@ -81,11 +83,23 @@ async fn every_call_asks_for_its_role_and_no_supervisor_may_make_one() {
         let body = (!matches!(method, Method::GET | Method::DELETE)).then(|| json!({}));
         let ask = async |token: &str| world.call(token, method.clone(), &path, body.clone()).await;
         if OPEN.contains(&call.as_str()) {
-            assert!(world.http.get(format!("{}{path}", world.running.endpoint.url)).send().await.unwrap().status().is_success());
+            assert!(
+                world
+                    .http
+                    .get(format!("{}{path}", world.running.endpoint.url))
+                    .send()
+                    .await
+                    .unwrap()
+                    .status()
+                    .is_success()
+            );
             continue;
         }
         let least = LEAST.iter().find(|(known, _)| *known == call).map_or("viewer", |(_, least)| least);
-        assert!(least != "viewer" || call.starts_with("GET ") || call.contains("token"), "{call}: a change by viewers?");
+        assert!(
+            least != "viewer" || call.starts_with("GET ") || call.contains("token"),
+            "{call}: a change by viewers?"
+        );
         for (role, token) in &tokens {
             let answer = ask(token).await;
             let refused = (answer.status.as_u16(), answer.body["code"].as_str()) == (403, Some("forbidden"));
@@ -97,7 +111,10 @@ async fn every_call_asks_for_its_role_and_no_supervisor_may_make_one() {
             ask(credential).await.problem(403, "forbidden");
         }
         ask("osh_user_nobody_knows_this_one").await.problem(401, "unauthorized");
-        world.send(world.http.request(method.clone(), format!("{}{path}", world.running.endpoint.url))).await.problem(401, "unauthorized");
+        world
+            .send(world.http.request(method.clone(), format!("{}{path}", world.running.endpoint.url)))
+            .await
+            .problem(401, "unauthorized");
     }
     // The other way round: users have no business with the link.
     for (_, token) in &tokens {
@@ -109,7 +126,9 @@ async fn every_call_asks_for_its_role_and_no_supervisor_may_make_one() {
 async fn users_and_tokens_come_and_go() {
     let world = World::new().await;
     let alice = world.user("alice", "operator").await;
-    let ask = async |token: &str, method: Method, path: &str, body: Option<Value>| world.call(token, method, path, body).await;
+    let ask = async |token: &str, method: Method, path: &str, body: Option<Value>| {
+        world.call(token, method, path, body).await
+    };
     let whoami = async |token: &str| ask(token, Method::GET, "/v1/whoami", None).await;
     assert_eq!(whoami(&alice).await.ok(), json!({ "user": "alice", "role": "operator", "via": "token" }));
     assert_eq!(world.get("/v1/whoami").await.ok(), json!({ "user": "admin", "role": "admin", "via": "token" }));
@@ -147,16 +166,25 @@ async fn users_and_tokens_come_and_go() {
     world.send(world.request(Method::PUT, "/v1/users/alice").json(&json!({ "role": "viewer" }))).await.ok();
     assert_eq!(whoami(&alice).await.ok()["role"], "viewer");
     ask(&alice, Method::POST, "/v1/sandboxes", Some(json!({}))).await.problem(403, "forbidden");
-    world.send(world.request(Method::PUT, "/v1/users/admin").json(&json!({ "role": "viewer" }))).await.problem(409, "first_admin");
+    world
+        .send(world.request(Method::PUT, "/v1/users/admin").json(&json!({ "role": "viewer" })))
+        .await
+        .problem(409, "first_admin");
     world.delete("/v1/users/admin").await.problem(409, "first_admin");
 
     // Hashes alone are kept, and they are kept over a restart.
     let world = world.restart().await;
     assert_eq!(world.call(&alice, Method::GET, "/v1/whoami", None).await.ok()["user"], "alice");
-    for entry in std::fs::read_dir(world.dir.path().join("state")).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+    for entry in
+        std::fs::read_dir(world.dir.path().join("state")).unwrap().flatten().filter(|entry| entry.path().is_file())
+    {
         let bytes = std::fs::read(entry.path()).unwrap();
         for secret in [&alice, &secret] {
-            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{}", entry.path().display());
+            assert!(
+                !bytes.windows(secret.len()).any(|window| window == secret.as_bytes()),
+                "{}",
+                entry.path().display()
+            );
         }
     }
 
@@ -177,7 +205,9 @@ async fn a_token_expires() {
     let made = world.post("/v1/users/alice/tokens", json!({ "name": "short", "expires_in_s": 60 })).await.ok();
     let token = made["secret"].as_str().unwrap().to_owned();
     world.call(&token, Method::GET, "/v1/whoami", None).await.ok();
-    let world = world.changed_while_stopped(|state| sqlite(state, "UPDATE user_tokens SET expires_ms = 1 WHERE name = 'short'")).await;
+    let world = world
+        .changed_while_stopped(|state| sqlite(state, "UPDATE user_tokens SET expires_ms = 1 WHERE name = 'short'"))
+        .await;
     let refused = world.call(&token, Method::GET, "/v1/whoami", None).await.problem(401, "token_expired");
     assert!(refused["detail"].as_str().unwrap().starts_with("the token of alice expired at 1970-01-01"), "{refused}");
 }
@@ -196,11 +226,20 @@ fn sqlite(state: &std::path::Path, sql: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_work_with_their_own() {
     let world = World::new().await;
-    let (otto, olga, vera) =
-        (world.user("otto", "operator").await, world.user("olga", "operator").await, world.user("vera", "viewer").await);
-    let made = world.call(&otto, Method::POST, "/v1/sandboxes", Some(json!({ "name": "his", "labels": { "t": "x" } }))).await.ok();
+    let (otto, olga, vera) = (
+        world.user("otto", "operator").await,
+        world.user("olga", "operator").await,
+        world.user("vera", "viewer").await,
+    );
+    let made = world
+        .call(&otto, Method::POST, "/v1/sandboxes", Some(json!({ "name": "his", "labels": { "t": "x" } })))
+        .await
+        .ok();
     assert_eq!(made["owner"], "otto");
-    world.call(&olga, Method::POST, "/v1/sandboxes", Some(json!({ "name": "hers", "labels": { "t": "x" } }))).await.ok();
+    world
+        .call(&olga, Method::POST, "/v1/sandboxes", Some(json!({ "name": "hers", "labels": { "t": "x" } })))
+        .await
+        .ok();
     let listed = world.call(&vera, Method::GET, "/v1/sandboxes", None).await.ok();
     let owners: Vec<&str> = listed.as_array().unwrap().iter().map(|row| row["owner"].as_str().unwrap()).collect();
     assert_eq!(owners, ["otto", "olga"]);
@@ -241,12 +280,15 @@ async fn operators_work_with_their_own() {
     by(&otto, Method::POST, "/v1/pushes", canary.clone()).await.problem(403, "not_yours");
     let rollout = by(&olga, Method::POST, "/v1/pushes", canary).await.ok()["rollout"].as_str().unwrap().to_owned();
     let promote = json!({ "min_decisions": 0 });
-    by(&otto, Method::POST, &format!("/v1/rollouts/{rollout}/promote"), promote.clone()).await.problem(403, "not_yours");
+    by(&otto, Method::POST, &format!("/v1/rollouts/{rollout}/promote"), promote.clone())
+        .await
+        .problem(403, "not_yours");
     by(&otto, Method::POST, &format!("/v1/rollouts/{rollout}/rollback"), json!({})).await.problem(403, "not_yours");
     by(&olga, Method::POST, &format!("/v1/rollouts/{rollout}/rollback"), json!({})).await.ok();
 
     // Credentials are their maker's, unless they are shared.
-    let provider = |name: &str, shared: bool| json!({ "name": name, "type": "openai", "secret": "s", "shared": shared });
+    let provider =
+        |name: &str, shared: bool| json!({ "name": name, "type": "openai", "secret": "s", "shared": shared });
     by(&otto, Method::POST, "/v1/providers", provider("ottos", false)).await.ok();
     world.post("/v1/providers", provider("common", true)).await.ok();
     world.post("/v1/providers", provider("admins", false)).await.ok();

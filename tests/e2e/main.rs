@@ -16,6 +16,7 @@ mod protocols;
 mod registry;
 mod rollouts;
 mod rules;
+mod secrets;
 mod servers;
 mod ssh;
 mod support;

@@ -57,7 +57,10 @@ async fn a_team_shares_a_gateway_and_its_trail_shows_who_did_what() -> Result<()
     let (otto, olga) = (member(&world, "otto", "operator").await?, member(&world, "olga", "operator").await?);
     let vera = member(&world, "vera", "viewer").await?;
     let me = otto.run(&world, &["user", "whoami", "-o", "json"]).await?.ok()?.json()?;
-    ensure!(me["user"] == "otto" && me["role"] == "operator" && me["via"] == "token" && me["expires"].is_string(), "{me}");
+    ensure!(
+        me["user"] == "otto" && me["role"] == "operator" && me["via"] == "token" && me["expires"].is_string(),
+        "{me}"
+    );
 
     otto.run(&world, &["sandbox", "create", "--name", "his"]).await?.ok()?;
     let ran = otto.run(&world, &["sandbox", "exec", "his", "--", "echo", "his own"]).await?.ok()?;
@@ -102,7 +105,8 @@ async fn a_team_shares_a_gateway_and_its_trail_shows_who_did_what() -> Result<()
     }
     let file = world.write("trail.jsonl", &exported)?.to_string_lossy().into_owned();
     run(&world, &["audit", "verify", "--file", &file, "--key", &key]).await?.ok()?;
-    let forged = world.write("forged.jsonl", &exported.replacen("\"otto\"", "\"olga\"", 1))?.to_string_lossy().into_owned();
+    let forged =
+        world.write("forged.jsonl", &exported.replacen("\"otto\"", "\"olga\"", 1))?.to_string_lossy().into_owned();
     let ran = run(&world, &["audit", "verify", "--file", &forged]).await?;
     ensure!(ran.code == 1 && ran.stderr.contains("error: the audit trail is broken: link "), "{ran:?}");
 
@@ -156,7 +160,10 @@ async fn people_log_in_at_an_openid_provider_whose_keys_turn() -> Result<()> {
     let by = async |client: &str, user: &str| Member::new(&world, &log_in(&issuer, client, user).await?).await;
     let alice = by("openshell", "alice").await?;
     let me = alice.run(&world, &["user", "whoami", "-o", "json"]).await?.ok()?.json()?;
-    ensure!(me["user"] == "oidc:alice" && me["role"] == "admin" && me["via"] == "oidc" && me["expires"].is_string(), "{me}");
+    ensure!(
+        me["user"] == "oidc:alice" && me["role"] == "admin" && me["via"] == "oidc" && me["expires"].is_string(),
+        "{me}"
+    );
     let bob = by("openshell", "bob").await?;
     bob.run(&world, &["sandbox", "create", "--name", "bobs"]).await?.ok()?;
     let listed = alice.run(&world, &["sandbox", "list", "-o", "json"]).await?.ok()?.json()?;
@@ -166,7 +173,8 @@ async fn people_log_in_at_an_openid_provider_whose_keys_turn() -> Result<()> {
     by("openshell", "eve").await?.refused(&world, &["sandbox", "list"], "oidc:eve has no role on this gateway").await?;
     by("another-app", "alice").await?.refused(&world, &["sandbox", "list"], "the token is for another-app").await?;
     let parts: Vec<&str> = alice.token.split('.').collect();
-    let forged = Member::new(&world, &format!("{}.{}.{}", parts[0], parts[1], bob.token.rsplit('.').next().unwrap_or("")));
+    let forged =
+        Member::new(&world, &format!("{}.{}.{}", parts[0], parts[1], bob.token.rsplit('.').next().unwrap_or("")));
     forged.await?.refused(&world, &["sandbox", "list"], "the token's signature does not hold").await?;
 
     // It goes away: known keys count. It comes back with others: new tokens count, and old ones do not.

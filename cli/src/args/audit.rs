@@ -11,11 +11,16 @@ use super::parse;
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Show who changed what, from where; the newest last.
-    #[command(visible_alias = "ls", after_help = "Examples:\n  openshell audit list --since 24h\n  \
-                            openshell audit list --user alice --action sandbox\n  openshell audit list -o json")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  openshell audit list --since 24h\n  \
+                            openshell audit list --user alice --action sandbox\n  openshell audit list -o json"
+    )]
     List(ListArgs),
     /// Check that nothing in the trail was changed, taken away or put in, here and not by the gateway.
-    #[command(after_help = "Examples:\n  openshell audit verify\n  openshell audit verify --file trail.jsonl --key ed25519:…")]
+    #[command(
+        after_help = "Examples:\n  openshell audit verify\n  openshell audit verify --file trail.jsonl --key ed25519:…"
+    )]
     Verify(VerifyArgs),
     /// Write the whole trail to standard output, a line each, and its signed head as the last one.
     #[command(after_help = "Examples:\n  openshell audit export > trail.jsonl")]

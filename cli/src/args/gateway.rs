@@ -22,6 +22,9 @@ pub enum GatewayCommand {
     /// Show whether the gateway answers, and where.
     #[command(after_help = "Examples:\n  openshell gateway status\n  openshell gateway status -o json")]
     Status,
+    /// Turn the key that protects stored credentials; the old one opens nothing any more.
+    #[command(after_help = "Examples:\n  openshell gateway rotate-keys")]
+    RotateKeys,
     /// Say whose policies this gateway takes: with one publisher or more, only what they signed.
     #[command(subcommand)]
     Trust(TrustCommand),

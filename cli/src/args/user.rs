@@ -55,7 +55,10 @@ pub enum TokenCommand {
                             openshell token create ci --user builder > ci.token")]
     Create(TokenCreateArgs),
     /// List one's tokens; their values are never shown.
-    #[command(visible_alias = "ls", after_help = "Examples:\n  openshell token list\n  openshell token list --user alice")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  openshell token list\n  openshell token list --user alice"
+    )]
     List(TokenListArgs),
     /// Revoke tokens: they open nothing from now on.
     #[command(after_help = "Examples:\n  openshell token revoke 01KBXJ3M5YV2N7E4Q0R8S6T1WZ")]

@@ -1,8 +1,9 @@
-//! Users, tokens and the audit trail, over the gateway's REST API.
+//! Users, tokens, credentials and the audit trail, over the gateway's REST API.
 
-use openshell_api::Name;
 use openshell_api::audit::{AuditHead, AuditPage};
+use openshell_api::provider::{Provider, RotatedKeys, UpdateProvider};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User, WhoAmI};
+use openshell_api::{Name, Problem};
 
 use super::Client;
 use super::rest::segment;
@@ -47,6 +48,23 @@ impl Client {
     /// `DELETE /v1/tokens/{id}`.
     pub async fn revoke_token(&self, id: &str) -> Result<(), Error> {
         self.delete(&format!("/v1/tokens/{}", segment(id))).await
+    }
+
+    /// One of `GET /v1/providers`.
+    pub async fn provider(&self, name: &Name) -> Result<Provider, Error> {
+        let found = self.providers().await?.into_iter().find(|provider| provider.name == *name);
+        let missing = || Problem::new(404, "provider_not_found", format!("there is no provider {name}"));
+        found.ok_or_else(|| Error::Refused(missing()))
+    }
+
+    /// `PUT /v1/providers/{name}`.
+    pub async fn update_provider(&self, name: &Name, update: &UpdateProvider) -> Result<Provider, Error> {
+        self.put(&format!("/v1/providers/{name}"), update).await
+    }
+
+    /// `POST /v1/keys/rotate`.
+    pub async fn rotate_keys(&self) -> Result<RotatedKeys, Error> {
+        self.post("/v1/keys/rotate", &()).await
     }
 
     /// `GET /v1/audit`: a page.

@@ -305,12 +305,20 @@ impl Client {
         json(self.send(Method::GET, path, request).await?, "GET", path).await
     }
 
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<T, Error> {
         let request = self.request(Method::POST, path).json(body);
         json(self.send(Method::POST, path, request).await?, "POST", path).await
     }
 
-    pub(super) async fn put<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<T, Error> {
         let request = self.request(Method::PUT, path).json(body);
         json(self.send(Method::PUT, path, request).await?, "PUT", path).await
     }

@@ -33,6 +33,11 @@ pub async fn run(cx: &Context, command: GatewayCommand) -> Result<u8, Error> {
             let status = client.status().await?;
             show(cx, &client, status)
         }
+        GatewayCommand::RotateKeys => {
+            let turned = cx.client()?.rotate_keys().await?;
+            cx.out.data(&turned, || format!("a new key protects {} stored secrets", turned.secrets))?;
+            Ok(DONE)
+        }
         GatewayCommand::Trust(command) => trust(cx, command).await,
     }
 }

@@ -221,8 +221,19 @@ fn log_text(log_line: &LogLine) -> String {
 /// A table of sandboxes.
 pub fn table(sandboxes: &[Sandbox]) -> String {
     let now = jiff::Timestamp::now();
-    let mut table =
-        Table::new(["NAME", "OWNER", "PHASE", "LINK", "GENERATION", "MODE", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
+    let mut table = Table::new([
+        "NAME",
+        "OWNER",
+        "PHASE",
+        "LINK",
+        "GENERATION",
+        "MODE",
+        "RUNTIME",
+        "WALLS",
+        "AGE",
+        "COMMAND",
+        "WITHOUT",
+    ]);
     for sandbox in sandboxes {
         table.row([
             sandbox.name.to_string(),

@@ -87,9 +87,12 @@ impl TrustError {
             Self::Audit(openshell_api::audit::Broken::Head) => {
                 "the trail comes from another gateway, or somebody made a new head".into()
             }
-            Self::Audit(_) => "what comes before that entry holds; compare the rest with an earlier `openshell audit export`".into(),
+            Self::Audit(_) => {
+                "what comes before that entry holds; compare the rest with an earlier `openshell audit export`".into()
+            }
             Self::AuditNoticed { .. } => {
-                "what comes after that entry holds; compare what comes before with an earlier `openshell audit export`".into()
+                "what comes after that entry holds; compare what comes before with an earlier `openshell audit export`"
+                    .into()
             }
             Self::Declined => "refuse it for good with `openshell proposal reject`".into(),
             Self::Decided { .. } => return None,

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 /// Calls that change something, or reach into a sandbox.
-pub(super) const ACTIONS: [(&str, &str, &str); 30] = [
+pub(super) const ACTIONS: [(&str, &str, &str); 31] = [
     ("POST", "/v1/modules", "module.upload"),
     ("POST", "/v1/pushes", "policy.push"),
     ("PUT", "/v1/ceiling", "ceiling.set"),
@@ -25,6 +25,7 @@ pub(super) const ACTIONS: [(&str, &str, &str); 30] = [
     ("POST", "/v1/providers", "provider.create"),
     ("PUT", "/v1/providers/{name}", "provider.update"),
     ("DELETE", "/v1/providers/{name}", "provider.delete"),
+    ("POST", "/v1/keys/rotate", "keys.rotate"),
     ("POST", "/v1/inference/backends", "backend.add"),
     ("PUT", "/v1/inference/backends/{name}", "backend.set"),
     ("DELETE", "/v1/inference/backends/{name}", "backend.remove"),

@@ -34,12 +34,19 @@ pub(super) async fn account(State(gateway): State<Arc<Gateway>>, mut request: Re
     let attempt = Arc::new(Attempt { source, caller: OnceLock::new(), told: Arc::default() });
     request.extensions_mut().insert(attempt.clone());
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let action = path.as_deref().and_then(|path| actions::of(request.method(), path)).filter(|action| *action != "read");
+    let action =
+        path.as_deref().and_then(|path| actions::of(request.method(), path)).filter(|action| *action != "read");
     let object = path.as_deref().map(|template| object(template, request.uri().path())).unwrap_or_default();
     let response = match same_origin(&request) {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     };
+    match response.status() {
+        StatusCode::UNAUTHORIZED => gateway.metrics.refused("unknown"),
+        StatusCode::FORBIDDEN => gateway.metrics.refused("forbidden"),
+        StatusCode::TOO_MANY_REQUESTS => gateway.metrics.refused("too_many"),
+        _ => {}
+    }
     if let Some(action) = action {
         let code = response.extensions().get::<Code>().map(|code| code.0.clone()).unwrap_or_default();
         tell(&gateway, &attempt, action, object, (response.status(), code)).await;

@@ -26,6 +26,15 @@ pub(super) async fn ready(Open(gateway): Open) -> ApiResult<&'static str> {
     }
 }
 
+/// Counts and states, in Prometheus's text format. Asks for a token: names of sandboxes and backends are in it.
+#[utoipa::path(get, path = "/metrics", responses(
+    (status = 200, body = String, content_type = "text/plain", description = "Text format, version 0.0.4"),
+))]
+pub(super) async fn metrics(Call { gateway, .. }: Call<Read>) -> ApiResult<impl axum::response::IntoResponse> {
+    let text = crate::metrics::render(&gateway).await?;
+    Ok(([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}
+
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200, description = "OpenAPI document")))]
 pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {

@@ -164,7 +164,10 @@ pub(super) async fn set_rules(
     (status = 204, description = "It is gone"),
     (status = 404, description = "backend_not_found", body = Problem),
 ))]
-pub(super) async fn remove(Call { gateway, permit }: Call<Administer>, Path(name): Path<String>) -> ApiResult<StatusCode> {
+pub(super) async fn remove(
+    Call { gateway, permit }: Call<Administer>,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
     to_the_end(push::remove_backend(gateway, permit, name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

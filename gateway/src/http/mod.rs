@@ -70,6 +70,7 @@ impl utoipa::Modify for BearerToken {
 fn guarded() -> OpenApiRouter<Guarded> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::status))
+        .routes(routes!(health::metrics))
         .routes(routes!(users::whoami))
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::set, users::delete))
@@ -108,7 +109,8 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(publishers::list, publishers::add))
         .routes(routes!(publishers::remove))
         .routes(routes!(providers::list, providers::create))
-        .routes(routes!(providers::delete))
+        .routes(routes!(providers::update, providers::delete))
+        .routes(routes!(providers::rotate))
         .routes(routes!(inference::list, inference::add))
         .routes(routes!(inference::set, inference::remove))
         .routes(routes!(inference::test))

@@ -40,10 +40,7 @@ pub(super) async fn list(
     (status = 200, body = Proposal),
     (status = 404, description = "proposal_not_found", body = Problem),
 ))]
-pub(super) async fn get(
-    Call { gateway, .. }: Call<Read>,
-    Path(id): Path<String>,
-) -> ApiResult<axum::Json<Proposal>> {
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(id): Path<String>) -> ApiResult<axum::Json<Proposal>> {
     proposals::show(&gateway, &id).await.map(axum::Json)
 }
 

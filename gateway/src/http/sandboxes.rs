@@ -51,10 +51,7 @@ pub(super) async fn create(
     (status = 200, body = Sandbox),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
-pub(super) async fn get(
-    Call { gateway, .. }: Call<Read>,
-    Path(name): Path<String>,
-) -> ApiResult<axum::Json<Sandbox>> {
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<Sandbox>> {
     let row = named(&gateway, &name).await?;
     Ok(axum::Json(shown(&gateway, row)))
 }

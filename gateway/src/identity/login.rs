@@ -13,8 +13,8 @@ use super::caller::{Caller, Source};
 use super::jwt::{JwtError, KeyFault, Trust, Verifier};
 use super::limits::{Key, Limiter, Rate};
 use super::permit::FIRST_ADMIN;
-use super::tokens::{Shown, TokenHash, hash, shown};
 use super::supervisors;
+use super::tokens::{Shown, TokenHash, hash, shown};
 use crate::error::{ApiError, refuse};
 use crate::store::{KeyState, Store, StoreError, SupervisorKey};
 
@@ -106,13 +106,16 @@ impl From<Denied> for ApiError {
         let text = denied.to_string();
         match denied {
             Denied::Nothing | Denied::Unknown => Self::unauthorized(text),
-            Denied::Expired { .. } => refuse(401, "token_expired", text).hint("make another one: `openshell token create`"),
+            Denied::Expired { .. } => {
+                refuse(401, "token_expired", text).hint("make another one: `openshell token create`")
+            }
             Denied::Jwt(JwtError::NoKeys { .. }) => refuse(503, "provider_unavailable", text)
                 .hint("try again once the provider answers; the gateway's own tokens work meanwhile"),
-            Denied::Jwt(JwtError::NoRole { .. }) => {
-                refuse(403, "no_role", text).hint("an administrator says which claims give roles: --oidc-role, --access-role")
+            Denied::Jwt(JwtError::NoRole { .. }) => refuse(403, "no_role", text)
+                .hint("an administrator says which claims give roles: --oidc-role, --access-role"),
+            Denied::Jwt(JwtError::Expired(_)) => {
+                refuse(401, "token_expired", text).hint("log in again: `openshell gateway login`")
             }
-            Denied::Jwt(JwtError::Expired(_)) => refuse(401, "token_expired", text).hint("log in again: `openshell gateway login`"),
             Denied::Jwt(_) | Denied::NoProvider => refuse(401, "bad_token", text)
                 .hint("log in again: `openshell gateway login`, or use a token of the gateway's own"),
             Denied::TooMany(wait) => {
@@ -141,9 +144,8 @@ impl Identities {
     /// Whoever shows the token of this hash is the first administrator. Refuses a provider whose keys could be changed on
     /// their way.
     pub fn new(admin: TokenHash, options: IdentityOptions, http: &reqwest::Client) -> Result<Self, KeyFault> {
-        let verifier = |trust: &Option<Trust>, via| {
-            trust.clone().map(|trust| Verifier::new(trust, via, http.clone())).transpose()
-        };
+        let verifier =
+            |trust: &Option<Trust>, via| trust.clone().map(|trust| Verifier::new(trust, via, http.clone())).transpose();
         Ok(Self {
             admin,
             oidc: verifier(&options.oidc, Via::Oidc)?,
@@ -283,7 +285,9 @@ impl Identities {
 fn supervisor(key: SupervisorKey) -> Result<Principal, Denied> {
     let expired = key.expires.is_some_and(|at| at <= jiff::Timestamp::now());
     match expired && key.state != KeyState::Used {
-        true => Err(Denied::Expired { user: format!("sandbox {}", key.sandbox_id), at: key.expires.unwrap_or_default() }),
+        true => {
+            Err(Denied::Expired { user: format!("sandbox {}", key.sandbox_id), at: key.expires.unwrap_or_default() })
+        }
         false => Ok(Principal::Supervisor(key)),
     }
 }

@@ -24,11 +24,13 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Administer>, create: C
         return Err(refuse(422, "bad_name", format!("no user can be named {}", create.name)));
     }
     let change = permit.change(&create.name).after(json!({ "role": create.role }));
-    gateway.store.insert_user(&create.name, create.role, &change).await.map_err(|error| match ApiError::from(error) {
-        error if error.0.status == 409 => error.hint(
-            "choose another name; that of a deleted user stays its own, for sandboxes and the audit trail name it",
-        ),
-        error => error,
+    gateway.store.insert_user(&create.name, create.role, &change).await.map_err(|error| {
+        match ApiError::from(error) {
+            error if error.0.status == 409 => error.hint(
+                "choose another name; that of a deleted user stays its own, for sandboxes and the audit trail name it",
+            ),
+            error => error,
+        }
     })?;
     known(&gateway, create.name.as_str()).await
 }
@@ -120,5 +122,9 @@ fn not_found(name: &str) -> ApiError {
 }
 
 fn first_admin(what: &str) -> ApiError {
-    refuse(409, "first_admin", format!("{FIRST_ADMIN} {what}: whoever can read the gateway's state directory is that user"))
+    refuse(
+        409,
+        "first_admin",
+        format!("{FIRST_ADMIN} {what}: whoever can read the gateway's state directory is that user"),
+    )
 }

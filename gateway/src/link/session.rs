@@ -113,7 +113,9 @@ async fn read(
             None => return Ok(()),
         }
     };
-    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys } = hello else { return Err(Fault::NoHello) };
+    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys } = hello else {
+        return Err(Fault::NoHello);
+    };
     tracing::info!(sandbox = id, version, generation, "a supervisor connected");
     gateway.store.set_degraded(id, &degraded).await?;
     if let Some(code) = exit_code {

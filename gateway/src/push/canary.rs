@@ -170,7 +170,8 @@ pub async fn promote_rollout(
     rollout.state = RolloutState::Promoted;
     rollout.ended_at = Some(jiff::Timestamp::now());
     let cause = format!("promote canary {}@{}", binding.name, binding.version);
-    let done = carry_out(&gateway, &permit, targets, &cause, Effect::PutRollout(Box::new(rollout)), Reach::Connected).await?;
+    let done =
+        carry_out(&gateway, &permit, targets, &cause, Effect::PutRollout(Box::new(rollout)), Reach::Connected).await?;
     let imports = binding.granted_imports.into_iter().collect();
     Ok(PushReport { rollout: Some(id), ..report(done, &before, &imports, compile, began) })
 }
@@ -210,17 +211,13 @@ pub async fn roll_back(
     rollout.state = RolloutState::RolledBack;
     rollout.ended_at = Some(jiff::Timestamp::now());
     rollout.reason = Some(reason);
-    let change = permit.change(&rollout.id).after(serde_json::json!({ "state": rollout.state, "reason": rollout.reason }));
+    let change =
+        permit.change(&rollout.id).after(serde_json::json!({ "state": rollout.state, "reason": rollout.reason }));
     gateway.store.commit(&[], &Effect::PutRollout(Box::new(rollout.clone())), &change).await?;
     Ok(rollout)
 }
 
-async fn take_back(
-    gateway: &Gateway,
-    permit: &Permit<Operate>,
-    rollout: &Rollout,
-    canary: &Canary,
-) -> ApiResult<()> {
+async fn take_back(gateway: &Gateway, permit: &Permit<Operate>, rollout: &Rollout, canary: &Canary) -> ApiResult<()> {
     // By id: another sandbox may bear the name by now.
     let Some(row) = gateway.store.sandbox(&canary.sandbox_id).await? else { return Ok(()) };
     let (mut target, _locks) = alone(gateway, row.name.as_str()).await?;

@@ -2,20 +2,23 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use openshell_api::generation::Content;
 use openshell_api::inference::{Backend, Catalogue};
 use openshell_api::module::Binding;
+use openshell_api::provider::{CredentialRule, Provider};
 use openshell_api::push::{Enforcing, SetCeiling};
 use openshell_api::sandbox::Phase;
 
 use super::plan::{Target, decides, router_for};
-use super::two_phase::{Reach, carry_out};
+use super::two_phase::{Reach, carry_out, carry_out_as};
+use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
 use crate::modules::BindRequest;
-use crate::store::Effect;
+use crate::store::{Effect, SandboxRow};
 
 /// Adds a backend; every sandbox may use it once this answers. Refuses a name that is taken and a provider that is
 /// missing.
@@ -90,7 +93,11 @@ async fn change_catalogue(
 }
 
 /// Replaces the gateway-wide chain.
-pub async fn set_ceiling(gateway: Arc<Gateway>, permit: Permit<Administer>, ceiling: SetCeiling) -> ApiResult<Vec<Enforcing>> {
+pub async fn set_ceiling(
+    gateway: Arc<Gateway>,
+    permit: Permit<Administer>,
+    ceiling: SetCeiling,
+) -> ApiResult<Vec<Enforcing>> {
     let mut bindings: Vec<Binding> = Vec::with_capacity(ceiling.bindings.len());
     let mut names = HashSet::new();
     for wanted in ceiling.bindings {
@@ -116,6 +123,30 @@ pub async fn set_ceiling(gateway: Arc<Gateway>, permit: Permit<Administer>, ceil
     let _alone = gateway.locks.gateway_wide.write().await;
     let change = |content: &mut Content| content.ceiling.clone_from(&bindings);
     for_all(&gateway, &permit, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
+}
+
+/// Binds a credential anew in the sandboxes that use it. The caller holds the gateway-wide lock alone.
+pub async fn rebind(
+    gateway: &Gateway,
+    users: Vec<SandboxRow>,
+    provider: &Provider,
+    secret: Option<&[u8]>,
+    change: Change,
+) -> ApiResult<()> {
+    let began = Instant::now();
+    let _locks = gateway.locks.sandboxes(users.iter().map(|row| row.id.as_str())).await;
+    let mut targets = Vec::with_capacity(users.len());
+    for row in users {
+        let mut target = Target::of(gateway, row).await?;
+        if let Some(bound) = target.next.credentials.get_mut(provider.name.as_str()) {
+            // What its workload has in the secret's place stays.
+            *bound = CredentialRule { placeholder: bound.placeholder.take(), ..provider.rule.clone() };
+        }
+        targets.push(target);
+    }
+    let cause = format!("bind credential {}", provider.name);
+    let effect = Effect::SetProvider(Box::new(provider.clone()), secret.map(<[u8]>::to_vec));
+    carry_out_as(gateway, change, targets, &cause, effect, Reach::Connected, began).await.map(drop)
 }
 
 /// Changes the content of every sandbox that is not being deleted. The caller holds the gateway-wide lock alone.

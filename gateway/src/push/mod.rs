@@ -16,7 +16,7 @@ mod two_phase;
 pub use approval::Plan;
 pub use canary::{promote_rollout, roll_back};
 pub use catch_up::catch_up;
-pub use gateway_wide::{add_backend, remove_backend, set_backend, set_ceiling};
+pub use gateway_wide::{add_backend, rebind, remove_backend, set_backend, set_ceiling};
 pub use plan::initial;
 pub use requests::{lacking, promote, push, rollback, sandbox_not_found, set_inference};
 
@@ -38,7 +38,7 @@ pub async fn secrets(gateway: &Gateway, content: &Content) -> ApiResult<BTreeMap
     let mut values = BTreeMap::new();
     for stored in gateway.store.provider_secrets().await? {
         if named.contains(stored.name.as_str()) {
-            let value = gateway.secrets.open_sealed(&stored.name, &stored.secret)?;
+            let value = crate::providers::refresh::credential(gateway, &stored)?;
             values.insert(stored.name, value.to_string());
         }
     }

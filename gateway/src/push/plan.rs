@@ -10,6 +10,7 @@ use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit};
 use crate::modules::BindRequest;
+use crate::providers;
 use crate::store::SandboxRow;
 
 /// The module that routes inference unless another one was pushed.
@@ -94,7 +95,7 @@ pub async fn initial(gateway: &Gateway, permit: &Permit<Operate>, spec: &CreateS
         if !provider.shared {
             permit.owns_what(&format!("provider {name}"), &provider.owner)?;
         }
-        content.credentials.insert(name.to_string(), provider.rule.clone());
+        content.credentials.insert(name.to_string(), providers::for_sandbox(&provider.kind, &provider.rule)?);
     }
     for policy in &spec.policies {
         let module = known_module(gateway, &policy.module).await?;

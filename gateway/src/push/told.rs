@@ -53,6 +53,7 @@ pub(super) async fn change<R: Right>(
             object.clone_from(name);
             before.insert("backend".to_owned(), backend(name).await?);
         }
+        Effect::SetProvider(provider, _) => object = provider.name.to_string(),
         Effect::SetCeiling(bindings) => {
             object = "ceiling".to_owned();
             let old: Vec<Binding> = store.setting("ceiling").await?.unwrap_or_default();

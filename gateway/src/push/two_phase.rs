@@ -15,6 +15,7 @@ use openshell_api::push::Enforcing;
 
 use super::plan::Target;
 use super::{secret_names, secrets};
+use crate::audit::Change;
 use crate::error::{ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Permit, Right};
@@ -63,6 +64,19 @@ pub(super) async fn carry_out<R: Right>(
         permit.owns(&target.row)?;
     }
     let change = super::told::change(permit, &targets, cause, &effect, &gateway.store).await?;
+    carry_out_as(gateway, change, targets, cause, effect, reach, began).await
+}
+
+/// The same for a change that is told already, and whose targets may be anybody's.
+pub(super) async fn carry_out_as(
+    gateway: &Gateway,
+    change: Change,
+    targets: Vec<Target>,
+    cause: &str,
+    effect: Effect,
+    reach: Reach,
+    began: Instant,
+) -> ApiResult<Done> {
     let push = ulid::Ulid::generate().to_string();
     let mut prepared = Vec::with_capacity(targets.len());
     for target in targets {

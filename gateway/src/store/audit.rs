@@ -149,7 +149,8 @@ impl Store {
             Ok(None) if found.0 > 0 => ((0, FIRST), Some("the signed head is missing".to_owned())),
             Ok(None) => ((0, FIRST), None),
             Ok(Some(kept)) if kept.0 > found.0 => {
-                let reason = format!("the trail ends at link {}, and link {} was signed: its end was cut off", found.0, kept.0);
+                let reason =
+                    format!("the trail ends at link {}, and link {} was signed: its end was cut off", found.0, kept.0);
                 (kept, Some(reason))
             }
             Ok(Some(kept)) => match kept.0 == 0 || hash_at(&mut tx, kept.0).await? == Some(kept.1) {

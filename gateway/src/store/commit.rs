@@ -3,6 +3,7 @@
 use openshell_api::generation::SignedGeneration;
 use openshell_api::inference::Backend;
 use openshell_api::module::Binding;
+use openshell_api::provider::Provider;
 use openshell_api::rollout::Rollout;
 use sqlx::{Sqlite, Transaction};
 
@@ -31,6 +32,8 @@ pub enum Effect {
     SetBackend(Backend),
     /// A backend is removed.
     RemoveBackend(String),
+    /// A provider is changed, and its secret if there is a new one.
+    SetProvider(Box<Provider>, Option<Vec<u8>>),
     /// The ceiling is replaced.
     SetCeiling(Vec<Binding>),
     /// A proposal is approved: this generation has it.
@@ -67,6 +70,9 @@ impl Store {
             }
             Effect::RemoveBackend(name) => {
                 sqlx::query("DELETE FROM backends WHERE name = ?").bind(name).execute(&mut **tx).await?;
+            }
+            Effect::SetProvider(provider, secret) => {
+                super::inference::set_provider(tx, provider, secret.as_deref()).await?;
             }
             Effect::SetCeiling(ceiling) => {
                 sqlx::query("INSERT OR REPLACE INTO settings (key, value) VALUES ('ceiling', ?)")

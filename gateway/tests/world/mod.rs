@@ -157,6 +157,7 @@ impl World {
             default_image: String::new(),
             start_timeout: Duration::from_secs(5),
             identity: identity.clone(),
+            passphrase: None,
         })
         .await
         .unwrap();

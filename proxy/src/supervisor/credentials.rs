@@ -61,8 +61,8 @@ impl Credentials {
     pub(super) fn next(&self) -> Shown {
         let held = self.held();
         let Some(pair) = &held.pair else { return Shown::Refresh(self.first.clone()) };
-        let expired = held.until.is_some_and(|until| until <= Instant::now())
-            || pair.until <= jiff::Timestamp::now().as_second();
+        let expired =
+            held.until.is_some_and(|until| until <= Instant::now()) || pair.until <= jiff::Timestamp::now().as_second();
         match expired || held.refused {
             true => Shown::Refresh(pair.refresh.clone()),
             false => Shown::Key(pair.key.clone()),
@@ -136,7 +136,8 @@ mod tests {
         drop(credentials);
         assert_eq!(text(&open("another")), "another", "what was kept is void once the sandbox is started anew");
 
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(root.path().join(FILE)).unwrap().permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(root.path().join(FILE)).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -1,6 +1,5 @@
 //! A provider's keys: fetched, kept, fetched again when they turn.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -8,7 +7,6 @@ use base64::Engine as _;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::Deserialize;
-use url::Url;
 
 /// Keys older than this are asked for again before they are used: for so long a withdrawn one may count still.
 const FRESH: Duration = Duration::from_secs(10 * 60);
@@ -239,19 +237,9 @@ fn usable(jwk: &Jwk) -> Option<Key> {
     Some(Key { kid: jwk.common.key_id.clone(), algorithms, key: DecodingKey::from_jwk(jwk).ok()? })
 }
 
-/// Over TLS, or on this machine.
 fn secure(url: &str) -> Result<(), KeyFault> {
-    let insecure = || KeyFault::Insecure(url.to_owned());
-    let parsed = Url::parse(url).map_err(|_| insecure())?;
-    let loopback = match parsed.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        None => false,
-    };
-    match parsed.scheme() {
-        "https" => Ok(()),
-        "http" if loopback => Ok(()),
-        _ => Err(insecure()),
+    match crate::upstream::is_private(url) {
+        true => Ok(()),
+        false => Err(KeyFault::Insecure(url.to_owned())),
     }
 }

@@ -66,8 +66,7 @@ impl Provider {
     async fn start(keys: &[&Key]) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
-        let provider =
-            Self { issuer: format!("http://{address}"), keys: Arc::default(), asked: Arc::default() };
+        let provider = Self { issuer: format!("http://{address}"), keys: Arc::default(), asked: Arc::default() };
         provider.publish(keys);
         async fn configuration(State(provider): State<Provider>) -> axum::Json<Value> {
             axum::Json(json!({ "issuer": provider.issuer, "jwks_uri": format!("{}/keys", provider.issuer) }))
@@ -216,7 +215,8 @@ async fn signatures_count_and_nothing_else_does() {
     let signed = rsa.sign(&claims);
     check("RS256", signed.clone(), "oidc:alice viewer").await;
     check("ES256", ec.sign(&claims), "oidc:alice viewer").await;
-    check("PS256 by the same key", Key { algorithm: Algorithm::PS256, ..rsa.clone() }.sign(&claims), "UnknownKey").await;
+    check("PS256 by the same key", Key { algorithm: Algorithm::PS256, ..rsa.clone() }.sign(&claims), "UnknownKey")
+        .await;
     check("another key under that name", other.sign(&claims), "Signature").await;
     check("a key that nobody has", Key { kid: "none".into(), ..other.clone() }.sign(&claims), "UnknownKey").await;
 
@@ -238,14 +238,23 @@ async fn signatures_count_and_nothing_else_does() {
     let pem = KeyPair::from_pem(&rsa.pem).unwrap().public_key_pem();
     for secret in [pem.as_bytes(), public.as_slice()] {
         let head = Header { kid: Some("rsa".into()), ..Header::new(Algorithm::HS256) };
-        check("HS256 with the public key", encode(&head, &claims, &EncodingKey::from_secret(secret)).unwrap(), "Algorithm").await;
+        check(
+            "HS256 with the public key",
+            encode(&head, &claims, &EncodingKey::from_secret(secret)).unwrap(),
+            "Algorithm",
+        )
+        .await;
     }
     // An algorithm of another kind of key.
     let confused = header(&json!({ "alg": "ES256", "kid": "rsa" }).to_string());
     check("ES256 with an RSA key", format!("{confused}.{}.{}", parts[1], parts[2]), "UnknownKey").await;
 
     // Keys that the token brings along are not looked at; neither is a header that wants more than is known.
-    let brought = Header { jwk: Some(serde_json::from_value(other.public()).unwrap()), kid: Some("rsa".into()), ..Header::new(Algorithm::RS256) };
+    let brought = Header {
+        jwk: Some(serde_json::from_value(other.public()).unwrap()),
+        kid: Some("rsa".into()),
+        ..Header::new(Algorithm::RS256)
+    };
     check("a key in the header", encode(&brought, &claims, &other.signing()).unwrap(), "Signature").await;
     let critical = Header { crit: Some(vec!["exp".into()]), kid: Some("rsa".into()), ..Header::new(Algorithm::RS256) };
     check("crit", encode(&critical, &claims, &rsa.signing()).unwrap(), "Header").await;
@@ -348,7 +357,11 @@ async fn a_clock_that_jumps_changes_what_tokens_count_and_never_which_keys() {
     provider.goes_down();
     assert_eq!(outcome(&verifier, &token, at(10 * 365 * 86_400)).await, "Expired", "years forward");
     assert_eq!(outcome(&verifier, &token, at(-86_400)).await, "NotYet", "a day back");
-    assert_eq!(outcome(&verifier, &token, at(0)).await, "oidc:alice viewer", "and right again: the keys are there still");
+    assert_eq!(
+        outcome(&verifier, &token, at(0)).await,
+        "oidc:alice viewer",
+        "and right again: the keys are there still"
+    );
     assert_eq!(provider.asked.load(Ordering::Relaxed), 1);
 }
 
