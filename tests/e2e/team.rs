@@ -90,7 +90,7 @@ async fn a_team_shares_a_gateway_and_its_trail_shows_who_did_what() -> Result<()
         "otto          127.0.0.1  sandbox.create  his ",
         "otto          127.0.0.1  sandbox.stream  his ",
         "olga          127.0.0.1  sandbox.delete  his             refused (not_yours)",
-        "vera          127.0.0.1  policy.push                     refused (forbidden)",
+        "vera          127.0.0.1  policy.push     -               refused (forbidden)",
         "admin         127.0.0.1  user.delete     vera            done",
     ] {
         // How wide columns are is of no matter.

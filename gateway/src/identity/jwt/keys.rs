@@ -126,6 +126,18 @@ impl KeyRing {
         }
     }
 
+    /// The same after those there are did not do: fetched again, unless that was done a moment ago.
+    pub async fn anew(&self, wanted: &Wanted, now: Instant) -> Vec<DecodingKey> {
+        let before = self.known.load_full();
+        let fetched = self.fetch(now, PAUSE).await.is_ok();
+        let known = self.known.load_full();
+        let turned = match (&before, &known) {
+            (Some(before), Some(known)) => fetched && !std::sync::Arc::ptr_eq(before, known),
+            _ => fetched,
+        };
+        known.filter(|_| turned).map(|keys| keys.matching(wanted)).unwrap_or_default()
+    }
+
     /// Fetches unless that was done within `unless`, or may not be done yet.
     async fn fetch(&self, now: Instant, unless: Duration) -> Result<(), KeyFault> {
         let mut turn = self.turn.lock().await;

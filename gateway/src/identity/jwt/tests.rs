@@ -331,6 +331,26 @@ async fn keys_turn_and_the_provider_is_not_asked_at_every_token() {
 }
 
 #[tokio::test]
+async fn keys_turn_for_tokens_that_name_none() {
+    let (old, new) = (Key::rsa("old"), Key::rsa("new"));
+    let provider = Provider::start(&[&old]).await;
+    let ring = Arc::new(KeyRing::new(&provider.issuer, KeySource::Discovery, client()).unwrap());
+    let (begin, wanted) = (Instant::now(), Wanted { kid: None, algorithm: Algorithm::RS256 });
+    assert_eq!(ring.find(&wanted, begin).await.unwrap().len(), 1);
+    provider.publish(&[&new]);
+    let anew = async |after_s: u64| {
+        let keys = ring.anew(&wanted, begin + Duration::from_secs(after_s)).await.len();
+        (keys, provider.asked.load(Ordering::Relaxed))
+    };
+    assert_eq!(anew(5).await, (0, 1), "not within seconds");
+    assert_eq!(anew(11).await, (1, 2));
+    assert_eq!(anew(12).await, (0, 2));
+    // Two that fit: a token that names none is verified with neither.
+    provider.publish(&[&old, &new]);
+    assert_eq!(anew(30).await, (0, 3));
+}
+
+#[tokio::test]
 async fn many_at_once_ask_once() {
     let key = Key::ec("k");
     let provider = Provider::start(&[&key]).await;
