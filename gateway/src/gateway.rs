@@ -19,6 +19,7 @@ use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
 use crate::metrics::Metrics;
 use crate::modules::Modules;
+use crate::public_url::PublicUrl;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
@@ -34,6 +35,12 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Where it listens. Port 0: the port it had last, else any.
     pub listen: SocketAddr,
+    /// Unix socket on which plain HTTP is answered, for a reverse proxy on this machine.
+    pub proxy_socket: Option<PathBuf>,
+    /// Where users reach it, if by a proxy.
+    pub public_url: Option<PublicUrl>,
+    /// Sandboxes are containers, or none.
+    pub containers_only: bool,
     /// PEM file of further CAs that sandboxes trust upstream.
     pub upstream_ca: Option<PathBuf>,
     /// The supervisor's executable.
@@ -69,6 +76,14 @@ pub enum StartError {
     Listen {
         /// Which.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The socket for a reverse proxy.
+    #[error("can't listen on {path}: {source}")]
+    ProxySocket {
+        /// Where.
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -195,7 +210,8 @@ fn runtimes(dir: &StateDir, options: &Options) -> Result<Runtimes, StateDirError
         gateway: String::from_utf8_lossy(&id).into_owned(),
         default_image: options.default_image.clone(),
     });
-    Ok(Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime))
+    let runtimes = Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime);
+    Ok(if options.containers_only { runtimes.containers_only() } else { runtimes })
 }
 
 /// How supervisors and clients on this machine reach a listener.

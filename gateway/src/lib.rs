@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod modules;
 pub mod proposals;
 pub mod providers;
+mod public_url;
 pub mod push;
 mod resume;
 pub mod rollout;
@@ -32,4 +33,5 @@ pub mod tls;
 mod upstream;
 
 pub use gateway::{Gateway, Options, StartError};
+pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use server::Running;

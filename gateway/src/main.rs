@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::secrets::Passphrase;
-use openshell_gateway::{Options, Running};
+use openshell_gateway::{InvalidPublicUrl, Options, PublicUrl, Running};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +42,16 @@ struct Run {
     /// Address to listen on; port 0 takes the port it had last, else any.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Unix socket for a reverse proxy on this machine, which does TLS itself: plain HTTP is spoken there. Whoever may write to it
+    /// (mode 0660) still needs a token.
+    #[arg(long, value_name = "PATH")]
+    proxy_socket: Option<PathBuf>,
+    /// Where users reach the gateway, if by a proxy. It answers below the path of this URL too, for proxies that pass it on.
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    public_url: Option<PublicUrl>,
+    /// Sandboxes are containers, or none: for a gateway that is in a container itself.
+    #[arg(long)]
+    containers_only: bool,
     /// PEM file of further CAs that sandboxes trust upstream, beside the system's.
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
@@ -62,6 +72,10 @@ struct Run {
     passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     identity: flags::Identity,
+}
+
+fn public_url(given: &str) -> Result<PublicUrl, String> {
+    given.parse().map_err(|error: InvalidPublicUrl| error.to_string())
 }
 
 fn runtime(given: &str) -> Result<RuntimeKind, String> {
@@ -115,6 +129,9 @@ fn serve(run: Run) -> anyhow::Result<()> {
     let options = Options {
         state_dir: run.state_dir,
         listen: run.listen,
+        proxy_socket: run.proxy_socket,
+        public_url: run.public_url,
+        containers_only: run.containers_only,
         upstream_ca: run.upstream_ca,
         supervisor,
         runtime: None,

@@ -7,6 +7,7 @@ mod crash;
 mod docker;
 mod faults;
 mod first_light;
+mod gateways;
 mod inference;
 mod inference_clients;
 mod languages;

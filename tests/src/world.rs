@@ -61,6 +61,13 @@ impl World {
         Ok(Self { directory, binaries: binaries()?, environment })
     }
 
+    /// The same with the programs of another directory.
+    #[must_use]
+    pub fn with_binaries(mut self, directory: &Path) -> Self {
+        self.binaries = directory.to_owned();
+        self
+    }
+
     /// The same with a variable set for every command, and so for the gateway.
     #[must_use]
     pub fn with_env(mut self, name: &str, value: &str) -> Self {

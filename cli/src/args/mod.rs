@@ -56,8 +56,9 @@ pub struct Global {
     /// No progress and no notes on standard error; errors still appear.
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
-    /// Gateway: its state directory, or an https:// URL (then OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest).
-    #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "DIR|URL", hide_env_values = true)]
+    /// Gateway: the name it was added by, `local`, an https:// URL (OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest), or a
+    /// state directory, written with a slash [default: the selected one].
+    #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "NAME|URL|DIR", hide_env_values = true)]
     #[arg(help_heading = GLOBAL)]
     pub gateway: Option<String>,
 }
@@ -76,7 +77,7 @@ pub enum Format {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start, stop and look at the gateway on this machine.
+    /// Add gateways, choose one, log in; start and stop the one on this machine.
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
     /// Create sandboxes, run programs in them, delete them.

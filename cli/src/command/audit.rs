@@ -35,7 +35,7 @@ async fn list(cx: &Context, args: ListArgs) -> Result<u8, Error> {
     query.extend(args.action.map(|action| ("action", action)));
     query.extend(args.object.map(|object| ("object", object)));
     query.extend(args.since.map(|span| ("since", decisions::since(span).to_string())));
-    let page = cx.client()?.audit(&query).await?;
+    let page = cx.client().await?.audit(&query).await?;
     let entries = page.links.iter().map(entry).collect::<Result<Vec<AuditEntry>, _>>()?;
     cx.out.data(&entries, || table(&entries).render_or("nothing of that kind"))?;
     Ok(DONE)
@@ -85,7 +85,7 @@ async fn verify(cx: &Context, args: VerifyArgs) -> Result<u8, Error> {
     let (head, count, notices) = match &args.file {
         None => {
             let progress = cx.out.progress("checking the audit trail");
-            let client = cx.client()?;
+            let client = cx.client().await?;
             // The head first: what is added meanwhile follows it.
             let head = client.audit_head().await?;
             let mut verifier = Verifier::new(head.clone(), args.key.as_deref()).map_err(broken)?;
@@ -124,7 +124,7 @@ async fn verify(cx: &Context, args: VerifyArgs) -> Result<u8, Error> {
 }
 
 async fn export(cx: &Context) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let head = client.audit_head().await?;
     each(&client, |link| cx.out.text(&json_line(link)?)).await?;
     cx.out.text(&json_line(&head)?)?;

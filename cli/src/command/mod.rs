@@ -18,8 +18,10 @@ mod user;
 pub use ssh::SshError;
 
 use crate::args::{Cli, Command, Global};
-use crate::client::{Client, Place};
+use crate::client::Client;
 use crate::error::Error;
+use crate::gateways::remote::Manners;
+use crate::gateways::{Book, Place};
 use crate::output::Output;
 
 /// Exit code of a command that did what was asked.
@@ -29,17 +31,24 @@ const DONE: u8 = 0;
 #[derive(Debug)]
 struct Context {
     out: Output,
-    place: Place,
+    book: Book,
+    /// As `--gateway` says.
+    gateway: Option<String>,
 }
 
 impl Context {
     fn new(global: &Global) -> Result<Self, Error> {
-        Ok(Self { out: Output::new(global), place: Place::parse(global.gateway.as_deref())? })
+        Ok(Self { out: Output::new(global), book: Book::open()?, gateway: global.gateway.clone() })
+    }
+
+    /// The gateway that is meant.
+    fn place(&self) -> Result<Place, Error> {
+        Place::parse(self.gateway.as_deref(), &self.book)
     }
 
     /// A client of the gateway; refuses where none was started.
-    fn client(&self) -> Result<Client, Error> {
-        Client::new(self.place.access()?)
+    async fn client(&self) -> Result<Client, Error> {
+        Client::new(self.place()?.access(&self.book, Manners::Asking).await?).await
     }
 }
 

@@ -16,18 +16,18 @@ pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
     match command {
         ProviderCommand::Create(args) => create(cx, args).await,
         ProviderCommand::List => {
-            let providers = cx.client()?.providers().await?;
+            let providers = cx.client().await?.providers().await?;
             cx.out.data(&providers, || table(&providers).render_or("no providers"))?;
             Ok(DONE)
         }
         ProviderCommand::Get(args) => {
-            let provider = cx.client()?.provider(&args.name).await?;
+            let provider = cx.client().await?.provider(&args.name).await?;
             cx.out.data(&provider, || shown(&provider))?;
             Ok(DONE)
         }
         ProviderCommand::Update(args) => update(cx, args).await,
         ProviderCommand::Delete(args) => {
-            let client = cx.client()?;
+            let client = cx.client().await?;
             for name in &args.names {
                 client.delete_provider(name).await?;
                 cx.out.note(format!("deleted provider {name}"));
@@ -38,7 +38,7 @@ pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
 }
 
 async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let secret = checked(read_secret(&args.name, &args.source)?).map_err(Error::Secret)?;
     // Of these, one at most was given.
     let attach = args
@@ -77,7 +77,7 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
 }
 
 async fn update(cx: &Context, args: UpdateArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let replaces = args.source.prompt || args.source.from_env.is_some() || args.source.from_file.is_some();
     let secret = match replaces {
         true => Some(checked(read_secret(&args.name, &args.source)?).map_err(Error::Secret)?),

@@ -11,7 +11,7 @@ use crate::output::{Table, age, facts, word};
 
 /// Does one of the commands about users.
 pub async fn run(cx: &Context, command: UserCommand) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     match command {
         UserCommand::Create(args) => {
             let user = client.create_user(&CreateUser { name: args.name, role: args.role }).await?;
@@ -49,7 +49,7 @@ pub async fn run(cx: &Context, command: UserCommand) -> Result<u8, Error> {
 
 /// Does one of the commands about tokens.
 pub async fn tokens(cx: &Context, command: TokenCommand) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     match command {
         TokenCommand::Create(args) => {
             let user = whose(&client, args.user).await?;

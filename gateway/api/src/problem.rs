@@ -26,6 +26,11 @@ impl Problem {
         Self { status, code: code.into(), detail: detail.into(), hint: None, retry_after_s: None }
     }
 
+    /// Whether a proxy stopped waiting for the gateway, which may be about it still (504, and no answer of the gateway's).
+    pub fn is_impatience(&self) -> bool {
+        self.status == 504 && self.code == "foreign_answer"
+    }
+
     /// The same problem with a hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -150,6 +150,9 @@ impl World {
         let running = Running::start(Options {
             state_dir: dir.path().join("state"),
             listen: "127.0.0.1:0".parse().unwrap(),
+            proxy_socket: None,
+            public_url: None,
+            containers_only: false,
             upstream_ca: None,
             supervisor: "/nowhere/openshell-supervisor".into(),
             runtime: Some(runtime.clone()),
