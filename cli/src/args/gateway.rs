@@ -70,14 +70,15 @@ pub enum GatewayCommand {
 /// Arguments of `gateway add`.
 #[derive(Debug, Args)]
 pub struct AddArgs {
-    /// What to call it [default: after its host], and where it answers: https://host[:port][/prefix], or the state directory
-    /// of a gateway on this machine.
+    /// What to call it (if left out: as its host), and where it answers: https://host:port/prefix, or the state directory of a
+    /// gateway on this machine.
     #[arg(value_name = "NAME|URL|DIR", num_args = 0..=2)]
     pub words: Vec<String>,
     /// Put it on the machine that `ssh` reaches so: user@host, or a Host of its configuration.
     #[arg(long, value_name = "USER@HOST")]
     pub remote: Option<String>,
-    /// As what it runs there: service where systemd answers, else docker where an engine does, else process.
+    /// As what it runs there: service, docker or process. If left out: service where a systemd of yours answers, else docker
+    /// where an engine does, else process.
     #[arg(long, value_enum, value_name = "FORM", requires = "remote", hide_possible_values = true)]
     pub form: Option<Form>,
     /// Where sandboxes go there that name no runtime: `docker` or `process`.
@@ -117,7 +118,7 @@ pub struct WayArgs {
 /// Arguments of `gateway login`.
 #[derive(Debug, Args)]
 pub struct LoginArgs {
-    /// The gateway [default: the selected one].
+    /// The gateway; if left out, the selected one.
     pub name: Option<Name>,
     /// How to log in.
     #[command(flatten)]
@@ -127,7 +128,7 @@ pub struct LoginArgs {
 /// A gateway that may be left out.
 #[derive(Debug, Args)]
 pub struct NameArgs {
-    /// The gateway [default: the selected one].
+    /// The gateway; if left out, the selected one.
     pub name: Option<Name>,
 }
 
@@ -188,8 +189,8 @@ pub struct TrustRemoveArgs {
 /// Arguments of `gateway start`.
 #[derive(Debug, Args)]
 pub struct StartCommand {
-    /// As what it runs: process, service (of your systemd) or docker [default: as it was started last; at first a service where
-    /// your systemd answers, else a process].
+    /// As what it runs: process, service (of your systemd) or docker. If left out: as it was started last; at first a service
+    /// where your systemd answers, else a process.
     #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
     pub form: Option<Form>,
     /// What the gateway itself is given.
@@ -221,7 +222,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_socket: Option<PathBuf>,
-    /// Where users reach the gateway, if by a proxy: https://host[:port][/prefix].
+    /// Where users reach the gateway, if by a proxy: https://host:port/prefix.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,

@@ -57,7 +57,7 @@ pub struct Global {
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
     /// Gateway: the name it was added by, `local`, an https:// URL (OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest), or a
-    /// state directory, written with a slash [default: the selected one].
+    /// state directory, written with a slash. If left out: the selected one.
     #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "NAME|URL|DIR", hide_env_values = true)]
     #[arg(help_heading = GLOBAL)]
     pub gateway: Option<String>,

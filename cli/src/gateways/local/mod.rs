@@ -25,6 +25,8 @@ pub use service::lingers;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Supervisors dial again every five seconds at least.
+const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(25);
 
@@ -83,13 +85,23 @@ pub async fn is_running(state_dir: &Path) -> bool {
 }
 
 /// Ends the gateway that runs and starts the one beside this program in its place, as it was started last. Its sandboxes
-/// go on meanwhile.
+/// go on meanwhile; those that were connected are waited for a little, so that commands reach them again.
 pub async fn upgrade(state_dir: &Path) -> Result<(Client, Status), Error> {
     let plan = Plan::of(state_dir)?;
+    let mut connected = 0;
     if is_running(state_dir).await {
+        if let Ok(status) = Client::new(endpoint::access(state_dir)?).await?.status_within(ANSWER_LIMIT).await {
+            connected = status.connected;
+        }
         stop(state_dir).await?;
     }
-    start(state_dir, &plan).await
+    let (client, mut status) = start(state_dir, &plan).await?;
+    let began = Instant::now();
+    while status.connected < connected && began.elapsed() < RECONNECT_LIMIT {
+        tokio::time::sleep(4 * POLL).await;
+        status = client.status_within(ANSWER_LIMIT).await?;
+    }
+    Ok((client, status))
 }
 
 /// Stops the gateway and removes all there is of it: sandboxes, service or container, state. What can't be removed any

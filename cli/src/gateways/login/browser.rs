@@ -271,9 +271,16 @@ fn code() -> Result<String, Error> {
     Ok(code)
 }
 
+/// Whether a browser could show itself here.
+pub fn has_screen() -> bool {
+    ["BROWSER", "DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
 /// Has the user's browser show a page: what `BROWSER` names, else what the desktop prefers. Whether it does can't be
 /// known, so the address is told as well.
-pub fn open(url: &str) {
+fn open(url: &str) {
     use std::process::{Command, Stdio};
     let own = std::env::var_os("BROWSER").filter(|program| !program.is_empty());
     let mut command = Command::new(own.unwrap_or_else(|| "xdg-open".into()));

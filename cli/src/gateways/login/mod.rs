@@ -28,7 +28,7 @@ pub use session::{Session, log_out};
 /// How to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// By a browser that this command opens.
+    /// By a browser that this command opens; by one anywhere, if there is no screen here and the provider can.
     Browser,
     /// By a browser on this machine that the user opens.
     Link,
@@ -63,6 +63,9 @@ pub async fn log_in(
     tell: &(dyn Fn(Told<'_>) + Sync),
 ) -> Result<Session, Error> {
     let provider = Provider::find(oidc, trust).await?;
+    let elsewhere =
+        way == Way::Browser && !browser::has_screen() && provider.at.device_authorization_endpoint.is_some();
+    let way = if elsewhere { Way::Device } else { way };
     let (tokens, nonce) = match way {
         Way::Browser | Way::Link => {
             let (tokens, nonce) = browser::log_in(&provider, oidc, gateway, way == Way::Browser, tell).await?;

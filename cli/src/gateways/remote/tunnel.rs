@@ -54,9 +54,10 @@ impl Tunnel {
         &self.ssh
     }
 
-    /// The near end, if the tunnel is up.
+    /// The near end, if the tunnel is up. A socket that a killed `ssh` left behind takes no connection.
     async fn up(&self) -> Option<PathBuf> {
-        (self.socket.exists() && self.ssh.is_up().await).then(|| self.socket.clone())
+        let listens = tokio::net::UnixStream::connect(&self.socket).await.is_ok();
+        (listens && self.ssh.is_up().await).then(|| self.socket.clone())
     }
 
     /// Opens the tunnel if it is not up. Answers its near end, and what was learnt about the gateway if it was opened.
