@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// `GET /v1/whoami`. `None`: the gateway knows one token and no users.
-    pub async fn whoami(&self) -> Result<Option<Whoami>, Error> {
+    pub async fn who_we_are(&self) -> Result<Option<Whoami>, Error> {
         let request = self.request(Method::GET, WHOAMI).timeout(LIMIT);
         match self.send(Method::GET, WHOAMI, request).await {
             Ok(response) => rest::json(response, "GET", WHOAMI).await.map(Some),

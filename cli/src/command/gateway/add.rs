@@ -63,7 +63,7 @@ async fn at_place(cx: &Context, args: &AddArgs) -> Result<Added, Error> {
             let client = Client::new(Place::Local(directory).access(&cx.book, Manners::Asking).await?).await?;
             client.status().await?;
             cx.book.add(&name, &entry, None)?;
-            Ok(added(name, &entry, true, client.whoami().await?))
+            Ok(added(name, &entry, true, client.who_we_are().await?))
         }
         _ => {
             let reason = "a URL begins with https://, a directory is written with a slash";
@@ -127,7 +127,7 @@ async fn over_ssh(cx: &Context, args: &AddArgs, destination: &str) -> Result<Add
         ));
     }
     let client = Client::new(Place::Known(name.clone()).access(&cx.book, Manners::Asking).await?).await?;
-    Ok(added(name, &entry, true, client.whoami().await?))
+    Ok(added(name, &entry, true, client.who_we_are().await?))
 }
 
 fn added(name: Name, entry: &Entry, logged_in: bool, whoami: Option<Whoami>) -> Added {

@@ -119,7 +119,7 @@ async fn ask(cx: &Context, mut asked: Asked, place: Result<Place, Error>, patien
         // Nobody can tell which of several would be asking for a password.
         let client = Client::new(place?.access(&cx.book, Manners::Quiet).await?).await?;
         let status = client.status().await?;
-        Ok::<_, Error>((status, client.whoami().await?))
+        Ok::<_, Error>((status, client.who_we_are().await?))
     };
     let answer = match tokio::time::timeout(patience, answer).await {
         Ok(answer) => answer,

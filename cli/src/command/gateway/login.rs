@@ -148,7 +148,7 @@ pub async fn check(access: &Access, credential: &Credential) -> Result<Option<Wh
     let Some(bearer) = credential.bearer() else { return Ok(None) };
     let keeper = std::sync::Arc::new(Token(bearer.to_owned()));
     let client = Client::new(Access { keeper, ..access.clone() }).await?;
-    let whoami = client.whoami().await?;
+    let whoami = client.who_we_are().await?;
     if whoami.is_none() {
         client.status().await?;
     }

@@ -124,7 +124,7 @@ async fn show(cx: &Context, place: &Place, client: &Client, status: Status) -> R
         Place::Local(_) | Place::Url(_) => None,
     };
     let lingers = if form == Some(Form::Service) { Some(local::lingers().await) } else { None };
-    let whoami = client.whoami().await?;
+    let whoami = client.who_we_are().await?;
     let view = GatewayView { name, url: client.access().url.clone(), pid, form, lingers, whoami, status };
     cx.out.data(&view, || {
         let mut rows = vec![("gateway", view.name.clone().unwrap_or_else(|| view.url.clone()))];
