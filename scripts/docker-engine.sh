@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# docker-engine.sh [images | stop] — a Docker engine for development and tests; prints its DOCKER_HOST.
+# docker-engine.sh [images | machine | stop] — a Docker engine for development and tests; prints its DOCKER_HOST.
 #
 # An engine that answers already is taken as it is. Else one is started by hand, as root, with everything it keeps in a
 # directory of its own (ENGINE_DIR), and goes on until `stop`. `images` makes the tests' images there, since none can be
@@ -9,6 +9,8 @@
 #   openshell-test/user      the same, with a USER by name, a WORKDIR, a health check and an ENV
 #   openshell-test/scratch   a single static program and nothing else, not even /tmp
 #   openshell-test/debian    Debian's smallest system with curl and wget
+#
+# `machine` makes one more, of a machine with systemd and an SSH server: openshell-test/machine.
 . "$(dirname "$0")/lib.sh"
 
 ENGINE_DIR=${ENGINE_DIR:-/tmp/openshell-docker}
@@ -94,13 +96,36 @@ make_images() {
   as_root rm -rf "$work"
 }
 
+# A machine to reach by SSH: Debian with systemd and an SSH server, user `agent`.
+make_machine() {
+  exec 9>"$ENGINE_DIR/images.lock"
+  flock 9
+  has_image openshell-test/machine && return
+  apt_install debootstrap >&2
+  local kept=$target/docker-images/machine.tar work
+  if [ ! -f "$kept" ]; then
+    say "collecting a small Debian machine (once)"
+    work=$(mktemp -d "$ENGINE_DIR/machine.XXXXXX")
+    mkdir -p "$(dirname "$kept")"
+    as_root debootstrap --variant=minbase \
+      --include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,openssh-server,procps,curl,ca-certificates \
+      bookworm "$work/root" >&2
+    as_root chroot "$work/root" useradd --create-home --shell /bin/bash agent
+    as_root tar -C "$work/root" --numeric-owner --exclude=./var/cache/apt --exclude=./var/lib/apt/lists -cf "$kept.new" .
+    mv "$kept.new" "$kept"
+    as_root rm -rf "$work"
+  fi
+  say "making the image openshell-test/machine"
+  docker import "$kept" openshell-test/machine >/dev/null
+}
+
 case ${1:-} in
   stop)
     [ ! -f "$ENGINE_DIR/pid" ] || as_root kill "$(cat "$ENGINE_DIR/pid")"
     exit 0
     ;;
-  '' | images) ;;
-  *) die "unknown word $1" "docker-engine.sh [images | stop]" ;;
+  '' | images | machine) ;;
+  *) die "unknown word $1" "docker-engine.sh [images | machine | stop]" ;;
 esac
 
 command -v docker >/dev/null || apt_install docker.io >&2
@@ -108,4 +133,5 @@ DOCKER_HOST=$(find_engine || start_engine)
 export DOCKER_HOST
 mkdir -p "$ENGINE_DIR"
 [ "${1:-}" != images ] || make_images
+[ "${1:-}" != machine ] || make_machine >&2
 echo "$DOCKER_HOST"

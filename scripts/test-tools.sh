@@ -4,7 +4,8 @@
 
 # Command line clients, and the servers they talk to.
 apt_install curl git wget openssl python3 python3-requests python3-venv openssh-client openssh-server rsync \
-  postgresql postgresql-client redis-server redis-tools nodejs golang-go default-jdk-headless gnutls-bin docker-registry
+  postgresql postgresql-client redis-server redis-tools nodejs golang-go default-jdk-headless gnutls-bin docker-registry \
+  nginx-light chromium chromium-driver
 # Some builds of Node.js bring it along, and conflict with the package.
 command -v npm >/dev/null || apt_install npm
 

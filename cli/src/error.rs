@@ -1,5 +1,6 @@
 //! What can go wrong, as a fact and a hint.
 
+mod gateway;
 mod hints;
 mod trust;
 
@@ -10,6 +11,7 @@ use openshell_api::Problem;
 use openshell_policy_host::CheckError;
 
 use crate::output;
+pub use gateway::GatewayError;
 use hints::{POLICY_HINT, files_hint, hint_for};
 pub use trust::TrustError;
 
@@ -30,8 +32,8 @@ pub enum Error {
         /// What the transport said.
         reason: String,
     },
-    /// The gateway's certificate was not issued by the CA this machine knows it by.
-    #[error("the certificate of {url} was not issued by the gateway's CA: {reason}")]
+    /// The gateway's certificate was not issued by an authority that it may have one from.
+    #[error("the certificate of {url} is not trusted: {reason}")]
     Untrusted {
         /// Its URL.
         url: String,
@@ -57,12 +59,9 @@ pub enum Error {
         /// What did not parse.
         reason: String,
     },
-    /// A gateway URL was given without what is needed to use it.
-    #[error("{missing} is not set, and --gateway is a URL")]
-    RemoteIncomplete {
-        /// The variable.
-        missing: &'static str,
-    },
+    /// The gateways that this user knows.
+    #[error("{0}")]
+    Gateway(#[from] GatewayError),
     /// The gateway's program is nowhere.
     #[error("the program openshell-gateway is neither beside this one nor in PATH")]
     NoGatewayProgram,
@@ -385,13 +384,14 @@ impl Error {
             Self::Unreachable { .. } => {
                 "see `openshell gateway status`; start it with `openshell gateway start`".into()
             }
-            Self::Untrusted { .. } => "another program may listen there; compare with `openshell doctor`".into(),
+            Self::Untrusted { .. } => {
+                "another program may listen there; a private authority is named with `openshell gateway add --ca FILE`"
+                    .into()
+            }
             Self::Refused(problem) => return hint_for(&problem.code).map(Into::into).or_else(|| problem.hint.clone()),
             Self::Answer { .. } => "are gateway and command line of the same version? see `openshell status`".into(),
             Self::Endpoint { .. } => "stop the gateway, remove the file, and start it again".into(),
-            Self::RemoteIncomplete { .. } => {
-                "set OPENSHELL_TOKEN to a token and OPENSHELL_CA_FILE to the gateway's CA certificate (PEM)".into()
-            }
+            Self::Gateway(error) => return error.hint(),
             Self::NoGatewayProgram => "install openshell-gateway beside openshell, or add its directory to PATH".into(),
             Self::GatewayEnded { log_tail, log, .. } if log_tail.is_empty() => format!("see {}", log.display()),
             Self::GatewayEnded { log_tail, log, .. } => format!("its last words in {}:\n{log_tail}", log.display()),

@@ -8,7 +8,9 @@ mod args;
 mod client;
 mod command;
 mod error;
+mod gateways;
 mod output;
+mod paths;
 mod sys;
 
 use std::process::ExitCode;

@@ -1,14 +1,14 @@
 //! Asks a backend for its models, to see whether address and key are right.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use openshell_api::inference::{Backend, BackendKind, BackendTest};
 
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
+use crate::identity::{Administer, Permit};
+use crate::upstream;
 
-/// Longest time until it has answered.
-const LONGEST: Duration = Duration::from_secs(15);
 /// Longest answer that is read, in bytes.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 /// Models that are named.
@@ -16,17 +16,19 @@ const NAMED: usize = 100;
 
 /// Asks it once. What is wrong with the backend is an answer; only what is wrong here is an error. Follows no redirect: the key
 /// would follow.
-pub async fn run(gateway: &Gateway, backend: &Backend) -> ApiResult<BackendTest> {
+pub async fn run(gateway: &Gateway, permit: &Permit<Administer>, backend: &Backend) -> ApiResult<BackendTest> {
+    gateway.store.tell(&permit.change(&backend.name)).await?;
     let key = match &backend.provider {
         None => None,
         Some(name) => {
             let stored =
                 gateway.store.provider_secrets().await?.into_iter().find(|stored| stored.name == name.as_str());
             let stored = stored.ok_or_else(|| ApiError::not_found("provider", name))?;
-            Some(gateway.secrets.open_sealed(&stored.name, &stored.secret)?)
+            Some(crate::providers::refresh::credential(gateway, &stored)?)
         }
     };
-    let client = client(gateway.upstream_ca.as_deref()).map_err(|error| ApiError::internal(format!("{error}")))?;
+    let client =
+        upstream::client(gateway.upstream_ca.as_deref()).map_err(|error| ApiError::internal(format!("{error}")))?;
     let mut request = client.get(format!("{}/models", backend.base_url.trim_end_matches('/')));
     request = match (backend.kind, &key) {
         (_, None) => request,
@@ -45,7 +47,7 @@ pub async fn run(gateway: &Gateway, backend: &Backend) -> ApiResult<BackendTest>
         Ok(response) => response,
         Err(error) => {
             // Whatever an error says of its request, it must not say the URL's or the headers' secrets.
-            test.problem = Some(reason(&error.without_url()));
+            test.problem = Some(upstream::reason(&error.without_url()));
             return Ok(test);
         }
     };
@@ -70,30 +72,6 @@ pub async fn run(gateway: &Gateway, backend: &Backend) -> ApiResult<BackendTest>
         }
     }
     Ok(test)
-}
-
-fn client(extra_ca: Option<&str>) -> Result<reqwest::Client, reqwest::Error> {
-    let native = rustls_native_certs::load_native_certs().certs;
-    let mut roots: Vec<_> = native.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect();
-    if let Some(pem) = extra_ca {
-        roots.extend(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
-    }
-    reqwest::Client::builder()
-        .tls_certs_only(roots)
-        .no_proxy()
-        .timeout(LONGEST)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")))
-        .build()
-}
-
-/// The innermost cause: the outer ones only say that something went wrong.
-fn reason(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 /// Ids of the models in an answer of either API.

@@ -1,7 +1,7 @@
 //! Errors as the API answers them: `application/problem+json` with a stable code and, where one helps, a hint.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use openshell_api::Problem;
 use openshell_policy_host::{BakeError, CheckError, CompileError};
@@ -17,6 +17,10 @@ pub struct ApiError(pub Problem);
 
 /// Answer of a call.
 pub type ApiResult<T> = Result<T, ApiError>;
+
+/// Code of the problem that a response tells, for whoever passes it on.
+#[derive(Debug, Clone)]
+pub(crate) struct Code(pub String);
 
 /// A refusal without a hint.
 pub fn refuse(status: u16, code: &str, detail: impl Into<String>) -> ApiError {
@@ -36,8 +40,8 @@ impl ApiError {
     }
 
     /// No valid credentials came with the request.
-    pub fn unauthorized() -> Self {
-        refuse(401, "unauthorized", "the request carries no valid bearer token")
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        refuse(401, "unauthorized", detail)
             .hint("send `Authorization: Bearer <token>`; the administrator's token is in admin.token of the gateway's state directory")
     }
 
@@ -58,6 +62,10 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Some(seconds) = self.0.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Code(self.0.code));
         response
     }
 }

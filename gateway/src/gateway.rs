@@ -8,17 +8,22 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use openshell_api::sandbox::RuntimeKind;
+use openshell_api::user::Role;
 use tokio::sync::{OwnedMutexGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{self, Principal, Tokens};
 use crate::error::ApiError;
+use crate::identity::jwt::KeyFault;
+use crate::identity::permit::FIRST_ADMIN;
+use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
+use crate::metrics::Metrics;
 use crate::modules::Modules;
+use crate::public_url::PublicUrl;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
-use crate::secrets::{self, SecretBox};
+use crate::secrets::{self, KeyFileError, Passphrase, SecretBox};
 use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Store, StoreError};
 use crate::tls::{self, Identity, TlsError};
@@ -30,6 +35,12 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Where it listens. Port 0: the port it had last, else any.
     pub listen: SocketAddr,
+    /// Unix socket on which plain HTTP is answered, for a reverse proxy on this machine.
+    pub proxy_socket: Option<PathBuf>,
+    /// Where users reach it, if by a proxy.
+    pub public_url: Option<PublicUrl>,
+    /// Sandboxes are containers, or none.
+    pub containers_only: bool,
     /// PEM file of further CAs that sandboxes trust upstream.
     pub upstream_ca: Option<PathBuf>,
     /// The supervisor's executable.
@@ -42,6 +53,10 @@ pub struct Options {
     pub default_image: String,
     /// Longest wait for a new sandbox to run.
     pub start_timeout: Duration,
+    /// How it knows its callers.
+    pub identity: IdentityOptions,
+    /// What protects the key of its secrets; absent: the rights of its file alone.
+    pub passphrase: Option<Passphrase>,
 }
 
 /// Why a gateway did not start.
@@ -64,6 +79,14 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The socket for a reverse proxy.
+    #[error("can't listen on {path}: {source}")]
+    ProxySocket {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The file with further CAs.
     #[error("can't read {path}: {source}")]
     UpstreamCa {
@@ -72,6 +95,15 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// An identity provider that can't be relied on.
+    #[error("an identity provider can't be trusted: {0}")]
+    Provider(#[from] KeyFault),
+    /// The key of its secrets.
+    #[error(transparent)]
+    Secrets(#[from] KeyFileError),
+    /// Its client for calls to elsewhere.
+    #[error("the gateway's HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
     /// The policy compiler, the built-in modules, or the sandboxes it had.
     #[error("{0}")]
     Setup(#[from] ApiError),
@@ -88,7 +120,7 @@ pub struct Gateway {
     /// Signs generations and artifacts.
     pub signing: SigningKey,
     /// Who may call.
-    pub tokens: Tokens,
+    pub identities: Identities,
     /// Links to supervisors.
     pub links: Links,
     /// Checks and compiles modules.
@@ -107,6 +139,8 @@ pub struct Gateway {
     pub upstream_ca: Option<String>,
     /// Longest wait for a new sandbox to run.
     pub start_timeout: Duration,
+    /// What it has counted.
+    pub metrics: Metrics,
     /// When it started.
     pub started: Instant,
     /// Cancelled when it is to stop.
@@ -121,7 +155,9 @@ impl Gateway {
         address: SocketAddr,
     ) -> Result<(Arc<Self>, Identity), StartError> {
         let identity = tls::identity(&dir, address.ip())?;
-        let store = Store::open(&dir.path("gateway.db")).await?;
+        let signing = secrets::signing_key(&dir)?;
+        let store = Store::open(&dir.path("gateway.db"), signing.clone()).await?;
+        store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
         let upstream_ca = match &options.upstream_ca {
             None => None,
             Some(path) => Some(
@@ -129,14 +165,17 @@ impl Gateway {
                     .map_err(|source| StartError::UpstreamCa { path: path.clone(), source })?,
             ),
         };
-        let tokens = Tokens::default();
-        tokens.admit(auth::hash(&auth::admin_token(&dir)?), Principal::Admin);
+        // The default provider of whatever does not name its own. An error means that there is one already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let http = crate::upstream::client(upstream_ca.as_deref())?;
+        let admin = tokens::hash(&tokens::admin_token(&dir)?);
+        let identities = Identities::new(admin, options.identity.clone(), &http)?;
         let runtime = runtimes(&dir, options)?;
         let gateway = Arc::new(Self {
-            secrets: SecretBox::open(&dir)?,
-            signing: secrets::signing_key(&dir)?,
+            secrets: SecretBox::open(&dir, options.passphrase.as_ref())?,
+            signing,
             store,
-            tokens,
+            identities,
             links: Links::default(),
             modules: Modules::new()?,
             runtime,
@@ -146,10 +185,12 @@ impl Gateway {
             ca_pem: identity.ca_pem.clone(),
             upstream_ca,
             start_timeout: options.start_timeout,
+            metrics: Metrics::default(),
             started: Instant::now(),
             stopping: CancellationToken::new(),
             dir,
         });
+        crate::providers::end_turn(&gateway).await?;
         gateway.modules.register_builtins(&gateway.store).await?;
         crate::lifecycle::recover(&gateway).await?;
         Ok((gateway, identity))
@@ -169,7 +210,8 @@ fn runtimes(dir: &StateDir, options: &Options) -> Result<Runtimes, StateDirError
         gateway: String::from_utf8_lossy(&id).into_owned(),
         default_image: options.default_image.clone(),
     });
-    Ok(Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime))
+    let runtimes = Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime);
+    Ok(if options.containers_only { runtimes.containers_only() } else { runtimes })
 }
 
 /// How supervisors and clients on this machine reach a listener.

@@ -1,20 +1,25 @@
 //! The gateway: control plane of OpenShell.
 //!
-//! The modules follow a call: [`server`] accepts TLS and says who calls, [`http`] answers the REST API, [`push`] brings
+//! The modules follow a call: [`server`] accepts TLS, [`identity`] says who calls and what that one may do, [`http`] answers the REST
+//! API, [`audit`] writes down what changed, [`push`] brings
 //! new generations to sandboxes in two phases, [`link`] holds the WebSocket of each supervisor, [`runtime`] starts and
 //! stops supervisors, [`store`] keeps everything. [`gateway`] ties them together; [`state_dir`] owns the files.
 //!
 //! Workloads never talk to the gateway, and a supervisor's token opens nothing but `/v1/supervisor`.
 
-pub mod auth;
+pub mod audit;
 mod backend_test;
 pub mod error;
 pub mod gateway;
 pub mod http;
+pub mod identity;
 pub mod lifecycle;
 pub mod link;
+pub mod metrics;
 pub mod modules;
 pub mod proposals;
+pub mod providers;
+mod public_url;
 pub mod push;
 mod resume;
 pub mod rollout;
@@ -25,6 +30,8 @@ pub mod shadow;
 pub mod state_dir;
 pub mod store;
 pub mod tls;
+mod upstream;
 
 pub use gateway::{Gateway, Options, StartError};
+pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use server::Running;

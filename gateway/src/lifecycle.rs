@@ -2,6 +2,7 @@
 //!
 //! Intent is stored before anything is done, so whatever a `kill -9` leaves half-done is found again at the next start.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,13 @@ use openshell_api::generation::Content;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::ToSupervisor;
 use openshell_api::sandbox::{CreateSandbox, Phase, Sandbox};
+use serde_json::json;
 
-use crate::auth::{self, Principal};
+use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Permit, supervisors, tokens};
+use crate::providers;
 use crate::push;
 use crate::runtime::docker::{DockerError, HOST_GATEWAY};
 use crate::runtime::{RuntimeError, Start};
@@ -56,7 +60,7 @@ fn docker_failed(error: &DockerError) -> ApiError {
 }
 
 /// Makes a sandbox and waits until it runs. If it does not come up, nothing of it is left.
-pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<Sandbox> {
+pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: CreateSandbox) -> ApiResult<Sandbox> {
     check(&spec)?;
     let runtime = gateway.runtime.choose(&spec).await?;
     let name = match &spec.name {
@@ -65,28 +69,30 @@ pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<San
     };
     let id = ulid::Ulid::generate().to_string();
     gateway.runtime.assign(&id, runtime);
-    let token = auth::generate("osh_supervisor")?;
-    let launch = launch_spec(&gateway, &id, &name, &spec, &token)?;
-    {
+    let token = tokens::generate(supervisors::PREFIX)?;
+    let launch = {
         // Shared, so that no backend, provider or ceiling changes between reading them and storing the sandbox.
         let _gateway_wide = gateway.locks.gateway_wide.read().await;
-        let content = Content { observe: spec.observe, ..push::initial(&gateway, &spec).await? };
+        let content = Content { observe: spec.observe, ..push::initial(&gateway, &permit, &spec).await? };
+        let launch = launch_spec(&gateway, &id, &name, (&spec, &content), &token)?;
         let generation = push::first_generation(&gateway, &id, &content)?;
         gateway
             .store
             .insert_sandbox(NewSandbox {
                 id: &id,
                 name: &name,
+                owner: permit.user(),
                 runtime,
                 spec: &spec,
-                token_hash: auth::hash(&token),
+                token_hash: tokens::hash(&token),
                 generation: &generation,
                 number: 1,
                 created_at: jiff::Timestamp::now(),
+                change: &permit.change(&name).after(told(&spec)),
             })
             .await?;
-    }
-    gateway.tokens.admit(auth::hash(&token), Principal::Supervisor(id.clone()));
+        launch
+    };
     let started = start(&gateway, &id, &launch).await;
     match started {
         Ok(row) => {
@@ -95,13 +101,31 @@ pub async fn create(gateway: Arc<Gateway>, spec: CreateSandbox) -> ApiResult<San
         }
         Err(error) => {
             if let Some(row) = gateway.store.sandbox(&id).await?
-                && let Err(error) = remove(&gateway, &row).await
+                && let Err(error) = remove(&gateway, &row, &not_started_after_all(&permit, &name)).await
             {
                 tracing::error!(sandbox = id, %error, "a sandbox that did not start could not be removed");
             }
             Err(error)
         }
     }
+}
+
+/// What the audit trail is told of a sandbox: values of variables may be secrets, and so may arguments.
+fn told(spec: &CreateSandbox) -> serde_json::Value {
+    let mut told = json!(spec);
+    told["env"] = json!(spec.env.keys().collect::<Vec<_>>());
+    told["command"] = json!(spec.command.first());
+    if let Some(policies) = told["policies"].as_array_mut() {
+        policies
+            .iter_mut()
+            .filter_map(|policy| policy.as_object_mut())
+            .for_each(|policy| drop(policy.remove("settings")));
+    }
+    told
+}
+
+fn not_started_after_all(permit: &Permit<Operate>, name: &Name) -> Change {
+    permit.change(name).detail(json!({ "then": "it did not start, so it was removed" }))
 }
 
 fn check(spec: &CreateSandbox) -> ApiResult<()> {
@@ -142,9 +166,12 @@ pub(crate) fn launch_spec(
     gateway: &Gateway,
     id: &str,
     name: &Name,
-    spec: &CreateSandbox,
+    (spec, content): (&CreateSandbox, &Content),
     token: &str,
 ) -> ApiResult<Start> {
+    // What a user sets by hand comes last.
+    let mut env: BTreeMap<String, String> = providers::environment(content.credentials.values()).into_iter().collect();
+    env.extend(spec.env.clone());
     let places = gateway.runtime.places(id);
     let add_hosts = spec
         .add_hosts
@@ -171,7 +198,7 @@ pub(crate) fn launch_spec(
         allow_degraded: spec.allow_degraded,
         image: spec.image.clone(),
         command: spec.command.clone(),
-        env: spec.env.clone(),
+        env,
         workdir: spec.workdir.clone(),
         labels: spec.labels.clone(),
         add_hosts,
@@ -274,19 +301,20 @@ async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<()> {
 }
 
 /// Ends a sandbox and removes everything of it but its decision records.
-pub async fn delete(gateway: Arc<Gateway>, name: String) -> ApiResult<()> {
+pub async fn delete(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<()> {
     let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
     let _gateway_wide = gateway.locks.gateway_wide.read().await;
     let _lock = gateway.locks.sandboxes([row.id.as_str()]).await;
     let row = gateway.store.sandbox(&row.id).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
-    remove(&gateway, &row).await
+    permit.owns(&row)?;
+    let change = permit.change(&name).before(json!({ "id": row.id, "owner": row.owner, "sandbox": told(&row.spec) }));
+    remove(&gateway, &row, &change).await
 }
 
-async fn remove(gateway: &Gateway, row: &SandboxRow) -> ApiResult<()> {
+async fn remove(gateway: &Gateway, row: &SandboxRow, change: &Change) -> ApiResult<()> {
     let id = row.id.as_str();
-    gateway.store.set_phase(id, Phase::Deleting, row.exit_code, None).await?;
+    gateway.store.begin_deletion(id, row.exit_code, change).await?;
     gateway.changed.sandboxes();
-    gateway.tokens.revoke(&row.token_hash);
     if let Some(link) = gateway.links.get(id)
         && link.send(ToSupervisor::Shutdown).await.is_ok()
     {
@@ -318,12 +346,14 @@ pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
         match row.phase {
             Phase::Starting | Phase::Deleting => {
                 tracing::warn!(sandbox = row.id, name = %row.name, phase = ?row.phase, "removing a half-done sandbox");
-                if let Err(error) = remove(gateway, &row).await {
+                let change = Change::new(None, "sandbox.delete", row.name.to_string())
+                    .detail(json!({ "reason": "the gateway ended before it was made, or deleted" }))
+                    .before(json!({ "id": row.id, "owner": row.owner, "sandbox": told(&row.spec) }));
+                if let Err(error) = remove(gateway, &row, &change).await {
                     tracing::error!(sandbox = row.id, %error, "a half-done sandbox could not be removed");
                 }
             }
             Phase::Running | Phase::Exited | Phase::Failed | Phase::Stopped => {
-                gateway.tokens.admit(row.token_hash, Principal::Supervisor(row.id.clone()));
                 watch(gateway, &row.id);
             }
         }

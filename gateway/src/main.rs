@@ -1,15 +1,19 @@
 //! `openshell-gateway`: runs the control plane.
 
+mod flags;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::sandbox::RuntimeKind;
-use openshell_gateway::{Options, Running};
+use openshell_gateway::secrets::Passphrase;
+use openshell_gateway::{InvalidPublicUrl, Options, PublicUrl, Running};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +42,16 @@ struct Run {
     /// Address to listen on; port 0 takes the port it had last, else any.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Unix socket for a reverse proxy on this machine, which does TLS itself: plain HTTP is spoken there. Whoever may write to it
+    /// (mode 0660) still needs a token.
+    #[arg(long, value_name = "PATH")]
+    proxy_socket: Option<PathBuf>,
+    /// Where users reach the gateway, if by a proxy. It answers below the path of this URL too, for proxies that pass it on.
+    #[arg(long, value_name = "URL", value_parser = public_url)]
+    public_url: Option<PublicUrl>,
+    /// Sandboxes are containers, or none: for a gateway that is in a container itself.
+    #[arg(long)]
+    containers_only: bool,
     /// PEM file of further CAs that sandboxes trust upstream, beside the system's.
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
@@ -53,6 +67,15 @@ struct Run {
     /// Longest wait for a new sandbox to run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     start_timeout: u64,
+    /// File whose first line is a passphrase that protects the key of stored secrets [default: the rights of its file do].
+    #[arg(long, value_name = "FILE", env = "OPENSHELL_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    identity: flags::Identity,
+}
+
+fn public_url(given: &str) -> Result<PublicUrl, String> {
+    given.parse().map_err(|error: InvalidPublicUrl| error.to_string())
 }
 
 fn runtime(given: &str) -> Result<RuntimeKind, String> {
@@ -97,15 +120,26 @@ fn serve(run: Run) -> anyhow::Result<()> {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     }
+    // A core dump would hold every secret.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let passphrase = match &run.passphrase_file {
+        None => None,
+        Some(path) => Some(Passphrase::read(path).with_context(|| format!("reading {}", path.display()))?),
+    };
     let options = Options {
         state_dir: run.state_dir,
         listen: run.listen,
+        proxy_socket: run.proxy_socket,
+        public_url: run.public_url,
+        containers_only: run.containers_only,
         upstream_ca: run.upstream_ca,
         supervisor,
         runtime: None,
         default_runtime: run.runtime,
         default_image: run.default_image,
         start_timeout: Duration::from_secs(run.start_timeout),
+        identity: run.identity.options()?,
+        passphrase,
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;

@@ -9,10 +9,13 @@ use openshell_api::Name;
 use openshell_api::module::{Binding, Module, default_deadline_ms};
 use openshell_api::signature::ModuleSignature;
 use openshell_policy_host::{Compiler, SigningKey, check, digest};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
-use crate::store::{Store, StoreModule};
+use crate::identity::{Operate, Permit};
+use crate::store::{By, Store, StoreModule};
 
 /// Modules that come with the gateway.
 const BUILTINS: [&str; 2] = ["rules", "privacy-router"];
@@ -70,20 +73,37 @@ impl Modules {
             let module = openshell_bundle::builtin(name).ok_or_else(missing)?;
             let name = Name::parse(name).map_err(ApiError::internal)?;
             let bytes = Bytes::from_static(module.component);
-            self.register(store, name, module.version, bytes, Registration { replace: true, signature: None }).await?;
+            let registration = Registration { replace: true, signature: None };
+            let change = Change::new(None, "module.upload", name.to_string());
+            self.register(store, name, module.version, bytes, registration, (By::GATEWAY, change)).await?;
         }
         Ok(())
     }
 
-    /// Checks a component and stores it. Refuses what is no policy, and a version that means other bytes unless
-    /// `replace`.
-    pub async fn register(
+    /// Checks a user's component and stores it. Refuses what is no policy, a version that means other bytes unless
+    /// `replace`, and a name that another user's modules have.
+    pub async fn upload(
+        &self,
+        store: &Store,
+        permit: &Permit<Operate>,
+        name: Name,
+        version: &str,
+        bytes: Bytes,
+        registration: Registration,
+    ) -> ApiResult<Module> {
+        let by = By { user: permit.user(), admin: permit.is_admin() };
+        let change = permit.change(&name);
+        self.register(store, name, version, bytes, registration, (by, change)).await
+    }
+
+    async fn register(
         &self,
         store: &Store,
         name: Name,
         version: &str,
         bytes: Bytes,
         Registration { replace, signature }: Registration,
+        (by, change): (By<'_>, Change),
     ) -> ApiResult<Module> {
         check_version(version)?;
         let found = digest(&bytes);
@@ -114,8 +134,16 @@ impl Modules {
             signed_by: Vec::new(),
             created_at: jiff::Timestamp::now(),
         };
-        match store.put_module(&module, &bytes, replace).await? {
+        let now = json!({ "version": version, "digest": module.digest, "imports": module.imports });
+        let before =
+            store.module_version(module.name.as_str(), version).await?.map(|digest| json!({ "digest": digest }));
+        let change = change.before(before).after(now);
+        match store.put_module(&module, &bytes, replace, by, &change).await? {
             StoreModule::Stored | StoreModule::Known => self.signed(store, &module.digest, signature).await,
+            StoreModule::Foreign { owner } => {
+                Err(refuse(403, "not_yours", format!("modules named {} are those of {owner}", module.name))
+                    .hint("give the policy another name; an administrator may store it under any"))
+            }
             StoreModule::Taken { digest } => Err(refuse(
                 409,
                 "version_exists",

@@ -7,18 +7,21 @@ use std::sync::Arc;
 
 use openshell_api::link::ToSupervisor;
 use openshell_api::sandbox::{Phase, Sandbox};
+use serde_json::json;
 
-use crate::auth::{self, Principal};
-use crate::error::{ApiResult, refuse};
+use crate::audit::Change;
+use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Permit, supervisors, tokens};
 use crate::lifecycle::{self, GRACE};
 use crate::push;
 use crate::store::SandboxRow;
 
 /// Ends a sandbox's supervisor and everything in it; keeps all it holds. Stopping a stopped one changes nothing.
-pub async fn stop(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
-    let (row, _lock) = locked(&gateway, &name).await?;
+pub async fn stop(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<Sandbox> {
+    let (row, _lock) = locked(&gateway, &permit, &name).await?;
     if row.phase != Phase::Stopped {
+        gateway.store.tell(&phases(&permit, &row, Phase::Stopped)).await?;
         end(&gateway, &row).await?;
     }
     shown(&gateway, &row.id, &name).await
@@ -26,8 +29,8 @@ pub async fn stop(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
 
 /// Starts a sandbox again that was stopped, has exited or failed; answers when it runs. If it does not come up, it is
 /// stopped. Refuses one that runs.
-pub async fn start(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
-    let (row, _lock) = locked(&gateway, &name).await?;
+pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<Sandbox> {
+    let (row, _lock) = locked(&gateway, &permit, &name).await?;
     match row.phase {
         Phase::Stopped => {}
         Phase::Exited | Phase::Failed => end(&gateway, &row).await?,
@@ -36,11 +39,12 @@ pub async fn start(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
                 .hint("stop it first, or run a command in it"));
         }
     }
-    let token = auth::generate("osh_supervisor")?;
-    let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, &row.spec, &token)?;
-    gateway.store.set_token(&row.id, auth::hash(&token)).await?;
-    gateway.tokens.revoke(&row.token_hash);
-    gateway.tokens.admit(auth::hash(&token), Principal::Supervisor(row.id.clone()));
+    gateway.store.tell(&phases(&permit, &row, Phase::Running)).await?;
+    let token = tokens::generate(supervisors::PREFIX)?;
+    let newest = gateway.store.generations(&row.id, 1).await?.pop();
+    let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
+    let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
+    gateway.store.first_supervisor_key(&row.id, &tokens::hash(&token)).await?;
     gateway.store.set_phase(&row.id, Phase::Stopped, None, None).await?;
     match lifecycle::start(&gateway, &row.id, &launch).await {
         Ok(started) => {
@@ -54,16 +58,24 @@ pub async fn start(gateway: Arc<Gateway>, name: String) -> ApiResult<Sandbox> {
     }
 }
 
-/// Finds a sandbox and keeps pushes and other changes of it out.
-async fn locked(gateway: &Gateway, name: &str) -> ApiResult<(SandboxRow, Vec<tokio::sync::OwnedMutexGuard<()>>)> {
+/// Finds a sandbox of the caller's and keeps pushes and other changes of it out.
+async fn locked(
+    gateway: &Gateway,
+    permit: &Permit<Operate>,
+    name: &str,
+) -> ApiResult<(SandboxRow, Vec<tokio::sync::OwnedMutexGuard<()>>)> {
     let row = gateway.store.sandbox_named(name).await?.ok_or_else(|| push::sandbox_not_found(name))?;
     let lock = gateway.locks.sandboxes([row.id.as_str()]).await;
     // It may have changed while the lock was waited for.
     let row = gateway.store.sandbox(&row.id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
     match row.phase {
         Phase::Deleting => Err(push::sandbox_not_found(name)),
-        _ => Ok((row, lock)),
+        _ => permit.owns(&row).map(|()| (row, lock)),
     }
+}
+
+fn phases(permit: &Permit<Operate>, row: &SandboxRow, next: Phase) -> Change {
+    permit.change(&row.name).before(json!({ "phase": row.phase })).after(json!({ "phase": next }))
 }
 
 async fn end(gateway: &Gateway, row: &SandboxRow) -> ApiResult<()> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -16,9 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tower::Layer as _;
 
-use crate::auth::ADMIN_TOKEN_FILE;
 use crate::gateway::{Gateway, Options, StartError};
+use crate::http::Peer;
+use crate::identity::Source;
+use crate::identity::tokens::ADMIN_TOKEN_FILE;
 use crate::state_dir::{LINK_SOCKET, StateDir, StateDirError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,12 +61,22 @@ impl Running {
         };
         let socket = listen_for_supervisors(&gateway.dir.link())?;
         let server = Server::new(gateway.clone(), TlsAcceptor::from(identity.server));
-        let accepting = vec![
-            tokio::spawn(server.clone().accept(Door::Network(listener), crate::http::router(gateway.clone()))),
-            tokio::spawn(server.accept(Door::Supervisors(socket), crate::http::supervisor_router(gateway.clone()))),
-        ];
+        let mut router = crate::http::router(gateway.clone());
+        if let Some(prefix) = options.public_url.as_ref().and_then(|url| url.prefix()) {
+            router = axum::Router::new().nest_service(prefix, router.clone()).fallback_service(router);
+        }
+        let supervisors = crate::http::supervisor_router(gateway.clone());
+        let mut doors = vec![(Door::Network(listener), router.clone()), (Door::Supervisors(socket), supervisors)];
+        if let Some(path) = &options.proxy_socket {
+            let failed = |source| StartError::ProxySocket { path: path.clone(), source };
+            doors.push((Door::Proxy(listen_for_proxy(path).map_err(failed)?), router));
+        }
+        let accepting =
+            doors.into_iter().map(|(door, router)| tokio::spawn(server.clone().accept(door, router))).collect();
         tokio::spawn(trim(gateway.clone()));
+        tokio::spawn(gateway.store.follow_trail());
         tokio::spawn(crate::rollout::watch(gateway.clone()));
+        tokio::spawn(crate::providers::refresh::keep_fresh(gateway.clone()));
         gateway.dir.publish(&endpoint)?;
         tracing::info!(url = endpoint.url, "the gateway answers");
         Ok(Self { gateway, endpoint, accepting })
@@ -120,10 +134,29 @@ fn listen_for_supervisors(directory: &Path) -> Result<UnixListener, StateDirErro
     bind().map_err(|source| StateDirError::Io { path: directory.join(LINK_SOCKET), source })
 }
 
+/// Binds the socket for a reverse proxy: for this user and the group of its directory. A socket that a former gateway left
+/// is replaced; anything else in its place is not.
+fn listen_for_proxy(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is in its place"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // The group is the directory's where that has the set-group-ID bit, as for any file.
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
 /// Where connections come from.
 enum Door {
     Network(TcpListener),
     Supervisors(UnixListener),
+    /// In the clear: a proxy on this machine did the TLS.
+    Proxy(UnixListener),
 }
 
 /// What both kinds of socket are to TLS.
@@ -132,16 +165,21 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Door {
     /// The next connection, and who is at its other end.
-    async fn accept(&self) -> io::Result<(Box<dyn Stream>, String)> {
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Source)> {
         match self {
             Self::Network(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok((Box::new(stream), peer.to_string()))
+                Ok((Box::new(stream), Source::Address(peer.ip())))
             }
             Self::Supervisors(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), "a container".to_owned()))
+                Ok((Box::new(stream), Source::Container))
+            }
+            Self::Proxy(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // As one that dials from this machine: `X-Forwarded-For` is believed if the proxies that are named hold it.
+                Ok((Box::new(stream), Source::Address(std::net::Ipv4Addr::LOCALHOST.into())))
             }
         }
     }
@@ -167,8 +205,8 @@ impl Server {
     }
 
     async fn accept(self, door: Door, router: axum::Router) {
-        let service = TowerToHyperService::new(router);
         let graceful = GracefulShutdown::new();
+        let plain = matches!(door, Door::Proxy(_));
         loop {
             let (stream, peer) = tokio::select! {
                 () = self.gateway.stopping.cancelled() => break,
@@ -182,9 +220,15 @@ impl Server {
                     }
                 },
             };
-            let (server, service, watcher) = (self.clone(), service.clone(), graceful.watcher());
+            let service = TowerToHyperService::new(Extension(Peer(peer)).layer(router.clone()));
+            let (server, watcher) = (self.clone(), graceful.watcher());
             tokio::spawn(async move {
-                let Some(stream) = handshake(&server.acceptor, stream, &peer).await else { return };
+                let stream = if plain {
+                    stream
+                } else {
+                    let Some(stream) = handshake(&server.acceptor, stream, peer).await else { return };
+                    Box::new(stream)
+                };
                 let connection = server.http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
                 if let Err(error) = watcher.watch(connection).await {
                     tracing::debug!(%peer, %error, "a connection ended early");
@@ -199,12 +243,12 @@ impl Server {
 async fn handshake(
     acceptor: &TlsAcceptor,
     stream: Box<dyn Stream>,
-    peer: &str,
+    peer: Source,
 ) -> Option<tokio_rustls::server::TlsStream<Box<dyn Stream>>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {
-            tracing::debug!(peer, %error, "a TLS handshake failed");
+            tracing::debug!(%peer, %error, "a TLS handshake failed");
             None
         }
         Err(_) => None,

@@ -233,6 +233,40 @@ async fn exec(world: &World, request: serde_json::Value, input: &[&[u8]]) -> (Ve
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_is_told_what_was_decided_and_how_things_stand() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    let record = |id: &str, verdict: &str| {
+        serde_json::from_value(json!({
+            "id": id, "at": "2026-01-01T00:00:00Z", "sandbox": "a", "generation": 1, "stage": "connect",
+            "process": { "executable": "/bin/x", "digest": "", "pid": 1 }, "host": "h.test", "port": 443,
+            "verdict": verdict, "policy": "rules@1", "decision_ns": 30_000, "memoized": false
+        }))
+        .unwrap()
+    };
+    a.say(FromSupervisor::Records { first: 1, records: vec![record("01", "deny"), record("02", "allow")] });
+    world.until("/v1/decisions", |found| found.as_array().is_some_and(|found| found.len() == 2)).await;
+    let budget = json!({ "budgets": [{ "period": "day", "cost": 2_500_000 }] });
+    world.send(world.request(Method::PUT, "/v1/sandboxes/a/inference").json(&budget)).await.ok();
+    let text = world.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    for line in [
+        r#"openshell_decisions_total{stage="connect",verdict="allow",error=""} 1"#,
+        r#"openshell_decisions_total{stage="connect",verdict="deny",error=""} 1"#,
+        r#"openshell_policy_decision_seconds_count{policy="rules@1"} 2"#,
+        r#"openshell_sandboxes{phase="running"} 1"#,
+        "openshell_sandboxes_connected 1",
+        r#"openshell_generations{state="enforced"} 1"#,
+        r#"openshell_generations{state="behind"} 0"#,
+        r#"openshell_budget_spent_dollars{sandbox="a",period="day",backend=""} 0"#,
+        r#"openshell_budget_limit_dollars{sandbox="a",period="day",backend=""} 2.5"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+    }
+    let bare = world.http.get(format!("{}/metrics", world.running.endpoint.url)).send().await.unwrap();
+    assert_eq!(bare.status().as_u16(), 401);
+}
+
 #[test]
 fn the_checked_in_document_is_current() {
     let current = openshell_gateway::http::document().to_pretty_json().unwrap();

@@ -70,6 +70,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
         setrlimit(Resource::RLIMIT_NOFILE, most, most).context("raising the limit of open files")?;
     }
+    // A core dump would hold what the workload must not have.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbidding core dumps")?;
     // The default provider of whatever does not name its own. An error means that there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;

@@ -15,21 +15,21 @@ use tokio::net::TcpListener;
 mod engines;
 mod ssh;
 
-const DEBIAN: &str = "openshell-test/debian";
-const BUSYBOX: &str = "openshell-test/busybox";
+pub const DEBIAN: &str = "openshell-test/debian";
+pub const BUSYBOX: &str = "openshell-test/busybox";
 const USER: &str = "openshell-test/user";
 const SCRATCH: &str = "openshell-test/scratch";
 
 /// A world with an engine, an HTTPS origin `api.demo.test` and a plain one `plain.demo.test` on the engine's host.
-struct Yard {
-    world: World,
-    engine: String,
+pub struct Yard {
+    pub world: World,
+    pub engine: String,
     secure: Origin,
     plain: Origin,
 }
 
 /// An engine with the tests' images, or why there is none.
-fn engine(environment: &[(&str, &str)]) -> Result<String> {
+pub fn engine(environment: &[(&str, &str)]) -> Result<String> {
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scripts/docker-engine.sh");
     let output = Command::new(script).arg("images").envs(environment.iter().copied()).output()?;
     let host = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -38,7 +38,7 @@ fn engine(environment: &[(&str, &str)]) -> Result<String> {
 }
 
 /// `None`, said aloud: there is no engine here, and none is required.
-async fn yard() -> Result<Option<Yard>> {
+pub async fn yard() -> Result<Option<Yard>> {
     let found = tokio::task::spawn_blocking(|| engine(&[])).await?;
     match found {
         Ok(engine) => Ok(Some(Yard::new(engine).await?)),

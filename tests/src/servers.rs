@@ -54,6 +54,11 @@ impl Server {
 
     /// An OpenSSH server that lets the user of this process in with the key [`Server::path`]`("client")`.
     pub fn sshd() -> Result<Self> {
+        Self::sshd_with("")
+    }
+
+    /// The same with further settings.
+    pub fn sshd_with(more: &str) -> Result<Self> {
         let (directory, port) = (directory("sshd")?, free_port()?);
         let at = |name: &str| directory.path().join(name);
         for key in ["host", "client"] {
@@ -62,7 +67,7 @@ impl Server {
         std::fs::create_dir_all("/run/sshd").context("the folder that sshd wants")?;
         let settings = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
-             PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n",
+             PermitRootLogin yes\nPidFile none\nSubsystem sftp internal-sftp\n{more}\n",
             at("host").display(),
             at("client.pub").display()
         );
@@ -85,16 +90,48 @@ impl Server {
         Self::start(command, port, directory)
     }
 
+    /// nginx with these servers (blocks of `http`), in which `LISTEN` stands for its address and `HERE` for its directory;
+    /// `files` are written there.
+    pub fn nginx(servers: &str, files: &[(&str, &str)]) -> Result<Self> {
+        let (directory, port) = (directory("nginx")?, free_port()?);
+        for (name, contents) in files {
+            std::fs::write(directory.path().join(name), contents)?;
+        }
+        let here = directory.path().display().to_string();
+        let servers = servers.replace("LISTEN", &format!("127.0.0.1:{port}")).replace("HERE", &here);
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("    {kind}_temp_path {here}/{kind};\n"))
+            .concat();
+        let settings = format!(
+            "daemon off;\nuser root;\nworker_processes 1;\npid {here}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    \
+             access_log {here}/access.log;\n{temporary}{servers}}}\n"
+        );
+        std::fs::write(directory.path().join("nginx.conf"), settings)?;
+        let mut command = Command::new("/usr/sbin/nginx");
+        command.arg("-p").arg(directory.path()).args(["-c", "nginx.conf"]);
+        Self::start(command, port, directory)
+    }
+
     /// A Python program that is given its port, run by the tests' own Python ([`python`]); `files` are written beside it.
     pub fn python(program: &str, files: &[(&str, &str)]) -> Result<Self> {
+        Self::python_with(program, files, &[])
+    }
+
+    /// The same, given more than its port.
+    pub fn python_with(program: &str, files: &[(&str, &str)], more: &[&str]) -> Result<Self> {
         let (directory, port) = (directory("python")?, free_port()?);
         for (name, contents) in files {
             std::fs::write(directory.path().join(name), contents)?;
         }
         std::fs::write(directory.path().join("server.py"), program)?;
         let mut command = Command::new(python()?);
-        command.args(["server.py", &port.to_string()]).current_dir(directory.path());
+        command.args(["server.py", &port.to_string()]).args(more).current_dir(directory.path());
         Self::start(command, port, directory)
+    }
+
+    /// A program that listens on this port.
+    pub fn program(command: Command, port: u16) -> Result<Self> {
+        Self::start(command, port, directory("program")?)
     }
 
     /// A file of its directory.

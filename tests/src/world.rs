@@ -61,6 +61,13 @@ impl World {
         Ok(Self { directory, binaries: binaries()?, environment })
     }
 
+    /// The same with the programs of another directory.
+    #[must_use]
+    pub fn with_binaries(mut self, directory: &Path) -> Self {
+        self.binaries = directory.to_owned();
+        self
+    }
+
     /// The same with a variable set for every command, and so for the gateway.
     #[must_use]
     pub fn with_env(mut self, name: &str, value: &str) -> Self {
@@ -130,13 +137,13 @@ fn finished(output: Output) -> Ran {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let Ok(listed) = self.run(&["sandbox", "list", "-o", "json"]) else { return };
+        let Ok(listed) = self.run(&["sandbox", "list", "-g", "local", "-o", "json"]) else { return };
         let names = listed.json().ok().and_then(|value| {
             Some(value.as_array()?.iter().filter_map(|s| s["name"].as_str().map(str::to_owned)).collect::<Vec<_>>())
         });
         for name in names.unwrap_or_default() {
-            let _ = self.run(&["sandbox", "delete", &name]);
+            let _ = self.run(&["sandbox", "delete", "-g", "local", &name]);
         }
-        let _ = self.run(&["gateway", "stop"]);
+        let _ = self.run(&["gateway", "stop", "-g", "local"]);
     }
 }

@@ -6,25 +6,150 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use openshell_api::Name;
 use openshell_api::sandbox::RuntimeKind;
+use serde::{Deserialize, Serialize};
 
 use super::parse;
+use crate::gateways::entry::Form;
 
-/// Commands about the gateway on this machine.
+/// Commands about gateways: those of other machines, and the one on this machine.
 #[derive(Debug, Subcommand)]
 pub enum GatewayCommand {
-    /// Start the gateway in the background and wait until it answers.
-    #[command(after_help = "Examples:\n  openshell gateway start\n  \
+    /// Add a gateway: one that answers at a URL, or one that is put on another machine over SSH.
+    #[command(after_help = "Examples:\n  openshell gateway add https://gateway.example\n  \
+                            openshell gateway add team https://intranet.example/openshell --ca company-ca.pem\n  \
+                            openshell gateway add ci https://gateway.example --token-file token\n  \
+                            openshell gateway add big --remote me@big.example")]
+    Add(AddArgs),
+    /// List the gateways that were added, and ask each how it is.
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  openshell gateway list\n  openshell gateway list -o json"
+    )]
+    List,
+    /// Say which gateway commands mean that name none. `local` is the one of this machine.
+    #[command(after_help = "Examples:\n  openshell gateway select team\n  openshell gateway select local")]
+    Select(SelectArgs),
+    /// Show whether a gateway answers, where, and whom it takes you for.
+    #[command(after_help = "Examples:\n  openshell gateway status\n  openshell gateway status team -o json")]
+    Status(NameArgs),
+    /// Log in to a gateway by a browser, or with a token.
+    #[command(after_help = "Examples:\n  openshell gateway login team\n  openshell gateway login team --device\n  \
+                            openshell gateway login ci --token-file token")]
+    Login(LoginArgs),
+    /// Log out of a gateway: forget its session or token, and have the provider take the session back.
+    #[command(after_help = "Examples:\n  openshell gateway logout team")]
+    Logout(NameArgs),
+    /// Forget a gateway. With --purge, remove it from its machine with all its sandboxes.
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  openshell gateway remove team\n  \
+                            openshell gateway remove big --purge\n  openshell gateway remove local --purge --yes"
+    )]
+    Remove(RemoveArgs),
+    /// Put this version's gateway in the place of the one that runs; its sandboxes go on meanwhile.
+    #[command(after_help = "Examples:\n  openshell gateway upgrade\n  openshell gateway upgrade big")]
+    Upgrade(NameArgs),
+    /// Start the gateway on this machine and wait until it answers.
+    #[command(after_help = "Examples:\n  openshell gateway start\n  openshell gateway start --form service\n  \
                             openshell gateway start --upstream-ca ./company-ca.pem --listen 127.0.0.1:7443")]
-    Start(StartArgs),
+    Start(StartCommand),
     /// Stop the gateway; its sandboxes keep enforcing what they last acknowledged.
     #[command(after_help = "Examples:\n  openshell gateway stop")]
     Stop,
-    /// Show whether the gateway answers, and where.
-    #[command(after_help = "Examples:\n  openshell gateway status\n  openshell gateway status -o json")]
-    Status,
+    /// Turn the key that protects stored credentials; the old one opens nothing any more.
+    #[command(after_help = "Examples:\n  openshell gateway rotate-keys")]
+    RotateKeys,
     /// Say whose policies this gateway takes: with one publisher or more, only what they signed.
     #[command(subcommand)]
     Trust(TrustCommand),
+    /// Print where the gateway on this machine answers, its authority and its token: for `gateway add --remote`.
+    #[command(hide = true)]
+    Reveal,
+}
+
+/// Arguments of `gateway add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// What to call it (if left out: as its host), and where it answers: https://host:port/prefix, or the state directory of a
+    /// gateway on this machine.
+    #[arg(value_name = "NAME|URL|DIR", num_args = 0..=2)]
+    pub words: Vec<String>,
+    /// Put it on the machine that `ssh` reaches so: user@host, or a Host of its configuration.
+    #[arg(long, value_name = "USER@HOST")]
+    pub remote: Option<String>,
+    /// As what it runs there: service, docker or process. If left out: service where a systemd of yours answers, else docker
+    /// where an engine does, else process.
+    #[arg(long, value_enum, value_name = "FORM", requires = "remote", hide_possible_values = true)]
+    pub form: Option<Form>,
+    /// Where sandboxes go there that name no runtime: `docker` or `process`.
+    #[arg(long, value_name = "RUNTIME", value_parser = parse::runtime, requires = "remote")]
+    pub runtime: Option<RuntimeKind>,
+    /// Image of sandboxes in Docker there that name none.
+    #[arg(long, value_name = "IMAGE", requires = "remote")]
+    pub default_image: Option<String>,
+    /// PEM file of the only authority whose certificates to take for it; absent: this machine's.
+    #[arg(long, value_name = "FILE", conflicts_with = "remote")]
+    pub ca: Option<PathBuf>,
+    /// Add it without logging in.
+    #[arg(long, conflicts_with_all = ["remote", "token_file", "token_env"])]
+    pub no_login: bool,
+    /// How to log in.
+    #[command(flatten)]
+    pub way: WayArgs,
+}
+
+/// How to log in.
+#[derive(Debug, Args)]
+pub struct WayArgs {
+    /// File with a token that an administrator gave out; `-`: standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token_env", "device", "no_browser"])]
+    pub token_file: Option<PathBuf>,
+    /// Environment variable with such a token.
+    #[arg(long, value_name = "VARIABLE", conflicts_with_all = ["device", "no_browser"])]
+    pub token_env: Option<String>,
+    /// Log in by a browser on another machine: print an address and a code.
+    #[arg(long, conflicts_with = "no_browser")]
+    pub device: bool,
+    /// Open no browser: print the address to open on this machine.
+    #[arg(long)]
+    pub no_browser: bool,
+}
+
+/// Arguments of `gateway login`.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// The gateway; if left out, the selected one.
+    pub name: Option<Name>,
+    /// How to log in.
+    #[command(flatten)]
+    pub way: WayArgs,
+}
+
+/// A gateway that may be left out.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// The gateway; if left out, the selected one.
+    pub name: Option<Name>,
+}
+
+/// Arguments of `gateway select`.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// The gateway.
+    pub name: Name,
+}
+
+/// Arguments of `gateway remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// The gateway.
+    pub name: Name,
+    /// Remove it from its machine too: its sandboxes, its state, its programs.
+    #[arg(long)]
+    pub purge: bool,
+    /// Don't ask.
+    #[arg(short, long, requires = "purge")]
+    pub yes: bool,
 }
 
 /// Commands about publishers.
@@ -62,18 +187,43 @@ pub struct TrustRemoveArgs {
 }
 
 /// Arguments of `gateway start`.
-#[derive(Debug, Default, PartialEq, Args)]
+#[derive(Debug, Args)]
+pub struct StartCommand {
+    /// As what it runs: process, service (of your systemd) or docker. If left out: as it was started last; at first a service
+    /// where your systemd answers, else a process.
+    #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
+    pub form: Option<Form>,
+    /// What the gateway itself is given.
+    #[command(flatten)]
+    pub args: StartArgs,
+}
+
+/// What a gateway on this machine is started with.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StartArgs {
     /// PEM file of further CAs that sandboxes trust upstream, beside the system's.
     #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream_ca: Option<PathBuf>,
     /// Where sandboxes go that name no runtime: `docker` or `process`; absent: docker where an engine answers.
     #[arg(long, value_name = "RUNTIME", value_parser = parse::runtime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeKind>,
     /// Image of sandboxes in Docker that name none.
     #[arg(long, value_name = "IMAGE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default_image: Option<String>,
     /// Address to listen on; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// Unix socket for a reverse proxy on this machine, which does TLS itself: plain HTTP is spoken there.
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_socket: Option<PathBuf>,
+    /// Where users reach the gateway, if by a proxy: https://host:port/prefix.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
 }

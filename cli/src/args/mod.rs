@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod audit;
 pub mod decisions;
 pub mod doctor;
 pub mod gateway;
@@ -14,6 +15,7 @@ pub mod proposal;
 pub mod provider;
 pub mod sandbox;
 pub mod ssh;
+pub mod user;
 
 #[cfg(test)]
 mod tests;
@@ -54,8 +56,9 @@ pub struct Global {
     /// No progress and no notes on standard error; errors still appear.
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
-    /// Gateway: its state directory, or an https:// URL (then OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest).
-    #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "DIR|URL", hide_env_values = true)]
+    /// Gateway: the name it was added by, `local`, an https:// URL (OPENSHELL_TOKEN and OPENSHELL_CA_FILE say the rest), or a
+    /// state directory, written with a slash. If left out: the selected one.
+    #[arg(short, long, env = "OPENSHELL_GATEWAY", global = true, value_name = "NAME|URL|DIR", hide_env_values = true)]
     #[arg(help_heading = GLOBAL)]
     pub gateway: Option<String>,
 }
@@ -74,7 +77,7 @@ pub enum Format {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start, stop and look at the gateway on this machine.
+    /// Add gateways, choose one, log in; start and stop the one on this machine.
     #[command(subcommand)]
     Gateway(gateway::GatewayCommand),
     /// Create sandboxes, run programs in them, delete them.
@@ -92,6 +95,15 @@ pub enum Command {
     /// Say which model backends https://inference.local may use.
     #[command(subcommand)]
     Inference(inference::InferenceCommand),
+    /// Say who may use the gateway, and what for.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Make, list and revoke the tokens that users are known by.
+    #[command(subcommand)]
+    Token(user::TokenCommand),
+    /// Show and check who changed what.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Show who asked for what, and which rule answered how.
     Decisions(decisions::DecisionsArgs),
     /// Show the gateway and its sandboxes at a glance.

@@ -1,20 +1,20 @@
-//! The gateway as this machine reaches it: where it is, its REST API, its WebSockets, and starting and stopping it.
+//! A gateway as one talks to it: its REST API, its WebSockets, and what is made of them.
 //!
-//! Trusts the gateway's own CA and nothing else. Ignores `HTTPS_PROXY`.
+//! Trusts whom the access says and nobody else. Ignores `HTTPS_PROXY`.
 
-pub mod daemon;
-pub mod endpoint;
+pub mod access;
 pub mod exec;
 pub mod export;
 pub mod files;
 pub mod follow;
 pub mod forward;
-pub mod paths;
-pub mod registry;
+mod identities;
+pub mod identity;
+pub mod oci;
 pub mod rest;
 pub mod stream;
 mod unconfirmed;
 mod ws;
 
-pub use endpoint::{Access, Place};
+pub use access::Access;
 pub use rest::Client;

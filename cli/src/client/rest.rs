@@ -20,7 +20,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Access;
+use super::access::{Access, Door};
 use crate::error::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,18 +33,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that trusts the gateway's CA alone. Does not dial yet.
-    pub fn new(access: Access) -> Result<Self, Error> {
-        let bad_ca = |e: &dyn std::fmt::Display| Error::Untrusted { url: access.url.clone(), reason: e.to_string() };
-        let ca = reqwest::Certificate::from_pem_bundle(&access.ca).map_err(|e| bad_ca(&Chain(&e)))?;
-        let http = reqwest::Client::builder()
-            .tls_certs_only(ca)
+    /// A client that trusts whom the access says, and follows no redirection: a gateway makes none. Opens the way to the
+    /// gateway if it takes a tunnel; does not dial yet.
+    pub async fn new(access: Access) -> Result<Self, Error> {
+        let failed = |e: reqwest::Error| Error::Untrusted { url: access.url.clone(), reason: Chain(&e).to_string() };
+        let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(access.tls(&[b"h2", b"http/1.1"])?)
             .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| bad_ca(&Chain(&e)))?;
-        Ok(Self { http, access })
+            .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")));
+        if let Door::Socket(socket) = access.keeper.door().await? {
+            http = http.unix_socket(socket);
+        }
+        Ok(Self { http: http.build().map_err(failed)?, access })
     }
 
     /// What the client was made from.
@@ -296,47 +298,71 @@ impl Client {
         self.send(Method::GET, path, request).await
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+    /// `GET` without a token: the answer's bytes.
+    pub(super) async fn get_openly(&self, path: &str, limit: Duration) -> Result<Vec<u8>, Error> {
+        let request = self.request(Method::GET, path).timeout(limit);
+        let response = self.send_as_it_is(Method::GET, path, request).await?;
+        let answer = |e| Error::Answer { request: format!("GET {path}"), reason: Chain(&e).to_string() };
+        response.bytes().await.map(Vec::from).map_err(answer)
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.get_with(path, &[]).await
     }
 
-    async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Error> {
+    pub(super) async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Error> {
         let request = self.request(Method::GET, path).query(query);
         json(self.send(Method::GET, path, request).await?, "GET", path).await
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<T, Error> {
         let request = self.request(Method::POST, path).json(body);
         json(self.send(Method::POST, path, request).await?, "POST", path).await
     }
 
-    async fn put<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + ?Sized)) -> Result<T, Error> {
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<T, Error> {
         let request = self.request(Method::PUT, path).json(body);
         json(self.send(Method::PUT, path, request).await?, "PUT", path).await
     }
 
-    async fn delete(&self, path: &str) -> Result<(), Error> {
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Error> {
         self.send(Method::DELETE, path, self.request(Method::DELETE, path)).await.map(drop)
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.access.url)).bearer_auth(&self.access.token)
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.access.url))
     }
 
     /// Sends; any status but 2xx is a [`Problem`].
-    async fn send(&self, method: Method, path: &str, request: RequestBuilder) -> Result<Response, Error> {
+    pub(super) async fn send(&self, method: Method, path: &str, request: RequestBuilder) -> Result<Response, Error> {
+        let request = request.bearer_auth(self.access.keeper.bearer().await?);
+        self.send_as_it_is(method, path, request).await
+    }
+
+    /// The same without a token.
+    async fn send_as_it_is(&self, method: Method, path: &str, request: RequestBuilder) -> Result<Response, Error> {
         let response = request.send().await.map_err(|e| not_connected(&self.access, &e))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let text = response.text().await.unwrap_or_default();
-        Err(Error::Refused(serde_json::from_str(&text).unwrap_or_else(|_| foreign(status.as_u16(), &method, path))))
+        let foreign = || foreign(status.as_u16(), location.as_deref(), &format!("{method} {path}"));
+        Err(Error::Refused(serde_json::from_str(&text).unwrap_or_else(|_| foreign())))
     }
 }
 
 /// What was typed, as one segment of a path.
-fn segment(typed: &str) -> String {
+pub(super) fn segment(typed: &str) -> String {
     url::form_urlencoded::byte_serialize(typed.as_bytes()).collect()
 }
 
@@ -348,16 +374,24 @@ pub fn not_connected(access: &Access, error: &(dyn std::error::Error + 'static))
 }
 
 /// A problem for an answer that is none of the gateway's: a proxy's page, an unknown route of an older gateway.
-fn foreign(status: u16, method: &Method, path: &str) -> Problem {
-    Problem::new(
-        status,
-        "foreign_answer",
-        format!("{method} {path} was answered with HTTP {status} and no explanation"),
-    )
-    .hint("are gateway and command line of the same version? see `openshell status`")
+pub(super) fn foreign(status: u16, location: Option<&str>, request: &str) -> Problem {
+    let elsewhere = location.map(|location| {
+        // The query of a login page holds what is nobody's business in a log.
+        format!(", which leads to {}", location.split(['?', '#']).next().unwrap_or_default())
+    });
+    let detail =
+        format!("{request} was answered with HTTP {status}{} and no explanation", elsewhere.unwrap_or_default());
+    let hint = match status {
+        301..=308 => "something in front of the gateway wants a login of its own; see `openshell gateway login`",
+        413 => "a proxy in front of the gateway limits what may be sent; with nginx: `client_max_body_size 64m`",
+        502..=503 => "a proxy answers in the gateway's place: does the gateway run behind it?",
+        504 => "a proxy in front of the gateway stopped waiting; the gateway goes on: see `openshell status`",
+        _ => "are gateway and command line of the same version? see `openshell status`",
+    };
+    Problem::new(status, "foreign_answer", detail).hint(hint)
 }
 
-async fn json<T: DeserializeOwned>(response: Response, method: &str, path: &str) -> Result<T, Error> {
+pub(super) async fn json<T: DeserializeOwned>(response: Response, method: &str, path: &str) -> Result<T, Error> {
     let request = format!("{method} {path}");
     match response.bytes().await {
         Ok(bytes) => parse(&bytes, &request),
@@ -391,4 +425,25 @@ fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
     }
     matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
         || error.source().is_some_and(is_certificate_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_answer_is_told_from_the_gateways() {
+        let check = |status: u16, location: Option<&str>, fact: &str, hint: &str| {
+            let problem = foreign(status, location, "GET /v1/status");
+            assert!(problem.detail.contains(fact), "{}", problem.detail);
+            assert!(problem.hint.as_deref().is_some_and(|found| found.contains(hint)), "{:?}", problem.hint);
+            assert_eq!(problem.is_impatience(), status == 504);
+        };
+        let login = Some("https://team.cloudflareaccess.com/login?token=secret#x");
+        check(302, login, "leads to https://team.cloudflareaccess.com/login and no explanation", "a login of its own");
+        check(413, None, "HTTP 413 and no explanation", "client_max_body_size");
+        check(502, None, "HTTP 502", "does the gateway run behind it");
+        check(504, None, "HTTP 504", "the gateway goes on");
+        check(404, None, "HTTP 404", "of the same version");
+    }
 }

@@ -1,23 +1,27 @@
-//! WebSockets to the gateway: authenticated, and trusting its CA alone.
+//! WebSockets to the gateway: authenticated, over HTTP/1.1, trusting whom the access says.
 
 use std::sync::Arc;
 
 use openshell_api::Problem;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use super::Access;
-use super::rest::{Chain, not_connected};
+use super::access::{Access, Door};
+use super::rest::{Chain, foreign, not_connected};
 use crate::error::Error;
 
+/// What both kinds of socket are to TLS.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
 /// An open WebSocket.
-pub type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<TlsStream<Box<dyn Connection>>>;
 
 /// Opens the WebSocket at a path (and query) of the gateway. An answer other than the upgrade is a [`Problem`].
 pub async fn connect(access: &Access, path: &str) -> Result<Socket, Error> {
@@ -27,16 +31,27 @@ pub async fn connect(access: &Access, path: &str) -> Result<Socket, Error> {
     let port = url.port_or_known_default().unwrap_or(443);
     let bare_host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
 
-    let tcp = TcpStream::connect((bare_host.as_str(), port)).await.map_err(|e| unreachable(e.to_string()))?;
-    tcp.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
+    let stream: Box<dyn Connection> = match access.keeper.door().await? {
+        Door::Socket(socket) => {
+            Box::new(UnixStream::connect(&socket).await.map_err(|e| unreachable(format!("through its tunnel: {e}")))?)
+        }
+        Door::Network => {
+            let tcp = TcpStream::connect((bare_host.as_str(), port)).await.map_err(|e| unreachable(e.to_string()))?;
+            tcp.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
+            Box::new(tcp)
+        }
+    };
     let name = ServerName::try_from(bare_host).map_err(|e| unreachable(e.to_string()))?;
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(tls_config(access)?));
-    let tls = tls.connect(name, tcp).await.map_err(|e| not_connected(access, &e))?;
+    // WebSockets upgrade from HTTP/1.1.
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(access.tls(&[b"http/1.1"])?));
+    let tls = tls.connect(name, stream).await.map_err(|e| not_connected(access, &e))?;
 
-    let websocket_url = format!("wss://{host}:{port}{}{path}", url.path().trim_end_matches('/'));
+    let authority = url.port().map_or(host.clone(), |port| format!("{host}:{port}"));
+    let websocket_url = format!("wss://{authority}{}{path}", url.path().trim_end_matches('/'));
     let mut request = websocket_url.into_client_request().map_err(|e| unreachable(e.to_string()))?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {}", access.token))
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access.keeper.bearer().await?))
         .map_err(|_| unreachable("the token is not a header value".into()))?;
+    bearer.set_sensitive(true);
     request.headers_mut().insert("authorization", bearer);
     match tokio_tungstenite::client_async(request, tls).await {
         Ok((socket, _)) => Ok(socket),
@@ -47,29 +62,7 @@ pub async fn connect(access: &Access, path: &str) -> Result<Socket, Error> {
 
 fn refusal(response: &tungstenite::http::Response<Option<Vec<u8>>>) -> Problem {
     let body = response.body().as_deref().unwrap_or_default();
-    serde_json::from_slice(body).unwrap_or_else(|_| {
-        let status = response.status();
-        Problem::new(
-            status.as_u16(),
-            "foreign_answer",
-            format!("a WebSocket was answered with HTTP {status} and no explanation"),
-        )
-    })
-}
-
-/// TLS that trusts the gateway's CA alone; HTTP/1.1, as WebSockets upgrade from it.
-fn tls_config(access: &Access) -> Result<rustls::ClientConfig, Error> {
-    let untrusted = |reason: String| Error::Untrusted { url: access.url.clone(), reason };
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&access.ca) {
-        let certificate = certificate.map_err(|e| untrusted(e.to_string()))?;
-        roots.add(certificate).map_err(|e| untrusted(e.to_string()))?;
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| untrusted(e.to_string()))?;
-    let mut config = config.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    let status = response.status().as_u16();
+    let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+    serde_json::from_slice(body).unwrap_or_else(|_| foreign(status, location, "a WebSocket"))
 }

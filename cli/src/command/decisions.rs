@@ -21,7 +21,7 @@ pub async fn run(cx: &Context, args: DecisionsArgs) -> Result<u8, Error> {
     if let Some(span) = args.since {
         query.push(("since", since(span).to_string()));
     }
-    let client = cx.client()?;
+    let client = cx.client().await?;
     if args.follow {
         return follow(cx, &client, &query, args.reasons).await;
     }

@@ -9,7 +9,7 @@ use crate::output::{Table, word};
 
 /// Has a sandbox prove its walls again. Refuses when one did not hold, after showing every check.
 pub async fn verify(cx: &Context, name: &Name) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let progress = cx.out.progress(format!("trying to get out of sandbox {name}"));
     let enforcement = client.verify_sandbox(name).await?;
     drop(progress);

@@ -1,5 +1,6 @@
 //! What each command does. A command answers the exit code: 0, or that of a program it ran.
 
+mod audit;
 mod completions;
 mod decisions;
 mod doctor;
@@ -12,12 +13,15 @@ mod provider;
 mod sandbox;
 mod ssh;
 mod status;
+mod user;
 
 pub use ssh::SshError;
 
 use crate::args::{Cli, Command, Global};
-use crate::client::{Client, Place};
+use crate::client::Client;
 use crate::error::Error;
+use crate::gateways::remote::Manners;
+use crate::gateways::{Book, Place};
 use crate::output::Output;
 
 /// Exit code of a command that did what was asked.
@@ -27,17 +31,24 @@ const DONE: u8 = 0;
 #[derive(Debug)]
 struct Context {
     out: Output,
-    place: Place,
+    book: Book,
+    /// As `--gateway` says.
+    gateway: Option<String>,
 }
 
 impl Context {
     fn new(global: &Global) -> Result<Self, Error> {
-        Ok(Self { out: Output::new(global), place: Place::parse(global.gateway.as_deref())? })
+        Ok(Self { out: Output::new(global), book: Book::open()?, gateway: global.gateway.clone() })
+    }
+
+    /// The gateway that is meant.
+    fn place(&self) -> Result<Place, Error> {
+        Place::parse(self.gateway.as_deref(), &self.book)
     }
 
     /// A client of the gateway; refuses where none was started.
-    fn client(&self) -> Result<Client, Error> {
-        Client::new(self.place.access()?)
+    async fn client(&self) -> Result<Client, Error> {
+        Client::new(self.place()?.access(&self.book, Manners::Asking).await?).await
     }
 }
 
@@ -54,6 +65,9 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Proposal(command) => proposal::run(&cx, command).await,
         Command::Provider(command) => provider::run(&cx, command).await,
         Command::Inference(command) => inference::run(&cx, command).await,
+        Command::User(command) => user::run(&cx, command).await,
+        Command::Token(command) => user::tokens(&cx, command).await,
+        Command::Audit(command) => audit::run(&cx, command).await,
         Command::Decisions(args) => decisions::run(&cx, args).await,
         Command::Status => status::run(&cx).await,
         Command::Doctor(args) => doctor::run(&cx, args).await,

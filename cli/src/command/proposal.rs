@@ -16,7 +16,7 @@ pub async fn run(cx: &Context, command: ProposalCommand) -> Result<u8, Error> {
     match command {
         ProposalCommand::List(args) => listed(cx, args).await,
         ProposalCommand::Show(args) => {
-            let proposal = cx.client()?.proposal(&args.id).await?;
+            let proposal = cx.client().await?.proposal(&args.id).await?;
             cx.out.data(&proposal, || text(&proposal))?;
             Ok(DONE)
         }
@@ -31,13 +31,13 @@ async fn listed(cx: &Context, args: ListArgs) -> Result<u8, Error> {
     if !args.all {
         query.push(("state", word(&ProposalState::Pending)));
     }
-    let proposals = cx.client()?.proposals(&query).await?;
+    let proposals = cx.client().await?.proposals(&query).await?;
     cx.out.data(&proposals, || table(&proposals).render_or("nobody asks for anything"))?;
     Ok(DONE)
 }
 
 async fn approve(cx: &Context, args: ApproveArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let generation = match args.generation {
         Some(generation) => generation,
         None => seen(cx, &client, &args).await?,
@@ -77,7 +77,7 @@ async fn seen(cx: &Context, client: &Client, args: &ApproveArgs) -> Result<u64, 
 }
 
 async fn reject(cx: &Context, args: RejectArgs) -> Result<u8, Error> {
-    let proposal = cx.client()?.reject_proposal(&args.id, &Reject { reason: args.reason }).await?;
+    let proposal = cx.client().await?.reject_proposal(&args.id, &Reject { reason: args.reason }).await?;
     cx.out.data(&proposal, || table(std::slice::from_ref(&proposal)).render())?;
     Ok(DONE)
 }

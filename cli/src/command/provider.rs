@@ -2,12 +2,13 @@
 
 use std::io::{IsTerminal as _, Read as _};
 
-use openshell_api::provider::{Attach, CreateProvider, Provider};
+use openshell_api::Name;
+use openshell_api::provider::{Attach, CreateProvider, Provider, Refresh, UpdateProvider};
 
 use super::{Context, DONE};
-use crate::args::provider::{CreateArgs, ProviderCommand};
+use crate::args::provider::{CreateArgs, ProviderCommand, SecretArgs, UpdateArgs};
 use crate::error::{Error, SecretError};
-use crate::output::{Table, age, list};
+use crate::output::{Table, age, facts, list};
 use crate::sys;
 
 /// Does one of the commands.
@@ -15,12 +16,18 @@ pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
     match command {
         ProviderCommand::Create(args) => create(cx, args).await,
         ProviderCommand::List => {
-            let providers = cx.client()?.providers().await?;
+            let providers = cx.client().await?.providers().await?;
             cx.out.data(&providers, || table(&providers).render_or("no providers"))?;
             Ok(DONE)
         }
+        ProviderCommand::Get(args) => {
+            let provider = cx.client().await?.provider(&args.name).await?;
+            cx.out.data(&provider, || shown(&provider))?;
+            Ok(DONE)
+        }
+        ProviderCommand::Update(args) => update(cx, args).await,
         ProviderCommand::Delete(args) => {
-            let client = cx.client()?;
+            let client = cx.client().await?;
             for name in &args.names {
                 client.delete_provider(name).await?;
                 cx.out.note(format!("deleted provider {name}"));
@@ -31,23 +38,66 @@ pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
 }
 
 async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
-    let secret = checked(read_secret(&args)?).map_err(Error::Secret)?;
-    let attach = match (args.header, args.basic, args.bearer) {
-        (Some(name), ..) => Some(Attach::Header { name }),
-        (None, Some(username), _) => Some(Attach::Basic { username }),
-        (None, None, true) => Some(Attach::Bearer),
-        (None, None, false) => None,
+    let client = cx.client().await?;
+    let secret = checked(read_secret(&args.name, &args.source)?).map_err(Error::Secret)?;
+    // Of these, one at most was given.
+    let attach = args
+        .header
+        .map(|name| Attach::Header { name })
+        .or(args.basic.map(|username| Attach::Basic { username }))
+        .or(args.query.map(|name| Attach::Query { name }))
+        .or(args.access_key.map(|access_key_id| Attach::Sigv4 { access_key_id }))
+        .or(args.bearer.then_some(Attach::Bearer));
+    let refresh = match (args.token_url, args.client_id) {
+        (Some(token_url), Some(client_id)) => {
+            let read = |file: &std::path::PathBuf| {
+                let bytes = std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?;
+                checked(bytes).map_err(Error::Secret)
+            };
+            let client_secret = args.client_secret_file.as_ref().map(read).transpose()?;
+            Some(Refresh { token_url, client_id, client_secret })
+        }
+        _ => None,
     };
-    let hosts = (!args.hosts.is_empty()).then_some(args.hosts);
-    let request = CreateProvider { name: args.name, kind: args.kind, attach, hosts, secret };
+    let request = CreateProvider {
+        name: args.name,
+        kind: args.kind,
+        attach,
+        hosts: (!args.hosts.is_empty()).then_some(args.hosts),
+        paths: args.paths,
+        binaries: args.binaries,
+        env: args.env,
+        shared: args.shared,
+        refresh,
+        secret,
+    };
     let provider = client.create_provider(&request).await?;
     cx.out.data(&provider, || table(std::slice::from_ref(&provider)).render())?;
     Ok(DONE)
 }
 
+async fn update(cx: &Context, args: UpdateArgs) -> Result<u8, Error> {
+    let client = cx.client().await?;
+    let replaces = args.source.prompt || args.source.from_env.is_some() || args.source.from_file.is_some();
+    let secret = match replaces {
+        true => Some(checked(read_secret(&args.name, &args.source)?).map_err(Error::Secret)?),
+        false => None,
+    };
+    let given = |texts: Vec<String>, none: bool| (none || !texts.is_empty()).then_some(texts);
+    let request = UpdateProvider {
+        secret,
+        hosts: given(args.hosts, false),
+        paths: given(args.paths, args.any_path),
+        binaries: given(args.binaries, args.any_binary),
+        shared: args.shared,
+    };
+    let provider = client.update_provider(&args.name, &request).await?;
+    cx.out.data(&provider, || shown(&provider))?;
+    Ok(DONE)
+}
+
 /// Reads the secret from where the arguments say: a variable, a file, a prompt, or standard input.
-fn read_secret(args: &CreateArgs) -> Result<Vec<u8>, Error> {
+fn read_secret(name: &Name, args: &SecretArgs) -> Result<Vec<u8>, Error> {
     use std::os::unix::ffi::OsStringExt as _;
     if let Some(variable) = &args.from_env {
         return match std::env::var_os(variable) {
@@ -59,7 +109,7 @@ fn read_secret(args: &CreateArgs) -> Result<Vec<u8>, Error> {
         return std::fs::read(file).map_err(Error::io(format!("read {}", file.display())));
     }
     if std::io::stdin().is_terminal() {
-        eprint!("Secret for provider {} (not shown): ", args.name);
+        eprint!("Secret for provider {name} (not shown): ");
         let _mode = sys::TerminalMode::no_echo().map_err(Error::io("hide what is typed"))?;
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map_err(Error::io("read the secret"))?;
@@ -83,17 +133,52 @@ fn checked(bytes: Vec<u8>) -> Result<String, SecretError> {
     Ok(secret.to_owned())
 }
 
+fn attached(attach: &Attach) -> String {
+    match attach {
+        Attach::Bearer => "bearer".to_owned(),
+        Attach::Basic { username } => format!("basic ({username})"),
+        Attach::Header { name } => format!("header {name}"),
+        Attach::Query { name } => format!("query {name}"),
+        Attach::Sigv4 { access_key_id } => format!("AWS signature of {access_key_id}"),
+    }
+}
+
+fn shown(provider: &Provider) -> String {
+    let rule = &provider.rule;
+    let all = |texts: &[String], all: &str| if texts.is_empty() { all.to_owned() } else { list(texts) };
+    facts(&[
+        ("name", provider.name.to_string()),
+        ("type", provider.kind.clone()),
+        ("owner", provider.owner.clone()),
+        ("shared", if provider.shared { "yes" } else { "no" }.to_owned()),
+        ("attached as", attached(&rule.attach)),
+        ("hosts", list(&rule.hosts)),
+        ("paths", all(&rule.paths, "every path")),
+        ("programs", all(&rule.binaries, "every program")),
+        ("placeholder in", rule.env.clone().unwrap_or_else(|| "no variable".to_owned())),
+        ("access token", refreshed(provider)),
+    ])
+}
+
+fn refreshed(provider: &Provider) -> String {
+    match &provider.refresh {
+        None => "no: the secret is the credential".to_owned(),
+        Some(state) => match &state.problem {
+            None => format!("until {}, renewed at {}", state.expires_at, state.token_url),
+            Some(problem) => format!("until {}, and not renewed: {problem}", state.expires_at),
+        },
+    }
+}
+
 fn table(providers: &[Provider]) -> Table {
     let now = jiff::Timestamp::now();
-    let mut table = Table::new(["NAME", "TYPE", "ATTACHED AS", "HOSTS", "AGE"]);
+    let mut table = Table::new(["NAME", "TYPE", "OWNER", "ATTACHED AS", "HOSTS", "AGE"]);
     for provider in providers {
-        let attached = match &provider.rule.attach {
-            Attach::Bearer => "bearer".to_owned(),
-            Attach::Basic { username } => format!("basic ({username})"),
-            Attach::Header { name } => format!("header {name}"),
-        };
+        let attached = attached(&provider.rule.attach);
         let hosts = list(&provider.rule.hosts);
-        table.row([provider.name.to_string(), provider.kind.clone(), attached, hosts, age(provider.created_at, now)]);
+        let owner = if provider.shared { format!("{} (shared)", provider.owner) } else { provider.owner.clone() };
+        let age = age(provider.created_at, now);
+        table.row([provider.name.to_string(), provider.kind.clone(), owner, attached, hosts, age]);
     }
     table
 }

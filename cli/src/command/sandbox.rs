@@ -11,7 +11,7 @@ use openshell_api::sandbox::{CreateSandbox, LogLine, Phase, Sandbox};
 
 use super::{Context, DONE, enforcement, exit_code};
 use crate::args::sandbox::{CreateArgs, LogsArgs, SandboxCommand};
-use crate::client::{Client, daemon};
+use crate::client::Client;
 use crate::error::Error;
 use crate::output::{Table, age, facts, list, printable, word};
 
@@ -30,7 +30,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
     match command {
         SandboxCommand::Create(args) => create(cx, *args).await,
         SandboxCommand::List(args) => {
-            let mut sandboxes = cx.client()?.sandboxes().await?;
+            let mut sandboxes = cx.client().await?.sandboxes().await?;
             let wanted =
                 |sandbox: &Sandbox| args.selector.iter().all(|(key, value)| sandbox.labels.get(key) == Some(value));
             sandboxes.retain(wanted);
@@ -38,7 +38,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
             Ok(DONE)
         }
         SandboxCommand::Get(args) => {
-            let sandbox = cx.client()?.sandbox(&args.name).await?;
+            let sandbox = cx.client().await?.sandbox(&args.name).await?;
             cx.out.data(&sandbox, || details(&sandbox))?;
             Ok(DONE)
         }
@@ -51,7 +51,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
         SandboxCommand::SshConfig(args) => super::ssh::configure(cx, args).await,
         SandboxCommand::Logs(args) => logs(cx, args).await,
         SandboxCommand::Stop(args) => {
-            let client = cx.client()?;
+            let client = cx.client().await?;
             for name in &args.names {
                 let progress = cx.out.progress(format!("stopping sandbox {name}"));
                 client.stop_sandbox(name).await?;
@@ -61,7 +61,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
             Ok(DONE)
         }
         SandboxCommand::Start(args) => {
-            let client = cx.client()?;
+            let client = cx.client().await?;
             let mut started = Vec::new();
             for name in &args.names {
                 let _progress = cx.out.progress(format!("starting sandbox {name}"));
@@ -71,7 +71,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
             Ok(DONE)
         }
         SandboxCommand::Delete(args) => {
-            let client = cx.client()?;
+            let client = cx.client().await?;
             for name in &args.names {
                 let progress = cx.out.progress(format!("deleting sandbox {name}"));
                 client.delete_sandbox(name).await?;
@@ -85,9 +85,7 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
 
 async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
     let rules = args.policy.as_deref().map(super::policy::read_rules).transpose()?;
-    let progress = cx.out.progress("starting the gateway");
-    let client = daemon::ensure(&cx.place, || cx.out.note("no gateway is running: starting one")).await?;
-    drop(progress);
+    let client = super::gateway::ensure(cx).await?;
 
     let policies = match rules {
         Some(text) => vec![super::policy::first_rules(&client, text).await?],
@@ -115,7 +113,11 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         observe: args.observe,
     };
     let progress = cx.out.progress("creating the sandbox");
-    let created = client.create_sandbox(&spec).await?;
+    let created = match (client.create_sandbox(&spec).await, &spec.name) {
+        // A proxy in between stopped waiting; the gateway goes on.
+        (Err(Error::Refused(problem)), Some(name)) if problem.is_impatience() => client.sandbox(name).await?,
+        (created, _) => created?,
+    };
     let sandbox = started(&client, created).await?;
     drop(progress);
     for missing in &sandbox.degraded {
@@ -195,7 +197,7 @@ fn failed(sandbox: &Sandbox) -> Error {
 }
 
 async fn logs(cx: &Context, args: LogsArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let mut query = Vec::new();
     query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
     if args.follow {
@@ -221,11 +223,23 @@ fn log_text(log_line: &LogLine) -> String {
 /// A table of sandboxes.
 pub fn table(sandboxes: &[Sandbox]) -> String {
     let now = jiff::Timestamp::now();
-    let mut table =
-        Table::new(["NAME", "PHASE", "LINK", "GENERATION", "MODE", "RUNTIME", "WALLS", "AGE", "COMMAND", "WITHOUT"]);
+    let mut table = Table::new([
+        "NAME",
+        "OWNER",
+        "PHASE",
+        "LINK",
+        "GENERATION",
+        "MODE",
+        "RUNTIME",
+        "WALLS",
+        "AGE",
+        "COMMAND",
+        "WITHOUT",
+    ]);
     for sandbox in sandboxes {
         table.row([
             sandbox.name.to_string(),
+            sandbox.owner.clone(),
             phase(sandbox),
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),

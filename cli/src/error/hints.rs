@@ -26,7 +26,7 @@ pub(super) fn hint_for(code: &str) -> Option<&'static str> {
         "version_exists" => {
             "raise `version` in the policy's Cargo.toml, or replace it on purpose with --replace-version"
         }
-        "unauthorized" => "the token is not this gateway's: see `openshell gateway status`",
+        "unauthorized" => "the token is not this gateway's, or has ended: see `openshell gateway list`",
         _ => return None,
     })
 }

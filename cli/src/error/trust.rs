@@ -48,6 +48,19 @@ pub enum TrustError {
     /// The answer was no.
     #[error("not approved: nothing was changed")]
     Declined,
+    /// The audit trail does not hold.
+    #[error("the audit trail is broken: {0}")]
+    Audit(openshell_api::audit::Broken),
+    /// The gateway itself found that its trail had been tampered with.
+    #[error("the audit trail was tampered with before {at}: {reason} (entry {seq})")]
+    AuditNoticed {
+        /// Where it says so.
+        seq: u64,
+        /// When it found out.
+        at: jiff::Timestamp,
+        /// What.
+        reason: String,
+    },
     /// There is nothing to decide any more.
     #[error("proposal {id} is {state} already")]
     Decided {
@@ -70,6 +83,16 @@ impl TrustError {
             Self::Signature { .. } => "sign exactly these bytes again with `openshell policy sign`".into(),
             Self::Unconfirmed { id, generation } => {
                 format!("look at it, then: openshell proposal approve {id} --generation {generation}")
+            }
+            Self::Audit(openshell_api::audit::Broken::Head) => {
+                "the trail comes from another gateway, or somebody made a new head".into()
+            }
+            Self::Audit(_) => {
+                "what comes before that entry holds; compare the rest with an earlier `openshell audit export`".into()
+            }
+            Self::AuditNoticed { .. } => {
+                "what comes after that entry holds; compare what comes before with an earlier `openshell audit export`"
+                    .into()
             }
             Self::Declined => "refuse it for good with `openshell proposal reject`".into(),
             Self::Decided { .. } => return None,

@@ -87,6 +87,11 @@ pub fn write_endpoint(state_dir: &Path, url: &str, ca: &str, token: &str) {
 
 fn routes(seen: Seen) -> Router {
     Router::new()
+        .route(
+            "/.well-known/openshell",
+            get(|| async { Json(json!({ "version": "0.1.0", "auth": [{ "kind": "token" }] })) }),
+        )
+        .route("/v1/whoami", get(|| async { Json(json!({ "user": "alice", "role": "admin", "via": "token" })) }))
         .route("/v1/status", get(|| async { Json(status()) }))
         .route("/v1/sandboxes", get(|| async { Json(json!([sandbox("demo", "running")])) }).post(create))
         .route("/v1/sandboxes/{name}", get(one).delete(|| async { axum::http::StatusCode::NO_CONTENT }))
@@ -111,7 +116,8 @@ fn routes(seen: Seen) -> Router {
 /// Checks the token and keeps what was asked.
 async fn watch(State(seen): State<Seen>, request: Request, next: Next) -> Response {
     let bearer = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-    if bearer != Some(&format!("Bearer {TOKEN}")) {
+    let open = request.uri().path() == "/.well-known/openshell";
+    if !open && bearer != Some(&format!("Bearer {TOKEN}")) {
         return refusal(401, "unauthorized", "the request carries no valid bearer token");
     }
     let asked = format!("{} {}", request.method(), request.uri());

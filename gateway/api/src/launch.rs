@@ -17,7 +17,7 @@ pub struct LaunchSpec {
     pub gateway_url: String,
     /// PEM of the only CA the supervisor trusts for the gateway.
     pub gateway_ca: String,
-    /// Bearer token: speaks for this sandbox's supervisor and nothing else.
+    /// Bearer token: opens this sandbox's link and nothing else, until the supervisor has taken the credentials that it is given there.
     pub token: String,
     /// Ed25519 public key (32 bytes, hex) whose signature generations and artifacts must bear.
     pub verifying_key: String,

@@ -1,9 +1,11 @@
 //! Wire types of the gateway: what its REST API, the supervisor link and signed generations carry.
 //!
 //! Holds no behaviour beyond (de)serialization, validation of names, and signing of
-//! generations and modules. Performs no I/O.
+//! generations, modules and the audit trail's head. Performs no I/O.
 
+pub mod audit;
 pub mod decision;
+pub mod discovery;
 pub mod enforcement;
 pub mod generation;
 pub mod inference;
@@ -21,6 +23,7 @@ pub mod shadow;
 pub mod signature;
 pub mod status;
 pub mod stream;
+pub mod user;
 
 pub use name::{InvalidName, Name};
 pub use problem::Problem;

@@ -141,8 +141,31 @@ pub enum ToSupervisor {
         /// Sequence number.
         through: u64,
     },
+    /// New credentials for the link, instead of those the supervisor has. Answered by `Rekeyed` once they are kept; until then,
+    /// and for a short while after, the old ones are good as well.
+    Rekey {
+        /// Names this pair.
+        id: u64,
+        /// Opens the link for `lifetime_s`.
+        key: Sensitive,
+        /// Opens the link once that has expired: once.
+        refresh: Sensitive,
+        /// Seconds from now.
+        lifetime_s: u64,
+    },
     /// End the workload and exit.
     Shutdown,
+}
+
+/// A text that is never shown: it travels, and that is all.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sensitive(pub String);
+
+impl std::fmt::Debug for Sensitive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// [`FromSupervisor::Records`] as a gateway reads it: each record is still the text that came.
@@ -184,6 +207,14 @@ pub enum FromSupervisor {
         degraded: Vec<String>,
         /// Exit code, if the workload already ended.
         exit_code: Option<i32>,
+        /// Whether it takes new credentials over its link ([`ToSupervisor::Rekey`]).
+        #[serde(default)]
+        rekeys: bool,
+    },
+    /// New credentials are kept, durably, and used from the next link on.
+    Rekeyed {
+        /// The pair.
+        id: u64,
     },
     /// What a probe found before the workload started, or when it last tried.
     Enforcement {

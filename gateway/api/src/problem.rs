@@ -15,12 +15,20 @@ pub struct Problem {
     /// What the caller could do instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Seconds after which it is worth trying again, as in `Retry-After`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A problem without a hint.
     pub fn new(status: u16, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, code: code.into(), detail: detail.into(), hint: None }
+        Self { status, code: code.into(), detail: detail.into(), hint: None, retry_after_s: None }
+    }
+
+    /// Whether a proxy stopped waiting for the gateway, which may be about it still (504, and no answer of the gateway's).
+    pub fn is_impatience(&self) -> bool {
+        self.status == 504 && self.code == "foreign_answer"
     }
 
     /// The same problem with a hint.

@@ -20,6 +20,17 @@ pub enum Attach {
         /// Header's name.
         name: String,
     },
+    /// `?<name>=<secret>`.
+    Query {
+        /// Parameter's name.
+        name: String,
+    },
+    /// An AWS signature, version 4, with the secret as secret access key. Region and service are those the workload's own
+    /// signature names.
+    Sigv4 {
+        /// Access key id.
+        access_key_id: String,
+    },
 }
 
 /// Where and how a credential may be attached. No secret in it.
@@ -29,7 +40,30 @@ pub struct CredentialRule {
     pub attach: Attach,
     /// Hosts it is bound to: exact names, or `*.example.com` for one label. Anywhere else it is never sent.
     pub hosts: Vec<String>,
+    /// Paths it is bound to, each with all below it; empty: every path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Executables it is bound to, by absolute path; empty: every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binaries: Vec<String>,
+    /// Variable in which the workload finds the placeholder; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// What the workload has in the secret's place, in this sandbox. The proxy replaces it where the credential is bound; anywhere
+    /// else a request with it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
 }
+
+impl CredentialRule {
+    /// A rule that is bound to nothing yet.
+    pub fn new(attach: Attach) -> Self {
+        Self { attach, hosts: Vec::new(), paths: Vec::new(), binaries: Vec::new(), env: None, placeholder: None }
+    }
+}
+
+/// Part of every placeholder.
+pub const PLACEHOLDER_MARK: &str = "openshell-placeholder-";
 
 /// Body of `POST /v1/providers`. The secret goes in here and never comes out again.
 #[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -37,7 +71,8 @@ pub struct CredentialRule {
 pub struct CreateProvider {
     /// Unique on a gateway.
     pub name: Name,
-    /// `openai`, `anthropic`, `github`, `generic`: decides `attach` and `hosts` where they are absent.
+    /// `openai`, `anthropic`, `github`, `gitlab`, `pypi`, `npm`, `aws` or `generic`: decides `attach`, `hosts` and `env` where they are
+    /// absent.
     #[serde(rename = "type")]
     pub kind: String,
     /// Required for `generic`.
@@ -46,6 +81,21 @@ pub struct CreateProvider {
     /// Required for `generic`.
     #[serde(default)]
     pub hosts: Option<Vec<String>>,
+    /// Paths it is bound to, each with all below it; empty: every path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Executables it is bound to, by absolute path; empty: every program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub binaries: Vec<String>,
+    /// Variable in which workloads find a placeholder; absent: the usual one of its type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// Let every operator's sandboxes use it, not only one's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// The secret is a refresh token, and the credential is the access token that it gets; absent: the secret is the credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Refresh>,
     /// The secret's value.
     pub secret: String,
 }
@@ -54,6 +104,79 @@ impl std::fmt::Debug for CreateProvider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreateProvider").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
     }
+}
+
+/// How access tokens are had (RFC 6749, section 6).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// The token endpoint.
+    pub token_url: String,
+    /// The client.
+    pub client_id: String,
+    /// Its secret; absent: it is a public one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refresh").field("token_url", &self.token_url).finish_non_exhaustive()
+    }
+}
+
+/// How the access token of a provider stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RefreshState {
+    /// The token endpoint.
+    pub token_url: String,
+    /// The client.
+    pub client_id: String,
+    /// How long its access tokens live, in seconds.
+    pub lifetime_s: u64,
+    /// When the present one expires (RFC 3339, UTC). It is renewed before.
+    #[schema(value_type = String)]
+    pub expires_at: jiff::Timestamp,
+    /// Why it could not be renewed when that was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Body of `PUT /v1/providers/{name}`: what is absent stays.
+#[derive(Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateProvider {
+    /// The new secret. Live sandboxes have it once this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Hosts it is bound to from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
+    /// Paths it is bound to from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// Executables it is bound to from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binaries: Option<Vec<String>>,
+    /// Whether every operator's sandboxes may use it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
+}
+
+impl std::fmt::Debug for UpdateProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UpdateProvider")
+            .field("hosts", &self.hosts)
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Answer of `POST /v1/keys/rotate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RotatedKeys {
+    /// Secrets that the new key protects.
+    pub secrets: u64,
 }
 
 /// A provider as the API shows it.
@@ -66,6 +189,15 @@ pub struct Provider {
     pub kind: String,
     /// Where and how its credential may be attached.
     pub rule: CredentialRule,
+    /// The user who made it; only that one, and admins, may change it.
+    #[serde(default)]
+    pub owner: String,
+    /// Whether every operator's sandboxes may use it.
+    #[serde(default)]
+    pub shared: bool,
+    /// How its access token stands; absent: its secret is the credential itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<RefreshState>,
     /// RFC 3339, UTC.
     #[schema(value_type = String)]
     pub created_at: jiff::Timestamp,

@@ -116,6 +116,9 @@ pub struct Sandbox {
     pub id: String,
     /// Unique among living sandboxes.
     pub name: Name,
+    /// The user who made it; only that one, and admins, may change it.
+    #[serde(default)]
+    pub owner: String,
     /// Where it runs.
     pub runtime: RuntimeKind,
     /// The image it runs in.

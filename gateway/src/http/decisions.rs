@@ -1,19 +1,17 @@
 //! Decision records.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use openshell_api::Problem;
 use openshell_api::decision::DecisionRecord;
 use serde::Deserialize;
 
+use super::call::Call;
 use super::extract::{Path, Query};
 use super::follow;
 use crate::error::{ApiError, ApiResult};
-use crate::gateway::Gateway;
+use crate::identity::Read;
 use crate::store::DecisionQuery;
 
 const MAX_DECISIONS: u32 = 10_000;
@@ -43,7 +41,7 @@ fn default_limit() -> u32 {
     (status = 200, body = Vec<DecisionRecord>, description = "Oldest first; a line each with `follow`"),
     (status = 400, description = "bad_query", body = Problem),
 ))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>, Query(filter): Query<Filter>) -> ApiResult<Response> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>, Query(filter): Query<Filter>) -> ApiResult<Response> {
     let changed = gateway.changed.follow_decisions();
     let last = gateway.store.last_decision_seq().await?;
     let query =
@@ -62,7 +60,7 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>, Query(filter): Que
     (status = 404, description = "decision_not_found", body = Problem),
 ))]
 pub(super) async fn get(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(id): Path<String>,
 ) -> ApiResult<axum::Json<DecisionRecord>> {
     let found = gateway.store.decision(&id).await?;
@@ -84,7 +82,7 @@ pub(super) struct Export {
     (status = 200, body = String, content_type = "application/x-ndjson", description = "A `DecisionRecord` a line"),
     (status = 400, description = "bad_query", body = Problem),
 ))]
-pub(super) async fn export(State(gateway): State<Arc<Gateway>>, Query(export): Query<Export>) -> ApiResult<Response> {
+pub(super) async fn export(Call { gateway, .. }: Call<Read>, Query(export): Query<Export>) -> ApiResult<Response> {
     let pages = futures_util::stream::try_unfold((gateway, export, 0), |(gateway, export, seq)| async move {
         let page = gateway.store.decision_lines(export.sandbox.as_deref(), export.since, seq).await;
         let page = page.map_err(std::io::Error::other)?;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -15,6 +16,9 @@ use tokio::sync::watch;
 
 use crate::gateway::Gateway;
 use crate::store::{Numbered, StoreError};
+
+/// After so much silence an empty line is sent: proxies cut what is idle, most of them after a minute.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 
 /// What is followed.
 #[async_trait::async_trait]
@@ -94,12 +98,18 @@ pub(super) fn stream_after<S: Source>(
     let sandboxes = gateway.changed.follow_sandboxes();
     let state = State { gateway, source, pending: first.into(), seq, changed, sandboxes };
     let lines = futures_util::stream::try_unfold(state, |mut state| async move {
-        let Some(item) = state.next().await? else { return Ok(None) };
-        let mut line = serde_json::to_vec(&item).map_err(std::io::Error::other)?;
+        let mut line = match tokio::time::timeout(SIGN_OF_LIFE, state.next()).await {
+            Ok(next) => {
+                let Some(item) = next? else { return Ok(None) };
+                serde_json::to_vec(&item).map_err(std::io::Error::other)?
+            }
+            Err(_) => Vec::new(),
+        };
         line.push(b'\n');
         Ok::<_, std::io::Error>(Some((Bytes::from(line), state)))
     });
-    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    let head = [(CONTENT_TYPE.as_str(), "application/x-ndjson"), ("x-accel-buffering", "no")];
+    (head, Body::from_stream(lines)).into_response()
 }
 
 impl<S: Source> State<S> {

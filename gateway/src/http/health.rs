@@ -1,14 +1,12 @@
 //! Is it there, is it well, what is it?
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::extract::State;
 use openshell_api::Problem;
 use openshell_api::status::Status;
 
+use super::call::{Call, Open};
 use crate::error::{ApiResult, refuse};
-use crate::gateway::Gateway;
+use crate::identity::Read;
 
 /// Answers as long as the process serves.
 #[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, description = "It serves")))]
@@ -21,11 +19,20 @@ pub(super) async fn alive() -> &'static str {
     (status = 200, description = "It can answer calls"),
     (status = 503, description = "Its database does not answer", body = Problem),
 ))]
-pub(super) async fn ready(State(gateway): State<Arc<Gateway>>) -> ApiResult<&'static str> {
+pub(super) async fn ready(Open(gateway): Open) -> ApiResult<&'static str> {
     match gateway.store.ping().await {
         Ok(()) => Ok("ok\n"),
         Err(error) => Err(refuse(503, "not_ready", error.to_string())),
     }
+}
+
+/// Counts and states, in Prometheus's text format. Asks for a token: names of sandboxes and backends are in it.
+#[utoipa::path(get, path = "/metrics", responses(
+    (status = 200, body = String, content_type = "text/plain", description = "Text format, version 0.0.4"),
+))]
+pub(super) async fn metrics(Call { gateway, .. }: Call<Read>) -> ApiResult<impl axum::response::IntoResponse> {
+    let text = crate::metrics::render(&gateway).await?;
+    Ok(([(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
 /// This document.
@@ -36,7 +43,7 @@ pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
 
 /// Version, uptime and counts.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
-pub(super) async fn status(State(gateway): State<Arc<Gateway>>) -> ApiResult<Json<Status>> {
+pub(super) async fn status(Call { gateway, .. }: Call<Read>) -> ApiResult<Json<Status>> {
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: gateway.started.elapsed().as_secs(),

@@ -1,23 +1,21 @@
 //! Inference backends.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use openshell_api::Problem;
 use openshell_api::inference::{Backend, BackendTest, InferenceRules, Usage};
 use serde::Deserialize;
 
+use super::call::Call;
 use super::extract::{Json, Path, Query};
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
-use crate::gateway::Gateway;
+use crate::identity::{Administer, Read};
 use crate::push;
 use crate::store::{UsageBy, UsageQuery};
 
 /// Every backend, in the operator's order.
 #[utoipa::path(get, path = "/v1/inference/backends", responses((status = 200, body = Vec<Backend>)))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<Backend>>> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Backend>>> {
     Ok(axum::Json(gateway.store.catalogue().await?.backends))
 }
 
@@ -28,11 +26,11 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum:
     (status = 422, description = "provider_not_found, bad_url", body = Problem),
 ))]
 pub(super) async fn add(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Json(backend): Json<Backend>,
 ) -> ApiResult<(StatusCode, axum::Json<Backend>)> {
     check_url(&backend.base_url)?;
-    let backend = to_the_end(push::add_backend(gateway, backend)).await?;
+    let backend = to_the_end(push::add_backend(gateway, permit, backend)).await?;
     Ok((StatusCode::CREATED, axum::Json(backend)))
 }
 
@@ -44,7 +42,7 @@ pub(super) async fn add(
     (status = 422, description = "provider_not_found, bad_url, other_name", body = Problem),
 ))]
 pub(super) async fn set(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
     Json(backend): Json<Backend>,
 ) -> ApiResult<axum::Json<Backend>> {
@@ -53,7 +51,7 @@ pub(super) async fn set(
         return Err(refuse(422, "other_name", format!("the body names backend {}, the path {name}", backend.name))
             .hint("a backend keeps its name; add another one and remove this one"));
     }
-    to_the_end(push::set_backend(gateway, backend)).await.map(axum::Json)
+    to_the_end(push::set_backend(gateway, permit, backend)).await.map(axum::Json)
 }
 
 /// Asks a backend for its models, with its key, from the gateway's own host.
@@ -62,14 +60,14 @@ pub(super) async fn set(
     (status = 404, description = "backend_not_found", body = Problem),
 ))]
 pub(super) async fn test(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<BackendTest>> {
     let catalogue = gateway.store.catalogue().await?;
     let backend = catalogue.backends.into_iter().find(|backend| backend.name.as_str() == name);
     let backend = backend
         .ok_or_else(|| ApiError::not_found("backend", &name).hint("`openshell inference backend list` shows them"))?;
-    Ok(axum::Json(crate::backend_test::run(&gateway, &backend).await?))
+    Ok(axum::Json(crate::backend_test::run(&gateway, &permit, &backend).await?))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -91,7 +89,7 @@ pub(super) struct UsageFilter {
     (status = 400, description = "bad_query", body = Problem),
 ))]
 pub(super) async fn usage(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Query(filter): Query<UsageFilter>,
 ) -> ApiResult<axum::Json<Vec<Usage>>> {
     let mut by = Vec::new();
@@ -120,7 +118,7 @@ pub(super) async fn usage(
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn rules(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<InferenceRules>> {
     let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
@@ -137,7 +135,7 @@ pub(super) async fn rules(
     (status = 422, description = "bad_budget, bad_alias, bad_cascade", body = Problem),
 ))]
 pub(super) async fn set_rules(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
     Json(rules): Json<InferenceRules>,
 ) -> ApiResult<axum::Json<InferenceRules>> {
@@ -158,7 +156,7 @@ pub(super) async fn set_rules(
                 .hint("`openshell inference backend list` shows them"));
         }
     }
-    to_the_end(push::set_inference(gateway, name, rules)).await.map(axum::Json)
+    to_the_end(push::set_inference(gateway, permit, name, rules)).await.map(axum::Json)
 }
 
 /// Removes a backend from every sandbox.
@@ -166,8 +164,11 @@ pub(super) async fn set_rules(
     (status = 204, description = "It is gone"),
     (status = 404, description = "backend_not_found", body = Problem),
 ))]
-pub(super) async fn remove(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> ApiResult<StatusCode> {
-    to_the_end(push::remove_backend(gateway, name)).await?;
+pub(super) async fn remove(
+    Call { gateway, permit }: Call<Administer>,
+    Path(name): Path<String>,
+) -> ApiResult<StatusCode> {
+    to_the_end(push::remove_backend(gateway, permit, name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,8 +1,12 @@
 //! The REST API: one function per call, each documented where it is answered.
 
+mod actions;
+mod audit;
+mod call;
 mod decisions;
 mod extract;
 mod follow;
+mod guard;
 mod health;
 mod inference;
 mod modules;
@@ -15,12 +19,13 @@ mod sandboxes;
 mod shadows;
 mod streams;
 mod supervisor;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use utoipa::OpenApi as _;
@@ -28,9 +33,10 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth::Principal;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use call::Guarded;
+pub(crate) use guard::Peer;
 
 /// Longest time until a response begins. Streams may then last.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
@@ -60,10 +66,18 @@ impl utoipa::Modify for BearerToken {
     }
 }
 
-/// Calls that need the administrator's token.
-fn administration() -> OpenApiRouter<Arc<Gateway>> {
+/// Calls by users. Each asks for permission by what it takes (`call`).
+fn guarded() -> OpenApiRouter<Guarded> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(health::status))
+        .routes(routes!(health::metrics))
+        .routes(routes!(users::whoami))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::set, users::delete))
+        .routes(routes!(users::tokens, users::create_token))
+        .routes(routes!(users::revoke_token))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::head))
         .routes(routes!(modules::list, modules::upload))
         .routes(routes!(modules::get))
         .routes(routes!(modules::component))
@@ -95,7 +109,8 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(publishers::list, publishers::add))
         .routes(routes!(publishers::remove))
         .routes(routes!(providers::list, providers::create))
-        .routes(routes!(providers::delete))
+        .routes(routes!(providers::update, providers::delete))
+        .routes(routes!(providers::rotate))
         .routes(routes!(inference::list, inference::add))
         .routes(routes!(inference::set, inference::remove))
         .routes(routes!(inference::test))
@@ -104,27 +119,32 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
 }
 
 /// Calls that need no token.
-fn open() -> OpenApiRouter<Arc<Gateway>> {
-    OpenApiRouter::new().routes(routes!(health::alive)).routes(routes!(health::ready)).routes(routes!(health::openapi))
+fn open() -> OpenApiRouter<Guarded> {
+    OpenApiRouter::new()
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::openapi))
+        .routes(routes!(users::discovery))
 }
 
 /// The OpenAPI document.
 pub fn document() -> OpenApi {
-    administration().merge(open()).into_openapi()
+    guarded().merge(open()).into_openapi()
 }
 
 /// Everything the gateway answers.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    let (administration, _) = administration().split_for_parts();
+    let (guarded, _) = guarded().split_for_parts();
     let (open, _) = open().split_for_parts();
     Router::new()
-        .merge(administration.route_layer(middleware::from_fn_with_state(gateway.clone(), admin_only)))
+        .merge(guarded)
         .merge(open)
         .route("/v1/supervisor", axum::routing::get(supervisor::link))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(in_time))
-        .with_state(gateway)
+        .layer(middleware::from_fn_with_state(gateway.clone(), guard::account))
+        .with_state(Guarded::new(gateway))
 }
 
 /// What is answered on the socket for supervisors: their link, and nothing else.
@@ -132,17 +152,8 @@ pub fn supervisor_router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/v1/supervisor", axum::routing::get(supervisor::link))
         .fallback(no_such_path)
-        .with_state(gateway)
-}
-
-async fn admin_only(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> ApiResult<Response> {
-    match gateway.tokens.principal(request.headers()) {
-        Some(Principal::Admin) => Ok(next.run(request).await),
-        Some(Principal::Supervisor(_)) => {
-            Err(refuse(403, "forbidden", "a supervisor's token opens nothing but its own link"))
-        }
-        None => Err(ApiError::unauthorized()),
-    }
+        .layer(middleware::from_fn_with_state(gateway.clone(), guard::account))
+        .with_state(Guarded::new(gateway))
 }
 
 async fn in_time(request: Request, next: Next) -> ApiResult<Response> {

@@ -1,11 +1,9 @@
 //! Modules.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
@@ -15,10 +13,12 @@ use openshell_api::signature::{ModuleSignature, SIGNATURE_HEADER};
 use openshell_api::{Name, Problem};
 use serde::Deserialize;
 
+use super::call::Call;
 use super::extract::{Path, Query};
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Read};
 use crate::modules::Registration;
 
 /// Longest component that is taken, in bytes.
@@ -44,13 +44,14 @@ pub(super) struct Upload {
 #[utoipa::path(post, path = "/v1/modules", params(Upload),
     request_body(content = Vec<u8>, content_type = "application/wasm"), responses(
     (status = 200, body = Module),
+    (status = 403, description = "forbidden; not_yours: another user's modules have that name", body = Problem),
     (status = 409, description = "version_exists: that version means other bytes", body = Problem),
     (status = 413, description = "too_large: more than 64 MiB", body = Problem),
     (status = 422, description = "not_wasm, core_module, invalid_wasm, unknown_contract, forbidden_import, no_hook; bad_signature, \
         untrusted_publisher, unsigned_module …", body = Problem),
 ))]
 pub(super) async fn upload(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Query(upload): Query<Upload>,
     headers: HeaderMap,
     body: Body,
@@ -65,7 +66,7 @@ pub(super) async fn upload(
     let bytes = read(body).await?;
     let registration = Registration { replace: upload.replace, signature };
     let module = to_the_end(async move {
-        gateway.modules.register(&gateway.store, name, &upload.version, bytes, registration).await
+        gateway.modules.upload(&gateway.store, &permit, name, &upload.version, bytes, registration).await
     });
     module.await.map(Json)
 }
@@ -90,7 +91,7 @@ fn drain(mut body: Body) {
 
 /// Every stored module, newest first.
 #[utoipa::path(get, path = "/v1/modules", responses((status = 200, body = Vec<Module>)))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<Json<Vec<Module>>> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<Json<Vec<Module>>> {
     Ok(Json(gateway.store.modules().await?))
 }
 
@@ -101,7 +102,7 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<Json<
     (status = 404, description = "module_not_found", body = Problem),
 ))]
 pub(super) async fn component(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(module): Path<String>,
 ) -> ApiResult<impl axum::response::IntoResponse> {
     let found = find(&gateway, &module).await?;
@@ -113,7 +114,7 @@ pub(super) async fn component(
 /// One module, by digest or as `name@version`.
 #[utoipa::path(get, path = "/v1/modules/{module}", params(("module" = String, Path, description = "`sha256:<hex>` or `name@version`")),
     responses((status = 200, body = Module), (status = 404, description = "module_not_found", body = Problem)))]
-pub(super) async fn get(State(gateway): State<Arc<Gateway>>, Path(module): Path<String>) -> ApiResult<Json<Module>> {
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(module): Path<String>) -> ApiResult<Json<Module>> {
     find(&gateway, &module).await.map(Json)
 }
 

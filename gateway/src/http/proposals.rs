@@ -1,17 +1,15 @@
 //! What agents ask for.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use openshell_api::Problem;
 use openshell_api::proposal::{Approve, Proposal, ProposalState, Reject};
 use openshell_api::push::PushReport;
 use serde::Deserialize;
 
+use super::call::Call;
 use super::extract::{Json, Path, Query};
 use super::to_the_end;
 use crate::error::ApiResult;
-use crate::gateway::Gateway;
+use crate::identity::{Operate, Read};
 use crate::proposals;
 use crate::store::ProposalQuery;
 
@@ -30,7 +28,7 @@ pub(super) struct Filter {
     (status = 400, description = "bad_query", body = Problem),
 ))]
 pub(super) async fn list(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Query(filter): Query<Filter>,
 ) -> ApiResult<axum::Json<Vec<Proposal>>> {
     let query = ProposalQuery { sandbox: filter.sandbox, state: filter.state };
@@ -42,10 +40,7 @@ pub(super) async fn list(
     (status = 200, body = Proposal),
     (status = 404, description = "proposal_not_found", body = Problem),
 ))]
-pub(super) async fn get(
-    State(gateway): State<Arc<Gateway>>,
-    Path(id): Path<String>,
-) -> ApiResult<axum::Json<Proposal>> {
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(id): Path<String>) -> ApiResult<axum::Json<Proposal>> {
     proposals::show(&gateway, &id).await.map(axum::Json)
 }
 
@@ -58,11 +53,11 @@ pub(super) async fn get(
     (status = 422, description = "dangerous: the dangers must be accepted; settings_refused", body = Problem),
 ))]
 pub(super) async fn approve(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(id): Path<String>,
     Json(approve): Json<Approve>,
 ) -> ApiResult<axum::Json<PushReport>> {
-    to_the_end(proposals::approve(gateway, id, approve)).await.map(axum::Json)
+    to_the_end(proposals::approve(gateway, permit, id, approve)).await.map(axum::Json)
 }
 
 /// Refuses a proposal. The agent that waits reads the reason.
@@ -72,9 +67,9 @@ pub(super) async fn approve(
     (status = 409, description = "already_decided", body = Problem),
 ))]
 pub(super) async fn reject(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(id): Path<String>,
     Json(reject): Json<Reject>,
 ) -> ApiResult<axum::Json<Proposal>> {
-    to_the_end(async move { proposals::reject(&gateway, &id, reject).await }).await.map(axum::Json)
+    to_the_end(async move { proposals::reject(&gateway, &permit, &id, reject).await }).await.map(axum::Json)
 }

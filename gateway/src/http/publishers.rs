@@ -1,21 +1,20 @@
 //! Publishers whose modules are taken.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::StatusCode;
 use openshell_api::Problem;
 use openshell_api::signature::{AddPublisher, AddedPublisher, Publisher};
 use serde::Deserialize;
 
+use super::call::Call;
 use super::extract::{Json, Path, Query};
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Administer, Read};
 
 /// Trusted publishers, by name; none: modules need no signature.
 #[utoipa::path(get, path = "/v1/publishers", responses((status = 200, body = Vec<Publisher>)))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<Publisher>>> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Publisher>>> {
     Ok(axum::Json(gateway.store.publishers().await?))
 }
 
@@ -26,13 +25,13 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum:
     (status = 400, description = "bad_request: no Ed25519 public key", body = Problem),
 ))]
 pub(super) async fn add(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Json(add): Json<AddPublisher>,
 ) -> ApiResult<(StatusCode, axum::Json<AddedPublisher>)> {
     let added = to_the_end(async move {
         let _alone = gateway.locks.gateway_wide.write().await;
         let publisher = Publisher { name: add.name, key: add.key, added_at: jiff::Timestamp::now() };
-        gateway.store.insert_publisher(&publisher).await?;
+        gateway.store.insert_publisher(&publisher, &permit.change(&publisher.name).after(&publisher)).await?;
         let unsigned_in_force = unsigned_in_force(&gateway).await?;
         Ok(AddedPublisher { publisher, unsigned_in_force })
     });
@@ -70,7 +69,7 @@ pub(super) struct Remove {
     (status = 409, description = "last_publisher: modules would need no signature any more", body = Problem),
 ))]
 pub(super) async fn remove(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
     Query(remove): Query<Remove>,
 ) -> ApiResult<StatusCode> {
@@ -85,7 +84,8 @@ pub(super) async fn remove(
             )
             .hint("add another one first, or say that unsigned modules are taken again: --allow-unsigned"));
         }
-        match gateway.store.delete_publisher(&name).await? {
+        let before = known.iter().find(|publisher| publisher.name.as_str() == name);
+        match gateway.store.delete_publisher(&name, &permit.change(&name).before(before)).await? {
             true => Ok(StatusCode::NO_CONTENT),
             false => Err(ApiError::not_found("publisher", &name).hint("`openshell gateway trust list` shows them")),
         }

@@ -1,16 +1,14 @@
 //! Pushes and the ceiling.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use openshell_api::Problem;
 use openshell_api::module::Binding;
 use openshell_api::push::{Enforcing, Push, PushReport, SetCeiling};
 
+use super::call::Call;
 use super::extract::Json;
 use super::to_the_end;
 use crate::error::ApiResult;
-use crate::gateway::Gateway;
+use crate::identity::{Administer, Operate, Read};
 
 /// Binds a stored module on sandboxes, all or none. Answers when each of them acknowledged that it enforces it.
 #[utoipa::path(post, path = "/v1/pushes", request_body = Push, responses(
@@ -21,15 +19,15 @@ use crate::gateway::Gateway;
     (status = 504, description = "not_acknowledged: committed, but a sandbox was lost before it said so", body = Problem),
 ))]
 pub(super) async fn push(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Json(push): Json<Push>,
 ) -> ApiResult<axum::Json<PushReport>> {
-    to_the_end(crate::push::push(gateway, push)).await.map(axum::Json)
+    to_the_end(crate::push::push(gateway, permit, push)).await.map(axum::Json)
 }
 
 /// The gateway-wide chain.
 #[utoipa::path(get, path = "/v1/ceiling", responses((status = 200, body = Vec<Binding>)))]
-pub(super) async fn get_ceiling(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<Binding>>> {
+pub(super) async fn get_ceiling(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Binding>>> {
     Ok(axum::Json(gateway.store.setting("ceiling").await?.unwrap_or_default()))
 }
 
@@ -40,8 +38,8 @@ pub(super) async fn get_ceiling(State(gateway): State<Arc<Gateway>>) -> ApiResul
     (status = 422, description = "settings_refused …", body = Problem),
 ))]
 pub(super) async fn set_ceiling(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Administer>,
     Json(ceiling): Json<SetCeiling>,
 ) -> ApiResult<axum::Json<Vec<Enforcing>>> {
-    to_the_end(crate::push::set_ceiling(gateway, ceiling)).await.map(axum::Json)
+    to_the_end(crate::push::set_ceiling(gateway, permit, ceiling)).await.map(axum::Json)
 }

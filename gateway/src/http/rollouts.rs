@@ -1,21 +1,19 @@
 //! Policies on their way from a few sandboxes to all.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use openshell_api::Problem;
 use openshell_api::push::PushReport;
 use openshell_api::rollout::{PromoteRollout, Rollout, RolloutReport};
 
+use super::call::Call;
 use super::extract::{Json, Path};
 use super::to_the_end;
 use crate::error::ApiResult;
-use crate::gateway::Gateway;
+use crate::identity::{Operate, Read};
 use crate::{push, rollout};
 
 /// Rollouts and what their canaries' records say, newest first.
 #[utoipa::path(get, path = "/v1/rollouts", responses((status = 200, body = Vec<RolloutReport>)))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<RolloutReport>>> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<RolloutReport>>> {
     rollout::reports(&gateway).await.map(axum::Json)
 }
 
@@ -25,7 +23,7 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum:
     (status = 404, description = "rollout_not_found", body = Problem),
 ))]
 pub(super) async fn get(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(id): Path<String>,
 ) -> ApiResult<axum::Json<RolloutReport>> {
     rollout::report_on(&gateway, &id).await.map(axum::Json)
@@ -39,11 +37,11 @@ pub(super) async fn get(
     (status = 409, description = "rollout_ended; not_promoted: failures, or too few decisions; not_staged", body = Problem),
 ))]
 pub(super) async fn promote(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(id): Path<String>,
     Json(promote): Json<PromoteRollout>,
 ) -> ApiResult<axum::Json<PushReport>> {
-    to_the_end(push::promote_rollout(gateway, id, promote)).await.map(axum::Json)
+    to_the_end(push::promote_rollout(gateway, permit, id, promote)).await.map(axum::Json)
 }
 
 /// Takes a rollout back from its canaries: each gets what it had before.
@@ -53,8 +51,8 @@ pub(super) async fn promote(
     (status = 409, description = "rollout_ended", body = Problem),
 ))]
 pub(super) async fn rollback(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(id): Path<String>,
 ) -> ApiResult<axum::Json<Rollout>> {
-    to_the_end(push::roll_back(gateway, id, "the user took it back".to_owned())).await.map(axum::Json)
+    to_the_end(push::roll_back(gateway, permit, id, "the user took it back".to_owned())).await.map(axum::Json)
 }

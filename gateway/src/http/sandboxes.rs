@@ -1,8 +1,5 @@
 //! Sandboxes.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use openshell_api::Problem;
@@ -13,10 +10,12 @@ use openshell_api::push::{Policies, PushReport, Rollback};
 use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
 use serde::Deserialize;
 
+use super::call::Call;
 use super::extract::{Json, Path, Query};
 use super::{follow, to_the_end};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Read};
 use crate::link::verify;
 use crate::push::sandbox_not_found;
 use crate::store::SandboxRow;
@@ -27,7 +26,7 @@ const MAX_LOG_LINES: u32 = 10_000;
 
 /// Every sandbox, oldest first.
 #[utoipa::path(get, path = "/v1/sandboxes", responses((status = 200, body = Vec<Sandbox>)))]
-pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum::Json<Vec<Sandbox>>> {
+pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Sandbox>>> {
     let rows = gateway.store.sandboxes().await?;
     Ok(axum::Json(rows.into_iter().map(|row| shown(&gateway, row)).collect()))
 }
@@ -40,10 +39,10 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> ApiResult<axum:
     (status = 500, description = "sandbox_failed: it did not start, with the reason", body = Problem),
 ))]
 pub(super) async fn create(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Json(spec): Json<CreateSandbox>,
 ) -> ApiResult<(StatusCode, axum::Json<Sandbox>)> {
-    let sandbox = to_the_end(lifecycle::create(gateway, spec)).await?;
+    let sandbox = to_the_end(lifecycle::create(gateway, permit, spec)).await?;
     Ok((StatusCode::CREATED, axum::Json(sandbox)))
 }
 
@@ -52,10 +51,7 @@ pub(super) async fn create(
     (status = 200, body = Sandbox),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
-pub(super) async fn get(
-    State(gateway): State<Arc<Gateway>>,
-    Path(name): Path<String>,
-) -> ApiResult<axum::Json<Sandbox>> {
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<Sandbox>> {
     let row = named(&gateway, &name).await?;
     Ok(axum::Json(shown(&gateway, row)))
 }
@@ -65,8 +61,8 @@ pub(super) async fn get(
     (status = 204, description = "It is gone"),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
-pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(name): Path<String>) -> ApiResult<StatusCode> {
-    to_the_end(lifecycle::delete(gateway, name)).await?;
+pub(super) async fn delete(Call { gateway, permit }: Call<Operate>, Path(name): Path<String>) -> ApiResult<StatusCode> {
+    to_the_end(lifecycle::delete(gateway, permit, name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -76,10 +72,10 @@ pub(super) async fn delete(State(gateway): State<Arc<Gateway>>, Path(name): Path
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn stop(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Sandbox>> {
-    to_the_end(resume::stop(gateway, name)).await.map(axum::Json)
+    to_the_end(resume::stop(gateway, permit, name)).await.map(axum::Json)
 }
 
 /// Starts a sandbox again that was stopped, has exited or failed, with what it held; answers when it runs.
@@ -90,10 +86,10 @@ pub(super) async fn stop(
     (status = 500, description = "sandbox_failed: it did not start, with the reason; it is stopped", body = Problem),
 ))]
 pub(super) async fn start(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Sandbox>> {
-    to_the_end(resume::start(gateway, name)).await.map(axum::Json)
+    to_the_end(resume::start(gateway, permit, name)).await.map(axum::Json)
 }
 
 /// Lets a probe inside a sandbox try to get out again, while everything runs.
@@ -104,10 +100,11 @@ pub(super) async fn start(
     (status = 502, description = "not_verified: the supervisor could not try, or did not answer", body = Problem),
 ))]
 pub(super) async fn verify(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Enforcement>> {
     let row = named(&gateway, &name).await?;
+    permit.owns(&row)?;
     let link = gateway.links.get(&row.id).ok_or_else(|| {
         refuse(409, "sandbox_not_connected", format!("sandbox {name} is not connected, so nothing can be proven"))
             .hint(format!("see `openshell sandbox get {name}`"))
@@ -116,6 +113,8 @@ pub(super) async fn verify(
         .await
         .map_err(|error| refuse(502, "not_verified", format!("sandbox {name} proves nothing: {error}")))?;
     gateway.store.set_walls(&row.id, &row.degraded, &enforcement).await?;
+    let found = serde_json::json!({ "checks": enforcement.checks.len(), "holds": enforcement.holds() });
+    gateway.store.tell(&permit.change(&row.name).detail(found)).await?;
     gateway.changed.sandboxes();
     Ok(axum::Json(enforcement))
 }
@@ -126,7 +125,7 @@ pub(super) async fn verify(
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn generations(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Vec<GenerationSummary>>> {
     let row = named(&gateway, &name).await?;
@@ -152,7 +151,7 @@ pub(super) async fn generations(
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn policies(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Policies>> {
     let row = named(&gateway, &name).await?;
@@ -177,11 +176,11 @@ pub(super) async fn policies(
     (status = 409, description = "nothing_to_roll_back, sandbox_not_connected, not_staged", body = Problem),
 ))]
 pub(super) async fn rollback(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
     Json(rollback): Json<Rollback>,
 ) -> ApiResult<axum::Json<PushReport>> {
-    to_the_end(push::rollback(gateway, name, rollback)).await.map(axum::Json)
+    to_the_end(push::rollback(gateway, permit, name, rollback)).await.map(axum::Json)
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -208,7 +207,7 @@ fn default_tail() -> u32 {
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn logs(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
     Query(query): Query<LogQuery>,
 ) -> ApiResult<Response> {

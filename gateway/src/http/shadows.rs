@@ -1,16 +1,14 @@
 //! Policies that are asked and not obeyed.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use openshell_api::Problem;
 use openshell_api::push::PushReport;
 use openshell_api::shadow::{Promote, ShadowReport};
 
+use super::call::Call;
 use super::extract::{Json, Path};
 use super::to_the_end;
 use crate::error::ApiResult;
-use crate::gateway::Gateway;
+use crate::identity::{Operate, Read};
 use crate::shadow;
 
 /// Shadows of a sandbox, and what they would have changed since they were bound.
@@ -19,7 +17,7 @@ use crate::shadow;
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn list(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Vec<ShadowReport>>> {
     shadow::reports(&gateway, &name).await.map(axum::Json)
@@ -33,9 +31,9 @@ pub(super) async fn list(
     (status = 409, description = "not_promoted: too many flips, failures, or too few decisions; not_staged", body = Problem),
 ))]
 pub(super) async fn promote(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
     Json(promote): Json<Promote>,
 ) -> ApiResult<axum::Json<PushReport>> {
-    to_the_end(crate::push::promote(gateway, name, promote)).await.map(axum::Json)
+    to_the_end(crate::push::promote(gateway, permit, name, promote)).await.map(axum::Json)
 }

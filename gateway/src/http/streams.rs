@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
@@ -13,12 +12,16 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use openshell_api::Problem;
 use openshell_api::sandbox::Phase;
 use openshell_api::stream::{StreamControl, StreamEvent, StreamRequest};
+use serde_json::json;
 
+use super::call::Call;
 use super::extract::Path;
 use super::sandboxes::named;
 use super::supervisor::not_a_websocket;
+use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::Operate;
 use crate::link::Link;
 use crate::link::streams::{Output, Stream, StreamInput};
 use crate::store::SandboxRow;
@@ -38,14 +41,16 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
     (status = 409, description = "sandbox_not_connected, sandbox_stopped", body = Problem),
 ))]
 pub(super) async fn open(
-    State(gateway): State<Arc<Gateway>>,
+    Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     let row = named(&gateway, &name).await?;
+    permit.owns(&row)?;
     let link = gateway.links.get(&row.id).ok_or_else(|| not_connected(&row))?;
     let upgrade = upgrade.map_err(not_a_websocket)?.max_message_size(MAX_MESSAGE);
-    Ok(upgrade.on_upgrade(move |socket| bridge(link, socket)))
+    let change = permit.change(&row.name);
+    Ok(upgrade.on_upgrade(move |socket| bridge(gateway, link, change, socket)))
 }
 
 /// Why nothing can run in a sandbox now.
@@ -59,10 +64,14 @@ fn not_connected(row: &SandboxRow) -> ApiError {
         .hint(format!("see why: `openshell sandbox logs {name}`"))
 }
 
-async fn bridge(link: Arc<Link>, socket: WebSocket) {
+async fn bridge(gateway: Arc<Gateway>, link: Arc<Link>, change: Change, socket: WebSocket) {
     let (mut sink, mut frames) = socket.split();
     let opened = match request(&mut frames).await {
-        Ok(request) => Stream::open(link, request).await.map_err(|closed| closed.to_string()),
+        // What nobody could write down is not done.
+        Ok(request) => match gateway.store.tell(&change.detail(told(&request))).await {
+            Ok(()) => Stream::open(link, request).await.map_err(|closed| closed.to_string()),
+            Err(error) => Err(error.to_string()),
+        },
         Err(reason) => Err(reason),
     };
     let (stream, end) = match opened {
@@ -97,6 +106,18 @@ async fn bridge(link: Arc<Link>, socket: WebSocket) {
         && matches!(end, End::Said(_))
     {
         stream.done();
+    }
+}
+
+/// What the audit trail is told of a stream. Arguments may hold secrets, so of a command it is told the program alone.
+fn told(request: &StreamRequest) -> serde_json::Value {
+    match request {
+        StreamRequest::Exec { exec, .. } => json!({ "kind": "exec", "program": exec.command.first() }),
+        StreamRequest::Resume { session, .. } => json!({ "kind": "resume", "session": session }),
+        StreamRequest::Upload { path } => json!({ "kind": "upload", "path": path }),
+        StreamRequest::Download { path } => json!({ "kind": "download", "path": path }),
+        StreamRequest::Forward { port } => json!({ "kind": "forward", "port": port }),
+        StreamRequest::Sftp => json!({ "kind": "sftp" }),
     }
 }
 

@@ -1,10 +1,11 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
 //! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`streams`] carries
-//! commands, files and ports over it; [`verify`](mod@verify) has the walls proven; [`Links`] finds the one of a sandbox.
+//! commands, files and ports over it; [`keys`] renews its credentials; [`verify`](mod@verify) has the walls proven; [`Links`] finds the one of a sandbox.
 //! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
+mod keys;
 mod reports;
 mod session;
 pub mod streams;
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use openshell_api::link::{MAX_CHUNK, ToSupervisor};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use attempt::AttemptSlot;
@@ -38,6 +39,8 @@ pub struct Link {
     attempts: Mutex<HashMap<String, AttemptSlot>>,
     streams: Mutex<HashMap<u64, Arc<Outbox>>>,
     questions: verify::Questions,
+    /// The newest pair of credentials that the supervisor says it has.
+    kept: watch::Sender<u64>,
     next_channel: AtomicU64,
     closed: CancellationToken,
 }
@@ -60,6 +63,7 @@ impl Link {
             attempts: Mutex::default(),
             streams: Mutex::default(),
             questions: verify::Questions::default(),
+            kept: watch::Sender::default(),
             next_channel: AtomicU64::new(1),
             closed: CancellationToken::new(),
         });

@@ -86,6 +86,7 @@ async fn records(gateway: &Gateway, link: &Link, text: &str) -> Result<(), Repor
         kept.push(DecisionText { record, text });
     }
     let used = gateway.store.put_decisions(id, &kept).await?;
+    kept.iter().for_each(|one| gateway.metrics.decided(&one.record));
     gateway.changed.decisions();
     let _ = link.send(ToSupervisor::RecordsStored { through }).await;
     if used {

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 
 use super::attempt::{Enforced, Event};
 use super::reports::{self, Report};
-use super::{Link, Outgoing};
+use super::{Link, Outgoing, keys};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
-use crate::store::StoreError;
+use crate::store::{StoreError, SupervisorKey};
 use crate::{proposals, push};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,11 +45,12 @@ enum Fault {
 }
 
 /// Serves a supervisor's link until it ends.
-pub async fn serve(gateway: Arc<Gateway>, sandbox_id: String, socket: WebSocket) {
+pub async fn serve(gateway: Arc<Gateway>, key: SupervisorKey, socket: WebSocket) {
+    let sandbox_id = key.sandbox_id.clone();
     let (sink, stream) = socket.split();
     let (link, outgoing) = gateway.links.open(&sandbox_id);
     let writer = tokio::spawn(write(link.clone(), outgoing, sink));
-    match read(&gateway, &link, stream).await {
+    match read(&gateway, &link, key, stream).await {
         Ok(()) => tracing::info!(sandbox = sandbox_id, "a supervisor's link ended"),
         Err(fault) => tracing::warn!(sandbox = sandbox_id, %fault, "a supervisor's link was ended"),
     }
@@ -97,7 +98,12 @@ async fn next(link: &Link, stream: &mut SplitStream<WebSocket>, within: Duration
     }
 }
 
-async fn read(gateway: &Arc<Gateway>, link: &Arc<Link>, mut stream: SplitStream<WebSocket>) -> Result<(), Fault> {
+async fn read(
+    gateway: &Arc<Gateway>,
+    link: &Arc<Link>,
+    key: SupervisorKey,
+    mut stream: SplitStream<WebSocket>,
+) -> Result<(), Fault> {
     let id = link.sandbox_id();
     let hello = loop {
         match next(link, &mut stream, HELLO_TIMEOUT).await? {
@@ -107,7 +113,9 @@ async fn read(gateway: &Arc<Gateway>, link: &Arc<Link>, mut stream: SplitStream<
             None => return Ok(()),
         }
     };
-    let FromSupervisor::Hello { version, generation, degraded, exit_code } = hello else { return Err(Fault::NoHello) };
+    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys } = hello else {
+        return Err(Fault::NoHello);
+    };
     tracing::info!(sandbox = id, version, generation, "a supervisor connected");
     gateway.store.set_degraded(id, &degraded).await?;
     if let Some(code) = exit_code {
@@ -117,6 +125,7 @@ async fn read(gateway: &Arc<Gateway>, link: &Arc<Link>, mut stream: SplitStream<
     let (reports, queue) = mpsc::channel(16);
     let keeper = tokio::spawn(reports::keep(gateway.clone(), link.clone(), queue));
     tokio::spawn(push::catch_up(gateway.clone(), link.clone(), generation));
+    tokio::spawn(keys::keep_fresh(gateway.clone(), link.clone(), key, rekeys));
 
     let result = receive(gateway, link, &mut stream, &reports).await;
     drop(reports);
@@ -161,6 +170,7 @@ async fn handle(
             gateway.store.set_walls(id, &degraded, &enforcement).await?;
             gateway.changed.sandboxes();
         }
+        FromSupervisor::Rekeyed { id } => drop(link.kept.send_replace(id)),
         FromSupervisor::Verified { id, result } => link.questions.answer(&id, result),
         FromSupervisor::Running => phase(Phase::Running, None, None).await?,
         FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,

@@ -20,6 +20,7 @@ use openshell_api::push::PushReport;
 
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Permit};
 use crate::push;
 use crate::store::{ProposalQuery, ProposalRow};
 
@@ -213,7 +214,12 @@ fn text_of(binding: &Binding) -> Option<&str> {
 
 /// Makes a generation whose rules have what was asked for. Refuses what was decided, rules that changed since the effect was
 /// shown, and dangers that are not accepted.
-pub async fn approve(gateway: Arc<Gateway>, id: String, approve: Approve) -> ApiResult<PushReport> {
+pub async fn approve(
+    gateway: Arc<Gateway>,
+    permit: Permit<Operate>,
+    id: String,
+    approve: Approve,
+) -> ApiResult<PushReport> {
     let ProposalRow { proposal, .. } = found(&gateway, &id).await?;
     let sandbox = proposal.sandbox.to_string();
     let plan = push::Plan::of(&gateway, &sandbox).await?;
@@ -234,20 +240,24 @@ pub async fn approve(gateway: Arc<Gateway>, id: String, approve: Approve) -> Api
         return Err(refuse(422, "dangerous", format!("the proposal is dangerous: {}", dangers.join("; ")))
             .hint("reject it, or accept that in so many words: --accept-dangers"));
     }
-    let report = plan.approve(&id, change.settings, change.replaces).await?;
+    let report = plan.approve(&permit, &id, change.settings, change.replaces).await?;
     tell(&gateway, &sandbox_id, &id).await;
     Ok(report)
 }
 
 /// Refuses a proposal. The waiting agent reads why.
-pub async fn reject(gateway: &Gateway, id: &str, reject: Reject) -> ApiResult<Proposal> {
+pub async fn reject(gateway: &Gateway, permit: &Permit<Operate>, id: &str, reject: Reject) -> ApiResult<Proposal> {
     let reason = reject.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
     if reason.is_some_and(|reason| reason.len() > MAX_REASON) {
         return Err(refuse(422, "bad_reason", format!("a reason has at most {MAX_REASON} bytes")));
     }
     let ProposalRow { sandbox_id, proposal } = found(gateway, id).await?;
+    if let Some(row) = gateway.store.sandbox(&sandbox_id).await? {
+        permit.owns(&row)?;
+    }
     undecided(&proposal)?;
-    if !gateway.store.reject_proposal(id, reason).await? {
+    let change = permit.change(&proposal.sandbox).after(serde_json::json!({ "proposal": id, "reason": reason }));
+    if !gateway.store.reject_proposal(id, reason, &change).await? {
         undecided(&found(gateway, id).await?.proposal)?;
     }
     tell(gateway, &sandbox_id, id).await;

@@ -12,6 +12,7 @@ use super::requests::{alone, imports, report};
 use super::two_phase::{Reach, carry_out};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Permit};
 use crate::modules::BindRequest;
 use crate::store::Effect;
 
@@ -45,6 +46,7 @@ impl<'a> Plan<'a> {
     /// proposal as approved at that very moment.
     pub async fn approve(
         mut self,
+        permit: &Permit<Operate>,
         proposal: &str,
         settings: serde_json::Value,
         replaces: Option<Binding>,
@@ -65,7 +67,7 @@ impl<'a> Plan<'a> {
         let after = imports(&self.target.next);
         let effect = Effect::ApproveProposal { id: proposal.to_owned(), generation: self.generation() + 1 };
         let cause = format!("approve proposal {proposal}");
-        let done = carry_out(self.gateway, vec![self.target], &cause, effect, Reach::Each).await?;
+        let done = carry_out(self.gateway, permit, vec![self.target], &cause, effect, Reach::Each).await?;
         Ok(report(done, &before, &after, compile, self.began))
     }
 }

@@ -15,6 +15,7 @@ use super::requests::{alone, matching, report, still_there};
 use super::two_phase::{Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Permit};
 use crate::rollout::counted;
 use crate::store::{Effect, SandboxRow};
 
@@ -46,6 +47,7 @@ fn chosen(
 /// Binds a module on a few of the sandboxes that a push selects, and has them watched.
 pub(super) async fn begin(
     gateway: &Gateway,
+    permit: &Permit<Operate>,
     push: &Push,
     share: CanaryShare,
     (module, binding): (&Module, Binding),
@@ -100,7 +102,7 @@ pub(super) async fn begin(
         binding: binding.clone(),
     };
     let cause = format!("canary {}@{}", binding.name, binding.version);
-    let done = carry_out(gateway, targets, &cause, Effect::PutRollout(Box::new(rollout)), Reach::Each).await?;
+    let done = carry_out(gateway, permit, targets, &cause, Effect::PutRollout(Box::new(rollout)), Reach::Each).await?;
     let imports = binding.granted_imports.into_iter().collect();
     Ok(PushReport { rollout: Some(id), ..report(done, &before, &imports, compile, began) })
 }
@@ -121,7 +123,12 @@ async fn running(gateway: &Gateway, id: &str) -> ApiResult<Rollout> {
 
 /// Binds a rollout's module on every other sandbox that its labels select, all or none; those that are away catch up. Refuses,
 /// with every reason, one that gave no answer too often or was hardly asked.
-pub async fn promote_rollout(gateway: Arc<Gateway>, id: String, promote: PromoteRollout) -> ApiResult<PushReport> {
+pub async fn promote_rollout(
+    gateway: Arc<Gateway>,
+    permit: Permit<Operate>,
+    id: String,
+    promote: PromoteRollout,
+) -> ApiResult<PushReport> {
     let began = Instant::now();
     let _one_at_a_time = gateway.locks.rollouts.lock().await;
     let mut rollout = running(&gateway, &id).await?;
@@ -163,7 +170,8 @@ pub async fn promote_rollout(gateway: Arc<Gateway>, id: String, promote: Promote
     rollout.state = RolloutState::Promoted;
     rollout.ended_at = Some(jiff::Timestamp::now());
     let cause = format!("promote canary {}@{}", binding.name, binding.version);
-    let done = carry_out(&gateway, targets, &cause, Effect::PutRollout(Box::new(rollout)), Reach::Connected).await?;
+    let done =
+        carry_out(&gateway, &permit, targets, &cause, Effect::PutRollout(Box::new(rollout)), Reach::Connected).await?;
     let imports = binding.granted_imports.into_iter().collect();
     Ok(PushReport { rollout: Some(id), ..report(done, &before, &imports, compile, began) })
 }
@@ -179,13 +187,23 @@ fn has(target: &Target, binding: &Binding) -> bool {
 
 /// Takes a rollout back from its canaries: each gets what the rollout replaced. A canary whose policy was changed since keeps
 /// that change; one that is away catches up.
-pub async fn roll_back(gateway: Arc<Gateway>, id: String, reason: String) -> ApiResult<Rollout> {
+pub async fn roll_back(
+    gateway: Arc<Gateway>,
+    permit: Permit<Operate>,
+    id: String,
+    reason: String,
+) -> ApiResult<Rollout> {
     let _one_at_a_time = gateway.locks.rollouts.lock().await;
     let mut rollout = running(&gateway, &id).await?;
     let mut reason = reason;
     for canary in &rollout.canaries {
+        if let Some(row) = gateway.store.sandbox(&canary.sandbox_id).await? {
+            permit.owns(&row)?;
+        }
+    }
+    for canary in &rollout.canaries {
         // One by one: a sandbox that refuses must not keep the others from getting well.
-        if let Err(error) = take_back(&gateway, &rollout, canary).await {
+        if let Err(error) = take_back(&gateway, &permit, &rollout, canary).await {
             tracing::error!(rollout = id, sandbox = canary.sandbox.as_str(), %error, "a canary could not be taken back");
             reason.push_str(&format!("; {} still has it: {error}", canary.sandbox));
         }
@@ -193,11 +211,13 @@ pub async fn roll_back(gateway: Arc<Gateway>, id: String, reason: String) -> Api
     rollout.state = RolloutState::RolledBack;
     rollout.ended_at = Some(jiff::Timestamp::now());
     rollout.reason = Some(reason);
-    gateway.store.commit(&[], &Effect::PutRollout(Box::new(rollout.clone()))).await?;
+    let change =
+        permit.change(&rollout.id).after(serde_json::json!({ "state": rollout.state, "reason": rollout.reason }));
+    gateway.store.commit(&[], &Effect::PutRollout(Box::new(rollout.clone())), &change).await?;
     Ok(rollout)
 }
 
-async fn take_back(gateway: &Gateway, rollout: &Rollout, canary: &Canary) -> ApiResult<()> {
+async fn take_back(gateway: &Gateway, permit: &Permit<Operate>, rollout: &Rollout, canary: &Canary) -> ApiResult<()> {
     // By id: another sandbox may bear the name by now.
     let Some(row) = gateway.store.sandbox(&canary.sandbox_id).await? else { return Ok(()) };
     let (mut target, _locks) = alone(gateway, row.name.as_str()).await?;
@@ -222,5 +242,5 @@ async fn take_back(gateway: &Gateway, rollout: &Rollout, canary: &Canary) -> Api
         return Ok(());
     }
     let cause = format!("roll back canary {}@{}", rollout.binding.name, rollout.binding.version);
-    carry_out(gateway, vec![target], &cause, Effect::None, Reach::Connected).await.map(drop)
+    carry_out(gateway, permit, vec![target], &cause, Effect::None, Reach::Connected).await.map(drop)
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use openshell_api::link::ToSupervisor;
+use serde_json::json;
 
 use super::plan::Target;
 use super::secrets;
 use super::two_phase::sign;
+use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::link::Link;
@@ -48,7 +50,11 @@ async fn run(gateway: &Gateway, link: &Arc<Link>, enforces: u64) -> ApiResult<()
         let number = enforces.checked_add(1).ok_or_else(|| ApiError::internal("generation numbers are used up"))?;
         let signed = sign(gateway, id, number, "gateway state set back", &target.current.content)?;
         let new = NewGeneration { sandbox_id: id.to_owned(), number, signed: signed.clone() };
-        gateway.store.commit(&[new], &Effect::None).await?;
+        let change = Change::new(None, "generation.set_forward", target.row.name.to_string())
+            .detail(json!({ "reason": "the sandbox is ahead of the gateway's state" }))
+            .before(json!({ "generation": newest }))
+            .after(json!({ "generation": number }));
+        gateway.store.commit(&[new], &Effect::None, &change).await?;
         bring(gateway, link, signed, &target).await
     } else {
         acknowledge(gateway, id, enforces).await

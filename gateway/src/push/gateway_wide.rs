@@ -2,23 +2,27 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use openshell_api::generation::Content;
 use openshell_api::inference::{Backend, Catalogue};
 use openshell_api::module::Binding;
+use openshell_api::provider::{CredentialRule, Provider};
 use openshell_api::push::{Enforcing, SetCeiling};
 use openshell_api::sandbox::Phase;
 
 use super::plan::{Target, decides, router_for};
-use super::two_phase::{Reach, carry_out};
+use super::two_phase::{Reach, carry_out, carry_out_as};
+use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Administer, Permit};
 use crate::modules::BindRequest;
-use crate::store::Effect;
+use crate::store::{Effect, SandboxRow};
 
 /// Adds a backend; every sandbox may use it once this answers. Refuses a name that is taken and a provider that is
 /// missing.
-pub async fn add_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<Backend> {
+pub async fn add_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, backend: Backend) -> ApiResult<Backend> {
     let _alone = gateway.locks.gateway_wide.write().await;
     let mut catalogue = gateway.store.catalogue().await?;
     if catalogue.backends.iter().any(|existing| existing.name == backend.name) {
@@ -28,13 +32,13 @@ pub async fn add_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<B
     check_provider(&gateway, &backend).await?;
     catalogue.backends.push(backend.clone());
     let cause = format!("add backend {}", backend.name);
-    change_catalogue(&gateway, catalogue, &cause, Effect::AddBackend(backend.clone())).await?;
+    change_catalogue(&gateway, &permit, catalogue, &cause, Effect::AddBackend(backend.clone())).await?;
     Ok(backend)
 }
 
 /// Replaces the backend of the same name; every sandbox uses the new one once this answers. Refuses one that does not exist and
 /// a provider that is missing.
-pub async fn set_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<Backend> {
+pub async fn set_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, backend: Backend) -> ApiResult<Backend> {
     let _alone = gateway.locks.gateway_wide.write().await;
     let mut catalogue = gateway.store.catalogue().await?;
     let slot = catalogue.backends.iter_mut().find(|existing| existing.name == backend.name);
@@ -44,7 +48,7 @@ pub async fn set_backend(gateway: Arc<Gateway>, backend: Backend) -> ApiResult<B
     *slot = backend.clone();
     check_provider(&gateway, &backend).await?;
     let cause = format!("set backend {}", backend.name);
-    change_catalogue(&gateway, catalogue, &cause, Effect::SetBackend(backend.clone())).await?;
+    change_catalogue(&gateway, &permit, catalogue, &cause, Effect::SetBackend(backend.clone())).await?;
     Ok(backend)
 }
 
@@ -59,7 +63,7 @@ async fn check_provider(gateway: &Gateway, backend: &Backend) -> ApiResult<()> {
 }
 
 /// Removes a backend from every sandbox.
-pub async fn remove_backend(gateway: Arc<Gateway>, name: String) -> ApiResult<()> {
+pub async fn remove_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, name: String) -> ApiResult<()> {
     let _alone = gateway.locks.gateway_wide.write().await;
     let mut catalogue = gateway.store.catalogue().await?;
     let before = catalogue.backends.len();
@@ -68,10 +72,16 @@ pub async fn remove_backend(gateway: Arc<Gateway>, name: String) -> ApiResult<()
         return Err(ApiError::not_found("backend", &name).hint("`openshell inference backend list` shows them"));
     }
     let cause = format!("remove backend {name}");
-    change_catalogue(&gateway, catalogue, &cause, Effect::RemoveBackend(name)).await
+    change_catalogue(&gateway, &permit, catalogue, &cause, Effect::RemoveBackend(name)).await
 }
 
-async fn change_catalogue(gateway: &Gateway, catalogue: Catalogue, cause: &str, effect: Effect) -> ApiResult<()> {
+async fn change_catalogue(
+    gateway: &Gateway,
+    permit: &Permit<Administer>,
+    catalogue: Catalogue,
+    cause: &str,
+    effect: Effect,
+) -> ApiResult<()> {
     let default_router = router_for(gateway, &catalogue, None).await?;
     let change = |content: &mut Content| {
         content.catalogue = catalogue.clone();
@@ -79,11 +89,15 @@ async fn change_catalogue(gateway: &Gateway, catalogue: Catalogue, cause: &str, 
             content.router.clone_from(&default_router);
         }
     };
-    for_all(gateway, change, cause, effect).await.map(drop)
+    for_all(gateway, permit, change, cause, effect).await.map(drop)
 }
 
 /// Replaces the gateway-wide chain.
-pub async fn set_ceiling(gateway: Arc<Gateway>, ceiling: SetCeiling) -> ApiResult<Vec<Enforcing>> {
+pub async fn set_ceiling(
+    gateway: Arc<Gateway>,
+    permit: Permit<Administer>,
+    ceiling: SetCeiling,
+) -> ApiResult<Vec<Enforcing>> {
     let mut bindings: Vec<Binding> = Vec::with_capacity(ceiling.bindings.len());
     let mut names = HashSet::new();
     for wanted in ceiling.bindings {
@@ -108,12 +122,37 @@ pub async fn set_ceiling(gateway: Arc<Gateway>, ceiling: SetCeiling) -> ApiResul
     }
     let _alone = gateway.locks.gateway_wide.write().await;
     let change = |content: &mut Content| content.ceiling.clone_from(&bindings);
-    for_all(&gateway, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
+    for_all(&gateway, &permit, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
+}
+
+/// Binds a credential anew in the sandboxes that use it. The caller holds the gateway-wide lock alone.
+pub async fn rebind(
+    gateway: &Gateway,
+    users: Vec<SandboxRow>,
+    provider: &Provider,
+    secret: Option<&[u8]>,
+    change: Change,
+) -> ApiResult<()> {
+    let began = Instant::now();
+    let _locks = gateway.locks.sandboxes(users.iter().map(|row| row.id.as_str())).await;
+    let mut targets = Vec::with_capacity(users.len());
+    for row in users {
+        let mut target = Target::of(gateway, row).await?;
+        if let Some(bound) = target.next.credentials.get_mut(provider.name.as_str()) {
+            // What its workload has in the secret's place stays.
+            *bound = CredentialRule { placeholder: bound.placeholder.take(), ..provider.rule.clone() };
+        }
+        targets.push(target);
+    }
+    let cause = format!("bind credential {}", provider.name);
+    let effect = Effect::SetProvider(Box::new(provider.clone()), secret.map(<[u8]>::to_vec));
+    carry_out_as(gateway, change, targets, &cause, effect, Reach::Connected, began).await.map(drop)
 }
 
 /// Changes the content of every sandbox that is not being deleted. The caller holds the gateway-wide lock alone.
 async fn for_all(
     gateway: &Gateway,
+    permit: &Permit<Administer>,
     change: impl Fn(&mut Content),
     cause: &str,
     effect: Effect,
@@ -126,5 +165,5 @@ async fn for_all(
         change(&mut target.next);
         targets.push(target);
     }
-    Ok(carry_out(gateway, targets, cause, effect, Reach::Connected).await?.enforcing)
+    Ok(carry_out(gateway, permit, targets, cause, effect, Reach::Connected).await?.enforcing)
 }

@@ -1,7 +1,7 @@
 //! Pushes: how a change reaches sandboxes.
 //!
 //! [`plan`] says what each sandbox shall enforce; [`two_phase`] brings it there, all or none; [`catch_up`](fn@catch_up)
-//! brings a sandbox that was away to its newest generation; [`gateway_wide`] changes what all of them share; [`canary`] begins
+//! brings a sandbox that was away to its newest generation; [`told`] says it to the audit trail; [`gateway_wide`] changes what all of them share; [`canary`] begins
 //! with a few.
 
 mod approval;
@@ -10,12 +10,13 @@ mod catch_up;
 mod gateway_wide;
 mod plan;
 mod requests;
+mod told;
 mod two_phase;
 
 pub use approval::Plan;
 pub use canary::{promote_rollout, roll_back};
 pub use catch_up::catch_up;
-pub use gateway_wide::{add_backend, remove_backend, set_backend, set_ceiling};
+pub use gateway_wide::{add_backend, rebind, remove_backend, set_backend, set_ceiling};
 pub use plan::initial;
 pub use requests::{lacking, promote, push, rollback, sandbox_not_found, set_inference};
 
@@ -37,7 +38,7 @@ pub async fn secrets(gateway: &Gateway, content: &Content) -> ApiResult<BTreeMap
     let mut values = BTreeMap::new();
     for stored in gateway.store.provider_secrets().await? {
         if named.contains(stored.name.as_str()) {
-            let value = gateway.secrets.open_sealed(&stored.name, &stored.secret)?;
+            let value = crate::providers::refresh::credential(gateway, &stored)?;
             values.insert(stored.name, value.to_string());
         }
     }

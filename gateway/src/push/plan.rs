@@ -8,7 +8,9 @@ use openshell_api::sandbox::CreateSandbox;
 
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Operate, Permit};
 use crate::modules::BindRequest;
+use crate::providers;
 use crate::store::SandboxRow;
 
 /// The module that routes inference unless another one was pushed.
@@ -78,7 +80,7 @@ pub(super) fn replaced<'a>(content: &'a Content, module: &Module, name: &Name) -
 
 /// Content of a new sandbox: what it is created with, else nothing is allowed; inference goes through the default router
 /// where there are backends.
-pub async fn initial(gateway: &Gateway, spec: &CreateSandbox) -> ApiResult<Content> {
+pub async fn initial(gateway: &Gateway, permit: &Permit<Operate>, spec: &CreateSandbox) -> ApiResult<Content> {
     let catalogue = gateway.store.catalogue().await?;
     let router = router_for(gateway, &catalogue, None).await?;
     let ceiling =
@@ -90,7 +92,10 @@ pub async fn initial(gateway: &Gateway, spec: &CreateSandbox) -> ApiResult<Conte
             refuse(422, "provider_not_found", format!("there is no provider {name}"))
                 .hint("create it first: `openshell provider create`")
         })?;
-        content.credentials.insert(name.to_string(), provider.rule.clone());
+        if !provider.shared {
+            permit.owns_what(&format!("provider {name}"), &provider.owner)?;
+        }
+        content.credentials.insert(name.to_string(), providers::for_sandbox(&provider.kind, &provider.rule)?);
     }
     for policy in &spec.policies {
         let module = known_module(gateway, &policy.module).await?;

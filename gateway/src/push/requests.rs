@@ -18,6 +18,7 @@ use super::plan::{Target, decides, known_module, place, place_shadow, put, refre
 use super::two_phase::{Done, Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Administer, Operate, Permit};
 use crate::modules::BindRequest;
 use crate::store::{Effect, SandboxRow};
 
@@ -25,9 +26,12 @@ use crate::store::{Effect, SandboxRow};
 const ROLLBACK_DEPTH: u32 = 1000;
 
 /// Binds a module on sandboxes, all or none.
-pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
+pub async fn push(gateway: Arc<Gateway>, permit: Permit<Operate>, push: Push) -> ApiResult<PushReport> {
     let began = Instant::now();
     let rows = targets(&gateway, &push).await?;
+    for row in &rows {
+        permit.owns(row)?;
+    }
     let module = known_module(&gateway, &push.module).await?;
     if push.shadow && (push.replace_all || !decides(&module)) {
         return Err(refuse(
@@ -46,7 +50,7 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     };
     let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
     if let Some(share) = push.canary {
-        return super::canary::begin(&gateway, &push, share, (&module, binding), began).await;
+        return super::canary::begin(&gateway, &permit, &push, share, (&module, binding), began).await;
     }
     let compile = began.elapsed();
 
@@ -72,14 +76,19 @@ pub async fn push(gateway: Arc<Gateway>, push: Push) -> ApiResult<PushReport> {
     let cause = format!("{how} {}@{}", module.name, module.version);
     // Who is named must be there; of those that labels select, the ones that are away catch up.
     let reach = if push.sandboxes.is_empty() { Reach::Connected } else { Reach::Each };
-    let done = carry_out(&gateway, targets, &cause, Effect::None, reach).await?;
+    let done = carry_out(&gateway, &permit, targets, &cause, Effect::None, reach).await?;
     let imports_now: BTreeSet<String> = binding.granted_imports.into_iter().collect();
     Ok(report(done, &imported_before, &imports_now, compile, began))
 }
 
 /// Obeys a shadow from now on, or throws it away. Refuses, with every reason, one that would have changed too much, gave
 /// no answer, or was hardly asked.
-pub async fn promote(gateway: Arc<Gateway>, name: String, promote: Promote) -> ApiResult<PushReport> {
+pub async fn promote(
+    gateway: Arc<Gateway>,
+    permit: Permit<Operate>,
+    name: String,
+    promote: Promote,
+) -> ApiResult<PushReport> {
     let began = Instant::now();
     let (mut target, _locks) = alone(&gateway, &name).await?;
     let shadow = chosen(&target.current.content, &name, promote.binding.as_ref())?.clone();
@@ -104,7 +113,7 @@ pub async fn promote(gateway: Arc<Gateway>, name: String, promote: Promote) -> A
     let how = if promote.discard { "discard" } else { "promote" };
     let cause = format!("{how} {}@{}", shadow.name, shadow.version);
     let compile = began.elapsed();
-    let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
+    let done = carry_out(&gateway, &permit, vec![target], &cause, Effect::None, Reach::Each).await?;
     Ok(report(done, &before, &after, compile, began))
 }
 
@@ -142,7 +151,12 @@ fn objections(report: &ShadowReport, promote: &Promote) -> Vec<String> {
 
 /// Brings the chain and router of an older generation back, under a new number. Ceiling, backends and credentials stay
 /// as they are now: rolling a policy back must not undo what the gateway's administrator changed since.
-pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -> ApiResult<PushReport> {
+pub async fn rollback(
+    gateway: Arc<Gateway>,
+    permit: Permit<Operate>,
+    name: String,
+    rollback: Rollback,
+) -> ApiResult<PushReport> {
     let began = Instant::now();
     let (mut target, _locks) = alone(&gateway, &name).await?;
     let (number, old) = older(&gateway, &target, &rollback).await?;
@@ -157,15 +171,21 @@ pub async fn rollback(gateway: Arc<Gateway>, name: String, rollback: Rollback) -
     let compile = began.elapsed();
     let (before, after) = (imports(&target.current.content), imports(&target.next));
     let cause = format!("rollback to {number}");
-    let done = carry_out(&gateway, vec![target], &cause, Effect::None, Reach::Each).await?;
+    let done = carry_out(&gateway, &permit, vec![target], &cause, Effect::None, Reach::Each).await?;
     Ok(report(done, &before, &after, compile, began))
 }
 
-/// Replaces budgets, aliases and models of a sandbox; they hold once this answers.
-pub async fn set_inference(gateway: Arc<Gateway>, name: String, rules: InferenceRules) -> ApiResult<InferenceRules> {
+/// Replaces budgets, aliases and models of a sandbox; they hold once this answers. For administrators: whoever may spend must not be
+/// who says how much.
+pub async fn set_inference(
+    gateway: Arc<Gateway>,
+    permit: Permit<Administer>,
+    name: String,
+    rules: InferenceRules,
+) -> ApiResult<InferenceRules> {
     let (mut target, _locks) = alone(&gateway, &name).await?;
     target.next.inference = rules.clone();
-    carry_out(&gateway, vec![target], "set inference rules", Effect::None, Reach::Connected).await?;
+    carry_out(&gateway, &permit, vec![target], "set inference rules", Effect::None, Reach::Connected).await?;
     Ok(rules)
 }
 

@@ -15,8 +15,10 @@ use openshell_api::push::Enforcing;
 
 use super::plan::Target;
 use super::{secret_names, secrets};
+use crate::audit::Change;
 use crate::error::{ApiResult, refuse};
 use crate::gateway::Gateway;
+use crate::identity::{Permit, Right};
 use crate::link::Link;
 use crate::link::attempt::{self, AttemptError, Staged};
 use crate::store::{Effect, NewGeneration};
@@ -47,15 +49,34 @@ struct Prepared {
     signed: SignedGeneration,
 }
 
-/// Brings every target to its next content, or none. The caller holds the locks of all of them.
-pub(super) async fn carry_out(
+/// Brings every target to its next content, or none. The caller holds the locks of all of them. Refuses a target that belongs to
+/// somebody else.
+pub(super) async fn carry_out<R: Right>(
     gateway: &Gateway,
+    permit: &Permit<R>,
     targets: Vec<Target>,
     cause: &str,
     effect: Effect,
     reach: Reach,
 ) -> ApiResult<Done> {
     let began = Instant::now();
+    for target in &targets {
+        permit.owns(&target.row)?;
+    }
+    let change = super::told::change(permit, &targets, cause, &effect, &gateway.store).await?;
+    carry_out_as(gateway, change, targets, cause, effect, reach, began).await
+}
+
+/// The same for a change that is told already, and whose targets may be anybody's.
+pub(super) async fn carry_out_as(
+    gateway: &Gateway,
+    change: Change,
+    targets: Vec<Target>,
+    cause: &str,
+    effect: Effect,
+    reach: Reach,
+    began: Instant,
+) -> ApiResult<Done> {
     let push = ulid::Ulid::generate().to_string();
     let mut prepared = Vec::with_capacity(targets.len());
     for target in targets {
@@ -72,7 +93,7 @@ pub(super) async fn carry_out(
             signed: one.signed.clone(),
         })
         .collect();
-    if let Err(error) = gateway.store.commit(&generations, &effect).await {
+    if let Err(error) = gateway.store.commit(&generations, &effect, &change).await {
         abort_all(gateway, &prepared, staged).await;
         return Err(error.into());
     }

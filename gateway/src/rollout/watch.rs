@@ -10,6 +10,7 @@ use openshell_api::sandbox::Phase;
 use super::count::Count;
 use crate::error::ApiResult;
 use crate::gateway::Gateway;
+use crate::identity::Permit;
 use crate::push;
 
 /// Rest between two looks: decisions come in crowds.
@@ -54,7 +55,8 @@ async fn look(gateway: &Arc<Gateway>, counts: &mut HashMap<String, Count>) -> Ap
         count.go_on(gateway, &rollout).await?;
         let Some(reason) = objection(gateway, &rollout, count).await? else { continue };
         tracing::warn!(rollout = rollout.id, policy = rollout.binding.name.as_str(), reason, "taking a rollout back");
-        match push::roll_back(gateway.clone(), rollout.id.clone(), reason).await {
+        match push::roll_back(gateway.clone(), Permit::of_gateway("rollout.rollback"), rollout.id.clone(), reason).await
+        {
             // Somebody ended it meanwhile.
             Err(error) if error.0.code == "rollout_ended" => {}
             other => drop(other?),

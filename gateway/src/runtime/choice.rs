@@ -16,13 +16,20 @@ pub struct Runtimes {
     docker: Option<Arc<DockerRuntime>>,
     /// Where a sandbox goes that names none; absent: `docker` where an engine answers, else `process`.
     preferred: Option<RuntimeKind>,
+    /// A gateway that is in a container itself has nowhere to put processes.
+    containers_only: bool,
     places: Mutex<HashMap<String, RuntimeKind>>,
 }
 
 impl Runtimes {
     /// Puts them together.
     pub fn new(process: Arc<dyn Runtime>, docker: Option<Arc<DockerRuntime>>, preferred: Option<RuntimeKind>) -> Self {
-        Self { process, docker, preferred, places: Mutex::default() }
+        Self { process, docker, preferred, containers_only: false, places: Mutex::default() }
+    }
+
+    /// The same, where sandboxes are containers or none.
+    pub fn containers_only(self) -> Self {
+        Self { containers_only: true, preferred: Some(RuntimeKind::Docker), ..self }
     }
 
     /// Where a new sandbox goes. Refuses a runtime that isn't there, and what the chosen one can't honour.
@@ -41,6 +48,10 @@ impl Runtimes {
                 refuse(422, "runtime_unavailable", "this gateway has no runtime docker").hint("it has: process")
             );
         }
+        if kind == RuntimeKind::Process && self.containers_only {
+            let why = "this gateway is in a container itself: it has no runtime process";
+            return Err(refuse(422, "runtime_unavailable", why).hint("it has: docker"));
+        }
         match self.by_kind(kind).refusal(spec) {
             Some(why) => Err(refuse(422, "unsupported_option", why)),
             None => Ok(kind),
@@ -54,7 +65,7 @@ impl Runtimes {
 
     /// Those in which a sandbox can be made now.
     pub async fn available(&self) -> Vec<RuntimeKind> {
-        let mut kinds = vec![RuntimeKind::Process];
+        let mut kinds = if self.containers_only { Vec::new() } else { vec![RuntimeKind::Process] };
         if let Some(docker) = &self.docker
             && docker.answers().await
         {

@@ -1,12 +1,14 @@
-//! The commit of a push: new generations, together with the gateway-wide change that caused them.
+//! The commit of a push: new generations, together with the gateway-wide change that caused them and its entry in the audit trail.
 
 use openshell_api::generation::SignedGeneration;
 use openshell_api::inference::Backend;
 use openshell_api::module::Binding;
+use openshell_api::provider::Provider;
 use openshell_api::rollout::Rollout;
 use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError, int, is_unique_violation, json};
+use crate::audit::Change;
 
 /// A generation to store.
 pub struct NewGeneration {
@@ -30,6 +32,8 @@ pub enum Effect {
     SetBackend(Backend),
     /// A backend is removed.
     RemoveBackend(String),
+    /// A provider is changed, and its secret if there is a new one.
+    SetProvider(Box<Provider>, Option<Vec<u8>>),
     /// The ceiling is replaced.
     SetCeiling(Vec<Binding>),
     /// A proposal is approved: this generation has it.
@@ -45,36 +49,44 @@ pub enum Effect {
 
 impl Store {
     /// Stores generations and their cause: all or nothing.
-    pub async fn commit(&self, generations: &[NewGeneration], effect: &Effect) -> Result<(), StoreError> {
-        let mut tx = self.write.begin().await?;
+    pub async fn commit(
+        &self,
+        generations: &[NewGeneration],
+        effect: &Effect,
+        change: &Change,
+    ) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
+        let tx = changing.transaction();
         match effect {
             Effect::None => {}
-            Effect::AddBackend(backend) => add_backend(&mut tx, backend).await?,
+            Effect::AddBackend(backend) => add_backend(tx, backend).await?,
             Effect::SetBackend(backend) => {
                 sqlx::query("UPDATE backends SET provider = ?, backend = ? WHERE name = ?")
                     .bind(backend.provider.as_ref().map(|name| name.as_str()))
                     .bind(json("backend", backend)?)
                     .bind(backend.name.as_str())
-                    .execute(&mut *tx)
+                    .execute(&mut **tx)
                     .await?;
             }
             Effect::RemoveBackend(name) => {
-                sqlx::query("DELETE FROM backends WHERE name = ?").bind(name).execute(&mut *tx).await?;
+                sqlx::query("DELETE FROM backends WHERE name = ?").bind(name).execute(&mut **tx).await?;
+            }
+            Effect::SetProvider(provider, secret) => {
+                super::inference::set_provider(tx, provider, secret.as_deref()).await?;
             }
             Effect::SetCeiling(ceiling) => {
                 sqlx::query("INSERT OR REPLACE INTO settings (key, value) VALUES ('ceiling', ?)")
                     .bind(json("ceiling", ceiling)?)
-                    .execute(&mut *tx)
+                    .execute(&mut **tx)
                     .await?;
             }
-            Effect::ApproveProposal { id, generation } => super::proposals::approve(&mut tx, id, *generation).await?,
-            Effect::PutRollout(rollout) => super::rollouts::put(&mut tx, rollout).await?,
+            Effect::ApproveProposal { id, generation } => super::proposals::approve(tx, id, *generation).await?,
+            Effect::PutRollout(rollout) => super::rollouts::put(tx, rollout).await?,
         }
         for new in generations {
-            insert_generation(&mut tx, &new.sandbox_id, new.number, &new.signed).await?;
+            insert_generation(tx, &new.sandbox_id, new.number, &new.signed).await?;
         }
-        tx.commit().await?;
-        Ok(())
+        changing.commit().await
     }
 }
 

@@ -1,10 +1,12 @@
 //! Providers and backends.
 
 use openshell_api::inference::{Backend, Catalogue};
-use openshell_api::provider::{CredentialRule, Provider};
-use sqlx::Row as _;
+use openshell_api::provider::{CredentialRule, Provider, RefreshState};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{Store, StoreError, is_unique_violation, json, name, parse, timestamp};
+use crate::audit::Change;
 
 /// A provider with its secret still encrypted.
 pub struct StoredProvider {
@@ -20,43 +22,81 @@ pub struct ProviderSecret {
     pub name: String,
     /// Where and how it may be attached.
     pub rule: CredentialRule,
+    /// How its access token stands.
+    pub refresh: Option<RefreshState>,
     /// Nonce and ciphertext.
     pub secret: Vec<u8>,
 }
 
 impl Store {
     /// Stores a provider. Refuses a name that is taken.
-    pub async fn insert_provider(&self, stored: &StoredProvider) -> Result<(), StoreError> {
+    pub async fn insert_provider(&self, stored: &StoredProvider, change: &Change) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
         let provider = &stored.provider;
-        sqlx::query("INSERT INTO providers (name, kind, rule, secret, created_at) VALUES (?, ?, ?, ?, ?)")
-            .bind(provider.name.as_str())
-            .bind(&provider.kind)
-            .bind(json("credential rule", &provider.rule)?)
-            .bind(&stored.secret)
-            .bind(provider.created_at.to_string())
-            .execute(&self.write)
-            .await
-            .map_err(|error| {
-                if is_unique_violation(&error) {
-                    StoreError::Exists { what: "provider", name: provider.name.to_string() }
-                } else {
-                    error.into()
-                }
-            })?;
-        Ok(())
+        sqlx::query(
+            "INSERT INTO providers (name, kind, rule, secret, created_at, owner, shared, refresh)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(provider.name.as_str())
+        .bind(&provider.kind)
+        .bind(json("credential rule", &provider.rule)?)
+        .bind(&stored.secret)
+        .bind(provider.created_at.to_string())
+        .bind(&provider.owner)
+        .bind(provider.shared)
+        .bind(refresh_text(provider)?)
+        .execute(changing.tx())
+        .await
+        .map_err(|error| {
+            if is_unique_violation(&error) {
+                StoreError::Exists { what: "provider", name: provider.name.to_string() }
+            } else {
+                error.into()
+            }
+        })?;
+        changing.commit().await
+    }
+
+    /// Changes a provider, and its secret if there is a new one.
+    pub async fn set_provider(
+        &self,
+        provider: &Provider,
+        secret: Option<&[u8]>,
+        change: &Change,
+    ) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
+        set_provider(changing.transaction(), provider, secret).await?;
+        changing.commit().await
+    }
+
+    /// Keeps secrets that were wrapped anew: all of them, or none.
+    pub async fn set_secrets(&self, secrets: &[(String, Vec<u8>)], change: &Change) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
+        for (name, secret) in secrets {
+            sqlx::query("UPDATE providers SET secret = ? WHERE name = ?")
+                .bind(secret)
+                .bind(name)
+                .execute(changing.tx())
+                .await?;
+        }
+        changing.commit().await
     }
 
     /// Every provider, by name.
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
-        let rows = sqlx::query("SELECT name, kind, rule, created_at FROM providers ORDER BY name")
-            .fetch_all(&self.read)
-            .await?;
+        let rows =
+            sqlx::query("SELECT name, kind, rule, created_at, owner, shared, refresh FROM providers ORDER BY name")
+                .fetch_all(&self.read)
+                .await?;
         rows.iter()
             .map(|row| {
                 Ok(Provider {
                     name: name(row.try_get("name")?)?,
                     kind: row.try_get("kind")?,
                     rule: parse("credential rule", row.try_get("rule")?)?,
+                    owner: row.try_get("owner")?,
+                    shared: row.try_get("shared")?,
+                    refresh: refresh(row)?,
                     created_at: timestamp(row.try_get("created_at")?)?,
                 })
             })
@@ -65,12 +105,13 @@ impl Store {
 
     /// Encrypted secrets of every provider.
     pub async fn provider_secrets(&self) -> Result<Vec<ProviderSecret>, StoreError> {
-        let rows = sqlx::query("SELECT name, rule, secret FROM providers").fetch_all(&self.read).await?;
+        let rows = sqlx::query("SELECT name, rule, secret, refresh FROM providers").fetch_all(&self.read).await?;
         rows.iter()
             .map(|row| {
                 Ok(ProviderSecret {
                     name: row.try_get("name")?,
                     rule: parse("credential rule", row.try_get("rule")?)?,
+                    refresh: refresh(row)?,
                     secret: row.try_get("secret")?,
                 })
             })
@@ -78,10 +119,12 @@ impl Store {
     }
 
     /// Forgets a provider; answers whether there was one. Refuses while a backend uses it.
-    pub async fn delete_provider(&self, name: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM providers WHERE name = ?").bind(name).execute(&self.write).await;
+    pub async fn delete_provider(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
+        let mut changing = self.changing(change).await?;
+        let done = sqlx::query("DELETE FROM providers WHERE name = ?").bind(name).execute(changing.tx()).await;
         match done {
-            Ok(done) => Ok(done.rows_affected() > 0),
+            Ok(done) if done.rows_affected() == 0 => Ok(false),
+            Ok(_) => changing.commit().await.map(|()| true),
             Err(error) if error.as_database_error().is_some_and(|e| e.is_foreign_key_violation()) => {
                 Err(StoreError::InUse { what: "provider", name: name.to_owned() })
             }
@@ -96,4 +139,29 @@ impl Store {
         let backends = rows.iter().map(|text| parse::<Backend>("backend", text)).collect::<Result<_, _>>()?;
         Ok(Catalogue { backends })
     }
+}
+
+/// Changes a provider in a transaction.
+pub(super) async fn set_provider(
+    tx: &mut Transaction<'_, Sqlite>,
+    provider: &Provider,
+    secret: Option<&[u8]>,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE providers SET rule = ?, shared = ?, secret = COALESCE(?, secret), refresh = ? WHERE name = ?")
+        .bind(json("credential rule", &provider.rule)?)
+        .bind(provider.shared)
+        .bind(secret)
+        .bind(refresh_text(provider)?)
+        .bind(provider.name.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+fn refresh(row: &SqliteRow) -> Result<Option<RefreshState>, StoreError> {
+    row.try_get::<Option<&str>, _>("refresh")?.map(|text| parse("refresh", text)).transpose()
+}
+
+fn refresh_text(provider: &Provider) -> Result<Option<String>, StoreError> {
+    provider.refresh.as_ref().map(|state| json("refresh", state)).transpose()
 }

@@ -3,6 +3,7 @@
 //! One connection writes, several read (write-ahead log). `synchronous = FULL`: what a call has acknowledged survives
 //! `kill -9` and power loss. Several rows that belong together change in one transaction.
 
+mod audit;
 mod commit;
 mod inference;
 mod modules;
@@ -11,21 +12,28 @@ mod publishers;
 mod records;
 mod rollouts;
 mod sandboxes;
+mod supervisor_keys;
 mod usage;
+mod users;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ed25519_dalek::SigningKey;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+pub use audit::AuditQuery;
 pub use commit::{Effect, NewGeneration};
 pub use inference::{ProviderSecret, StoredProvider};
-pub use modules::StoreModule;
+pub use modules::{By, StoreModule};
 pub use proposals::{ProposalQuery, ProposalRow, Refused};
 pub use records::{DecisionQuery, DecisionText, Numbered};
 pub use sandboxes::{NewSandbox, SandboxRow};
+pub use supervisor_keys::{KeyKind, KeyState, SupervisorKey};
 pub use usage::{UsageBy, UsageQuery};
+pub use users::{Deleted, KnownToken};
 
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +83,13 @@ pub enum StoreError {
 pub struct Store {
     write: SqlitePool,
     read: SqlitePool,
+    trail: Arc<audit::Trail>,
 }
 
 impl Store {
-    /// Opens or creates the database and brings its schema up to date. Refuses one written by a newer gateway.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens or creates the database and brings its schema up to date. Refuses one written by a newer gateway. The audit trail's
+    /// head is signed with `signing` and kept beside the database.
+    pub async fn open(path: &Path, signing: SigningKey) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -98,7 +108,10 @@ impl Store {
         let write = write.connect_with(options.clone()).await?;
         sqlx::migrate!("./migrations").run(&write).await?;
         let read = SqlitePoolOptions::new().max_connections(8).connect_with(options.read_only(true)).await?;
-        Ok(Self { write, read })
+        let trail = Arc::new(audit::Trail::new(signing, path.with_file_name("audit.head")));
+        let store = Self { write, read, trail };
+        store.take_up_trail().await?;
+        Ok(store)
     }
 
     /// Answers whether the database can be read.
@@ -111,6 +124,7 @@ impl Store {
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+        self.keep_trail();
     }
 
     /// A setting, by key.
@@ -140,6 +154,12 @@ fn uint(value: i64) -> u64 {
 
 fn timestamp(text: &str) -> Result<jiff::Timestamp, StoreError> {
     text.parse().map_err(|_| StoreError::Unknown { what: "time", value: text.to_owned() })
+}
+
+/// A time in milliseconds since the Unix epoch.
+fn millis(at: Option<i64>) -> Result<Option<jiff::Timestamp>, StoreError> {
+    let unknown = |at: i64| StoreError::Unknown { what: "time", value: at.to_string() };
+    at.map(|at| jiff::Timestamp::from_millisecond(at).map_err(|_| unknown(at))).transpose()
 }
 
 fn name(text: String) -> Result<openshell_api::Name, StoreError> {

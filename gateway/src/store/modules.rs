@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
+use crate::audit::Change;
 
 /// What became of a module that was to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,20 +19,58 @@ pub enum StoreModule {
         /// Digest of the bytes stored under that name and version.
         digest: String,
     },
+    /// Modules of that name are another user's. Nothing was stored.
+    Foreign {
+        /// Whose.
+        owner: String,
+    },
+}
+
+/// Who stores a module.
+#[derive(Debug, Clone, Copy)]
+pub struct By<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// Who may store under any name.
+    pub admin: bool,
+}
+
+impl By<'_> {
+    /// The gateway, for what comes with it.
+    pub const GATEWAY: By<'static> = By { user: "", admin: true };
 }
 
 const COLUMNS: &str = "digest, name, version, contract, hooks, imports, pure, schema, size, created_at";
 
 impl Store {
     /// Stores a module's bytes under its digest, and its name and version for it. Refuses a version that means other
-    /// bytes, unless `replace`.
-    pub async fn put_module(&self, module: &Module, bytes: &[u8], replace: bool) -> Result<StoreModule, StoreError> {
-        let mut tx = self.write.begin().await?;
+    /// bytes, unless `replace`, and a name that another user's modules have.
+    pub async fn put_module(
+        &self,
+        module: &Module,
+        bytes: &[u8],
+        replace: bool,
+        by: By<'_>,
+        change: &Change,
+    ) -> Result<StoreModule, StoreError> {
+        let mut changing = self.changing(change).await?;
+        let tx = changing.transaction();
+        let named: i64 = sqlx::query_scalar("SELECT count(*) FROM module_versions WHERE name = ?")
+            .bind(module.name.as_str())
+            .fetch_one(&mut **tx)
+            .await?;
+        let owner: Option<String> = sqlx::query_scalar("SELECT owner FROM module_owners WHERE name = ?")
+            .bind(module.name.as_str())
+            .fetch_optional(&mut **tx)
+            .await?;
+        if named > 0 && !by.admin && owner.as_deref() != Some(by.user) {
+            return Ok(StoreModule::Foreign { owner: owner.unwrap_or_else(|| "the gateway".to_owned()) });
+        }
         let known: Option<String> =
             sqlx::query_scalar("SELECT digest FROM module_versions WHERE name = ? AND version = ?")
                 .bind(module.name.as_str())
                 .bind(&module.version)
-                .fetch_optional(&mut *tx)
+                .fetch_optional(&mut **tx)
                 .await?;
         match known {
             Some(digest) if digest == module.digest => return Ok(StoreModule::Known),
@@ -54,15 +93,22 @@ impl Store {
         .bind(int(module.size))
         .bind(bytes)
         .bind(module.created_at.to_string())
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
         sqlx::query("INSERT OR REPLACE INTO module_versions (name, version, digest) VALUES (?, ?, ?)")
             .bind(module.name.as_str())
             .bind(&module.version)
             .bind(&module.digest)
-            .execute(&mut *tx)
+            .execute(&mut **tx)
             .await?;
-        tx.commit().await?;
+        if named == 0 && by.user != By::GATEWAY.user {
+            sqlx::query("INSERT OR REPLACE INTO module_owners (name, owner) VALUES (?, ?)")
+                .bind(module.name.as_str())
+                .bind(by.user)
+                .execute(&mut **tx)
+                .await?;
+        }
+        changing.commit().await?;
         Ok(StoreModule::Stored)
     }
 

@@ -6,6 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
+use crate::audit::Change;
 
 /// Decisions among which refusals are counted: the newest of a sandbox.
 const LOOKED_AT: i64 = 5000;
@@ -86,16 +87,20 @@ impl Store {
     }
 
     /// Refuses a proposal for good; `false`: it was decided before.
-    pub async fn reject_proposal(&self, id: &str, reason: Option<&str>) -> Result<bool, StoreError> {
+    pub async fn reject_proposal(&self, id: &str, reason: Option<&str>, change: &Change) -> Result<bool, StoreError> {
+        let mut changing = self.changing(change).await?;
         let done = sqlx::query(
             "UPDATE proposals SET state = 'rejected', reason = ?, decided_at = ? WHERE id = ? AND state = 'pending'",
         )
         .bind(reason)
         .bind(jiff::Timestamp::now().to_string())
         .bind(id)
-        .execute(&self.write)
+        .execute(changing.tx())
         .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        changing.commit().await.map(|()| true)
     }
 
     /// Forgets decided proposals of a sandbox, all but the newest `keep`.

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError, is_unique_violation, json, name, timestamp};
+use crate::audit::Change;
 
 impl Store {
     /// Trusted publishers, by name.
@@ -15,12 +16,13 @@ impl Store {
     }
 
     /// Trusts a publisher. Refuses a name or a key that is trusted already.
-    pub async fn insert_publisher(&self, publisher: &Publisher) -> Result<(), StoreError> {
+    pub async fn insert_publisher(&self, publisher: &Publisher, change: &Change) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
         sqlx::query("INSERT INTO publishers (name, key, added_at) VALUES (?, ?, ?)")
             .bind(publisher.name.as_str())
             .bind(publisher.key.to_string())
             .bind(publisher.added_at.to_string())
-            .execute(&self.write)
+            .execute(changing.tx())
             .await
             .map_err(|error| {
                 if is_unique_violation(&error) {
@@ -29,13 +31,17 @@ impl Store {
                     error.into()
                 }
             })?;
-        Ok(())
+        changing.commit().await
     }
 
     /// Trusts a publisher no longer; `false`: nobody of that name was.
-    pub async fn delete_publisher(&self, name: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query("DELETE FROM publishers WHERE name = ?").bind(name).execute(&self.write).await?;
-        Ok(done.rows_affected() == 1)
+    pub async fn delete_publisher(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
+        let mut changing = self.changing(change).await?;
+        let done = sqlx::query("DELETE FROM publishers WHERE name = ?").bind(name).execute(changing.tx()).await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        changing.commit().await.map(|()| true)
     }
 
     /// Keeps a verified signature of a stored module.

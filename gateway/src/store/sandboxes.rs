@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Store, StoreError, int, is_unique_violation, json, name, parse, timestamp, uint};
+use crate::audit::Change;
 
 /// A sandbox about to exist.
 pub struct NewSandbox<'a> {
@@ -15,11 +16,13 @@ pub struct NewSandbox<'a> {
     pub id: &'a str,
     /// Its name.
     pub name: &'a Name,
+    /// Who makes it.
+    pub owner: &'a str,
     /// Where it runs.
     pub runtime: RuntimeKind,
     /// What it is made from.
     pub spec: &'a CreateSandbox,
-    /// SHA-256 of its supervisor's token.
+    /// SHA-256 of its supervisor's first credential.
     pub token_hash: [u8; 32],
     /// Its first generation.
     pub generation: &'a SignedGeneration,
@@ -27,6 +30,8 @@ pub struct NewSandbox<'a> {
     pub number: u64,
     /// Now.
     pub created_at: jiff::Timestamp,
+    /// For the audit trail.
+    pub change: &'a Change,
 }
 
 /// A stored sandbox.
@@ -36,6 +41,8 @@ pub struct SandboxRow {
     pub id: String,
     /// Its name.
     pub name: Name,
+    /// Who made it.
+    pub owner: String,
     /// Where it runs.
     pub runtime: RuntimeKind,
     /// What it was last known to do.
@@ -54,8 +61,6 @@ pub struct SandboxRow {
     pub generation: u64,
     /// Whether that generation only observes.
     pub observing: bool,
-    /// SHA-256 of its supervisor's token.
-    pub token_hash: [u8; 32],
     /// When it was made.
     pub created_at: jiff::Timestamp,
 }
@@ -66,6 +71,7 @@ impl SandboxRow {
         Sandbox {
             id: self.id,
             name: self.name,
+            owner: self.owner,
             runtime: self.runtime,
             image: self.spec.image,
             phase: self.phase,
@@ -100,18 +106,21 @@ macro_rules! sandboxes {
 impl Store {
     /// Stores a sandbox in phase `Starting`, with its first generation. Refuses a name that is taken.
     pub async fn insert_sandbox(&self, new: NewSandbox<'_>) -> Result<(), StoreError> {
-        let mut tx = self.write.begin().await?;
+        let mut changing = self.changing(new.change).await?;
+        let tx = changing.transaction();
         sqlx::query(
-            "INSERT INTO sandboxes (id, name, runtime, phase, spec, token_hash, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sandboxes (id, name, owner, runtime, phase, spec, token_hash, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(new.id)
         .bind(new.name.as_str())
+        .bind(new.owner)
         .bind(runtime_text(new.runtime))
         .bind(phase_text(Phase::Starting))
         .bind(json("sandbox", new.spec)?)
         .bind(new.token_hash.as_slice())
         .bind(new.created_at.to_string())
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await
         .map_err(|error| {
             if is_unique_violation(&error) {
@@ -120,9 +129,9 @@ impl Store {
                 error.into()
             }
         })?;
-        super::commit::insert_generation(&mut tx, new.id, new.number, new.generation).await?;
-        tx.commit().await?;
-        Ok(())
+        super::commit::insert_generation(tx, new.id, new.number, new.generation).await?;
+        super::supervisor_keys::insert_first(tx, new.id, &new.token_hash).await?;
+        changing.commit().await
     }
 
     /// Every sandbox, oldest first.
@@ -161,13 +170,21 @@ impl Store {
         Ok(())
     }
 
-    /// Changes the token by which a sandbox's supervisor is known.
-    pub async fn set_token(&self, id: &str, hash: [u8; 32]) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sandboxes SET token_hash = ? WHERE id = ?")
-            .bind(hash.as_slice())
-            .bind(id)
-            .execute(&self.write)
-            .await?;
+    /// Marks a sandbox as one that is being deleted, and forgets the credentials of its supervisor. One that was marked before is
+    /// not told of again.
+    pub async fn begin_deletion(&self, id: &str, exit_code: Option<i32>, change: &Change) -> Result<(), StoreError> {
+        let mut changing = self.changing(change).await?;
+        let done = sqlx::query(
+            "UPDATE sandboxes SET phase = 'deleting', exit_code = ?, failure = NULL WHERE id = ? AND phase <> 'deleting'",
+        )
+        .bind(exit_code)
+        .bind(id)
+        .execute(changing.tx())
+        .await?;
+        if done.rows_affected() > 0 {
+            sqlx::query("DELETE FROM supervisor_keys WHERE sandbox_id = ?").bind(id).execute(changing.tx()).await?;
+            changing.commit().await?;
+        }
         Ok(())
     }
 
@@ -245,10 +262,10 @@ impl Store {
 }
 
 fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
-    let hash: Vec<u8> = row.try_get("token_hash")?;
     Ok(SandboxRow {
         id: row.try_get("id")?,
         name: name(row.try_get("name")?)?,
+        owner: row.try_get("owner")?,
         runtime: parse_runtime(row.try_get("runtime")?)?,
         phase: parse_phase(row.try_get("phase")?)?,
         spec: parse("sandbox", row.try_get("spec")?)?,
@@ -261,10 +278,6 @@ fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
             .transpose()?,
         generation: uint(row.try_get("generation")?),
         observing: row.try_get("observing")?,
-        token_hash: hash.try_into().map_err(|hash: Vec<u8>| StoreError::Unknown {
-            what: "token hash",
-            value: format!("{} bytes", hash.len()),
-        })?,
         created_at: timestamp(row.try_get("created_at")?)?,
     })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openshell_api::launch::LaunchSpec;
 use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
+use openshell_gateway::identity::IdentityOptions;
 use openshell_gateway::runtime::{Places, Runtime, RuntimeError, Start};
 use openshell_gateway::{Options, Running};
 use reqwest::{Method, StatusCode};
@@ -104,6 +105,7 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub http: reqwest::Client,
     pub token: String,
+    pub identity: IdentityOptions,
 }
 
 /// An answer: status and JSON body (null where there is none).
@@ -134,21 +136,31 @@ impl Answer {
 
 impl World {
     pub async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = Arc::new(InProcess::default());
-        Self::open(dir, runtime).await
+        Self::with(IdentityOptions::default()).await
     }
 
-    async fn open(dir: tempfile::TempDir, runtime: Arc<InProcess>) -> Self {
+    /// One whose gateway knows its callers so.
+    pub async fn with(identity: IdentityOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Arc::new(InProcess::default());
+        Self::open(dir, runtime, identity).await
+    }
+
+    async fn open(dir: tempfile::TempDir, runtime: Arc<InProcess>, identity: IdentityOptions) -> Self {
         let running = Running::start(Options {
             state_dir: dir.path().join("state"),
             listen: "127.0.0.1:0".parse().unwrap(),
+            proxy_socket: None,
+            public_url: None,
+            containers_only: false,
             upstream_ca: None,
             supervisor: "/nowhere/openshell-supervisor".into(),
             runtime: Some(runtime.clone()),
             default_runtime: None,
             default_image: String::new(),
             start_timeout: Duration::from_secs(5),
+            identity: identity.clone(),
+            passphrase: None,
         })
         .await
         .unwrap();
@@ -160,14 +172,37 @@ impl World {
             .build()
             .unwrap();
         let token = std::fs::read_to_string(&running.endpoint.token_file).unwrap();
-        Self { running, runtime, dir, http, token }
+        Self { running, runtime, dir, http, token, identity }
     }
 
     /// Stops the gateway and starts another one on its directory; supervisors stay as they are.
     pub async fn restart(self) -> Self {
-        let Self { running, runtime, dir, .. } = self;
+        self.changed_while_stopped(|_| ()).await
+    }
+
+    /// The same, with something done to its state directory in between.
+    pub async fn changed_while_stopped(self, change: impl FnOnce(&std::path::Path)) -> Self {
+        let Self { running, runtime, dir, identity, .. } = self;
         running.stop().await;
-        Self::open(dir, runtime).await
+        change(&dir.path().join("state"));
+        Self::open(dir, runtime, identity).await
+    }
+
+    /// Makes a user and answers a token of it.
+    pub async fn user(&self, name: &str, role: &str) -> String {
+        self.post("/v1/users", json!({ "name": name, "role": role })).await.ok();
+        let token = self.post(&format!("/v1/users/{name}/tokens"), json!({ "name": "test" })).await.ok();
+        token["secret"].as_str().unwrap().to_owned()
+    }
+
+    /// A call with another token than the administrator's.
+    pub async fn call(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let request = self.http.request(method, format!("{}{path}", self.running.endpoint.url)).bearer_auth(token);
+        self.send(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
     }
 
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

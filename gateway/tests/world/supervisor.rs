@@ -55,6 +55,10 @@ pub enum Mood {
     LoseAtStage,
     /// Loses its link when it is to activate.
     LoseAtActivate,
+    /// Keeps new credentials and loses its link before it can say so.
+    LoseAtRekey,
+    /// Takes no new credentials.
+    KeepOldKeys,
 }
 
 /// What it knows and saw.
@@ -77,6 +81,10 @@ pub struct State {
     pub decided: Vec<String>,
     /// What it answers when it is to prove its walls.
     pub verified: Option<Result<Enforcement, String>>,
+    /// Credentials it was given over its link and kept: key and refresh, oldest first.
+    pub pairs: Vec<(String, String)>,
+    /// What it shows when it next dials; absent: its newest key.
+    pub shows: Option<String>,
 }
 
 #[derive(Clone)]
@@ -151,7 +159,32 @@ impl Supervisor {
 
     async fn dial(&self) -> Option<Socket> {
         let url = format!("{}/v1/supervisor", self.spec.gateway_url.replace("https:", "wss:"));
-        websocket(&url, self.spec.gateway_ca.as_bytes(), &self.spec.token).await
+        let shown = {
+            let state = self.state.lock().unwrap();
+            let newest = state.pairs.last().map(|(key, _)| key.clone());
+            state.shows.clone().or(newest).unwrap_or_else(|| self.spec.token.clone())
+        };
+        websocket(&url, self.spec.gateway_ca.as_bytes(), &shown).await
+    }
+
+    /// Dials once with what is given; whether it was let in.
+    pub async fn let_in(&self, shown: &str) -> bool {
+        let url = format!("{}/v1/supervisor", self.spec.gateway_url.replace("https:", "wss:"));
+        websocket(&url, self.spec.gateway_ca.as_bytes(), shown).await.is_some()
+    }
+
+    /// Waits until it has been given so many pairs of credentials, and the gateway knows that it has the last one.
+    pub async fn pairs(&self, count: usize) -> Vec<(String, String)> {
+        for _ in 0..2000 {
+            let pairs = self.state.lock().unwrap().pairs.clone();
+            if pairs.len() >= count {
+                // Its word is on the way.
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                return pairs;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("the gateway gives no {count} pairs");
     }
 
     async fn serve(self, mut said: mpsc::UnboundedReceiver<FromSupervisor>) {
@@ -162,7 +195,13 @@ impl Supervisor {
             }
         };
         let generation = self.state.lock().unwrap().hello_generation.unwrap_or(self.generation_now());
-        let hello = FromSupervisor::Hello { version: "test".into(), generation, degraded: vec![], exit_code: None };
+        let hello = FromSupervisor::Hello {
+            version: "test".into(),
+            generation,
+            degraded: vec![],
+            exit_code: None,
+            rekeys: true,
+        };
         let mut out = vec![hello, FromSupervisor::Running];
         let mut waiting: Option<Waiting> = None;
         let mut staged: HashMap<String, Generation> = HashMap::new();
@@ -320,6 +359,17 @@ impl Supervisor {
             ToSupervisor::ExecSignal { channel, signal } => {
                 vec![FromSupervisor::ExecExited { channel, code: 128 + signal, signal: Some(signal) }]
             }
+            ToSupervisor::Rekey { id, key, refresh, .. } => match state.mood {
+                Mood::KeepOldKeys => vec![],
+                mood => {
+                    state.pairs.push((key.0, refresh.0));
+                    state.shows = None;
+                    if mood == Mood::LoseAtRekey {
+                        return None;
+                    }
+                    vec![FromSupervisor::Rekeyed { id }]
+                }
+            },
             ToSupervisor::Shutdown => return None,
             _ => vec![],
         })

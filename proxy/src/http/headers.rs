@@ -1,12 +1,10 @@
-//! Headers on their way through: what ends here, what a grant may change, what a credential becomes.
+//! Headers on their way through: what ends here, and what a grant may change.
 
-use base64::Engine as _;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Version};
-use openshell_api::provider::{Attach, CredentialRule};
 use openshell_policy_host::HeaderEdit;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -20,43 +18,6 @@ const RESERVED_PREFIX: &str = "x-openshell-";
 pub struct ForbiddenEdit {
     /// The header.
     pub name: String,
-}
-
-/// Why a credential was not attached. None of them sends it anywhere.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CredentialError {
-    /// No such credential in this generation.
-    #[error("the grant names the credential {name:?}, which this sandbox does not have")]
-    Unknown {
-        /// Its name.
-        name: String,
-    },
-    /// It is bound to other hosts.
-    #[error("the credential {name:?} is not bound to {host}")]
-    OtherHost {
-        /// Its name.
-        name: String,
-        /// The destination.
-        host: String,
-    },
-    /// It would travel in the clear.
-    #[error("the credential {name:?} is attached over TLS only")]
-    Cleartext {
-        /// Its name.
-        name: String,
-    },
-    /// Its value has not reached this sandbox.
-    #[error("the value of the credential {name:?} is not here")]
-    Missing {
-        /// Its name.
-        name: String,
-    },
-    /// Its value or header name can't stand in a header.
-    #[error("the credential {name:?} can't be written as a header")]
-    Unwritable {
-        /// Its name.
-        name: String,
-    },
 }
 
 /// Removes what concerns one hop only, and what the proxy alone may say (RFC 9110 §7.6.1). `te: trailers` stays.
@@ -163,7 +124,7 @@ pub(super) fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) -> Result<(), 
     Ok(())
 }
 
-fn may_edit(name: &HeaderName) -> bool {
+pub(super) fn may_edit(name: &HeaderName) -> bool {
     const HOP: [HeaderName; 10] = [
         CONNECTION,
         KEEP_ALIVE,
@@ -181,53 +142,4 @@ fn may_edit(name: &HeaderName) -> bool {
 
 fn is_framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == TRAILER || *name == HOST
-}
-
-/// Replaces whatever the workload sent in the credential's header by the credential.
-pub(super) fn attach(
-    headers: &mut HeaderMap,
-    name: &str,
-    rule: Option<&CredentialRule>,
-    secret: Option<&String>,
-    host: &str,
-    over_tls: bool,
-) -> Result<(), CredentialError> {
-    let name = || name.to_owned();
-    let rule = rule.ok_or_else(|| CredentialError::Unknown { name: name() })?;
-    if !rule.hosts.iter().any(|pattern| host_matches(pattern, host)) {
-        return Err(CredentialError::OtherHost { name: name(), host: host.to_owned() });
-    }
-    if !over_tls {
-        return Err(CredentialError::Cleartext { name: name() });
-    }
-    let secret = secret.ok_or_else(|| CredentialError::Missing { name: name() })?;
-    let unwritable = || CredentialError::Unwritable { name: name() };
-    let (header, text) = match &rule.attach {
-        Attach::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
-        Attach::Basic { username } => {
-            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{secret}"));
-            (AUTHORIZATION, format!("Basic {pair}"))
-        }
-        Attach::Header { name: header } => {
-            let header: HeaderName = header.parse().map_err(|_| unwritable())?;
-            if !may_edit(&header) {
-                return Err(unwritable());
-            }
-            (header, secret.clone())
-        }
-    };
-    let mut value = HeaderValue::try_from(text).map_err(|_| unwritable())?;
-    value.set_sensitive(true);
-    headers.insert(header, value);
-    Ok(())
-}
-
-/// Exact, or `*.example.com` for exactly one label.
-fn host_matches(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix("*.") {
-        Some(parent) => {
-            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
-        }
-        None => pattern.eq_ignore_ascii_case(host),
-    }
 }

@@ -1,5 +1,6 @@
 //! Asks the enforced generation, records what it answered, and turns the answer into a permit, a grant or a refusal.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -39,8 +40,8 @@ pub trait Decide: Send + Sync {
     fn body_cap(&self) -> u32;
     /// The same for this request, of which `view` shows all but the body: 0 where nobody will ask for it.
     fn body_wanted(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> u32;
-    /// Where and how a credential may be attached.
-    fn credential(&self, name: &str) -> Option<&CredentialRule>;
+    /// Where and how credentials may be attached, by name.
+    fn credentials(&self) -> &BTreeMap<String, CredentialRule>;
 }
 
 /// Says which generation is enforced now.
@@ -83,8 +84,8 @@ impl Decide for Active {
     fn body_wanted(&self, connection: &Connection, request: &HttpRequest, view: &Arc<dyn View>) -> u32 {
         self.chains.body_wanted(connection, request, view)
     }
-    fn credential(&self, name: &str) -> Option<&CredentialRule> {
-        self.credentials.get(name)
+    fn credentials(&self) -> &BTreeMap<String, CredentialRule> {
+        &self.credentials
     }
 }
 

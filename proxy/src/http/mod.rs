@@ -17,6 +17,7 @@ mod address;
 mod authority;
 mod body;
 mod connection;
+mod credentials;
 mod destination;
 mod dial;
 mod exchange;

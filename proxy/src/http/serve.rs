@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use openshell_api::decision::Stage;
 use openshell_policy_host::{HttpRequest, HttpResponse, Scheme, View};
 
 use super::body::{Cuttable, buffer};
+use super::credentials::{Aim, Purse, Signer};
 use super::destination::{Destination, HostPort};
 use super::dial::DialError;
 use super::form::Form;
@@ -23,7 +27,10 @@ use super::tls::Versions;
 use super::upstream::{UpstreamError, boxed};
 use super::view::MessageView;
 use super::{headers, path, websocket};
-use crate::inference::Body;
+use crate::inference::{Body, BoxError};
+
+/// Longest body that is held in memory to be signed, in bytes.
+const SIGNED_BODY: usize = 1024 * 1024;
 
 /// A request that was judged, ready to be sent.
 pub(super) struct Judged {
@@ -99,9 +106,13 @@ async fn serve(
     };
     let judged = Judged { decide: Arc::clone(&decide), permit, granted, facts, view };
 
-    let (judged, headers) = dress(session, scheme, judged, parts.headers)?;
+    let (judged, signer) = dress(session, scheme, judged, &mut parts)?;
+    let (judged, parts, body) = match signer {
+        Some(signer) => Box::pin(sign(judged, signer, parts, body)).await?,
+        None => (judged, parts, body),
+    };
     let mut outgoing = Request::new(body);
-    (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (parts.method, parts.uri, headers);
+    (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (parts.method, parts.uri, parts.headers);
     if let Some(interim) = interim {
         hyper::ext::on_informational(&mut outgoing, move |hint| interim.push(hint.status(), hint.headers()));
     }
@@ -278,24 +289,64 @@ fn dress(
     session: &Session,
     scheme: Scheme,
     mut judged: Judged,
-    mut headers: HeaderMap,
-) -> Result<(Judged, HeaderMap), Refusal> {
-    headers::clean_request(&mut headers);
+    parts: &mut Parts,
+) -> Result<(Judged, Option<Signer>), Refusal> {
+    let headers = &mut parts.headers;
+    headers::clean_request(headers);
     let grant = &judged.granted.grant;
-    let edited = headers::edit(&mut headers, &grant.headers).map_err(|error| (Cause::PolicyFailed, error.to_string()));
-    let dressed = edited.and_then(|()| match &grant.credential {
-        None => Ok(()),
-        Some(name) => {
-            let rule = judged.decide.credential(name);
-            let secrets = session.proxy.secrets.0.load();
-            headers::attach(&mut headers, name, rule, secrets.get(name), session.host(), scheme == Scheme::Https)
-                .map_err(|error| (Cause::CredentialRefused, error.to_string()))
-        }
+    let edited = headers::edit(headers, &grant.headers).map_err(|error| (Cause::PolicyFailed, error.to_string()));
+    let dressed = edited.and_then(|()| {
+        let secrets = session.proxy.secrets.0.load();
+        let purse = Purse { rules: judged.decide.credentials(), secrets: &secrets };
+        let aim = Aim {
+            host: session.host(),
+            path: &judged.facts.path,
+            executable: &session.caller.caller.process.executable,
+            over_tls: scheme == Scheme::Https,
+        };
+        let dressed = purse.dress(grant.credential.as_deref(), headers, &mut parts.uri, aim);
+        dressed.map_err(|error| (Cause::CredentialRefused, error.to_string()))
     });
     match dressed {
-        Ok(()) => Ok((judged, headers)),
+        Ok(signer) => Ok((judged, signer)),
         Err((cause, detail)) => Err(judged.granted.record.refuse(cause, detail, judged.granted.by.take())),
     }
+}
+
+/// Signs a request whose credential signs; what it holds is read for that, if nobody has said its hash.
+async fn sign(
+    mut judged: Judged,
+    signer: Signer,
+    mut parts: Parts,
+    body: Body,
+) -> Result<(Judged, Parts, Body), Refusal> {
+    let (held, body) = match signer.wants_body() {
+        false => (Some(Bytes::new()), body),
+        true => {
+            let held = whole(body).await;
+            (held.clone(), full(held.unwrap_or_default()))
+        }
+    };
+    let signed = match held {
+        Some(held) => signer.sign(&parts.method, &parts.uri, &mut parts.headers, &held, jiff::Timestamp::now()),
+        None => Err(signer.too_long()),
+    };
+    match signed {
+        Ok(()) => Ok((judged, parts, body)),
+        Err(error) => {
+            let (cause, detail) = (Cause::CredentialRefused, error.to_string());
+            Err(judged.granted.record.refuse(cause, detail, judged.granted.by.take()))
+        }
+    }
+}
+
+/// A body in memory; `None`: it is longer than that may be, or breaks off.
+fn whole(body: Body) -> BoxFuture<'static, Option<Bytes>> {
+    Box::pin(async move { Some(Limited::new(body, SIGNED_BODY).collect().await.ok()?.to_bytes()) })
+}
+
+fn full(bytes: Bytes) -> Body {
+    Body::new(Full::new(bytes).map_err(|never| -> BoxError { match never {} }))
 }
 
 fn view(session: &Session, headers: &HeaderMap, body: Option<Bytes>) -> Arc<dyn View> {

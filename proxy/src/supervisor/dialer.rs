@@ -1,4 +1,4 @@
-//! The way to the gateway: one address, one trusted CA, one token.
+//! The way to the gateway: one address, one trusted CA, and the credentials of the link.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +17,8 @@ use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::either::Either;
+
+use super::credentials::{Credentials, Shown};
 
 /// Longest time for a connection to be up, from the first packet to the WebSocket's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,6 +56,8 @@ pub(super) enum DialError {
     Connect(#[from] io::Error),
     #[error("the gateway did not accept the link: {0}")]
     Handshake(#[from] Box<tungstenite::Error>),
+    #[error("the credential that the gateway gave has forbidden characters")]
+    Unwritable,
     #[error("no link within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
 }
@@ -65,12 +69,12 @@ pub struct Dialer {
     socket: Option<PathBuf>,
     server: ServerName<'static>,
     tls: TlsConnector,
-    authorization: HeaderValue,
+    credentials: Arc<Credentials>,
 }
 
 impl Dialer {
     /// Reads where the gateway is and whom to trust. Refuses any URL but `https`.
-    pub fn new(spec: &LaunchSpec) -> Result<Self, AddressError> {
+    pub fn new(spec: &LaunchSpec, credentials: Arc<Credentials>) -> Result<Self, AddressError> {
         let wrong = || AddressError::Url(spec.gateway_url.clone());
         let uri = spec.gateway_url.parse::<http::Uri>().map_err(|_| wrong())?;
         if uri.scheme() != Some(&http::uri::Scheme::HTTPS) || !uri.path().trim_end_matches('/').is_empty() {
@@ -90,24 +94,31 @@ impl Dialer {
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {}", spec.token)).map_err(|_| AddressError::Token)?;
-        authorization.set_sensitive(true);
+        HeaderValue::from_str(&spec.token).map_err(|_| AddressError::Token)?;
         Ok(Self {
             address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(443)),
             socket: spec.gateway_socket.as_ref().map(PathBuf::from),
             server: ServerName::try_from(host)?,
             tls: TlsConnector::from(Arc::new(config)),
-            authorization,
+            credentials,
         })
     }
 
     /// Dials once.
     pub(super) async fn dial(&self) -> Result<Socket, DialError> {
-        tokio::time::timeout(CONNECT_TIMEOUT, self.handshake()).await.map_err(|_| DialError::Timeout)?
+        let shown = self.credentials.next();
+        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(&shown)).await;
+        let dialled = dialled.map_err(|_| DialError::Timeout)?;
+        if let Err(DialError::Handshake(error)) = &dialled
+            && let tungstenite::Error::Http(answer) = error.as_ref()
+            && matches!(answer.status().as_u16(), 401 | 403 | 429)
+        {
+            self.credentials.refused(&shown);
+        }
+        dialled
     }
 
-    async fn handshake(&self) -> Result<Socket, DialError> {
+    async fn handshake(&self, shown: &Shown) -> Result<Socket, DialError> {
         let stream = match &self.socket {
             Some(path) => Either::Right(UnixStream::connect(path).await?),
             None => {
@@ -119,7 +130,10 @@ impl Dialer {
         let tls = self.tls.connect(self.server.clone(), stream).await?;
         let url = format!("wss://{}/v1/supervisor", self.address);
         let mut request = url.into_client_request().map_err(Box::new)?;
-        request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {}", shown.text())).map_err(|_| DialError::Unwritable)?;
+        authorization.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, authorization);
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE);
         config.max_frame_size = Some(MAX_MESSAGE);

@@ -5,6 +5,7 @@
 //! proves the walls ([`inside`]) and the workload runs ([`workload`]).
 
 pub mod artifacts;
+pub mod credentials;
 pub mod dialer;
 pub mod generations;
 pub mod inside;
@@ -36,6 +37,7 @@ use crate::active::{Active, Live, Secrets};
 use crate::inference::{Ledger, Sessions};
 use crate::record::{Record as _, Spool, SpoolError, SpoolOptions};
 use artifacts::{ArtifactStore, StoreError};
+use credentials::Credentials;
 use dialer::{AddressError, Dialer};
 use generations::{Generations, Parts};
 use inside::{Connections, Outside};
@@ -96,9 +98,10 @@ impl StartError {
 
 /// Runs a sandbox until the gateway shuts it down, or SIGTERM or SIGINT does.
 pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
-    let dialer = Dialer::new(&spec)?;
     let key = verifying_key(&spec.verifying_key).ok_or(StartError::VerifyingKey)?;
     let state = Arc::new(StateDir::open(Path::new(&spec.state_dir))?);
+    let credentials = Arc::new(Credentials::open(state.clone(), &spec.token)?);
+    let dialer = Dialer::new(&spec, credentials.clone())?;
     state.write_status(&spec.sandbox_id)?;
     let records = Spool::open(&state.path("spool/decisions"), SpoolOptions::default())?;
     let lines = SpoolOptions { max_bytes: LOG_BYTES, ..SpoolOptions::default() };
@@ -159,6 +162,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         proposals,
         workload: workload.clone(),
         streams: Arc::default(),
+        credentials,
         shutdown: shutdown.clone(),
     });
     let link = tokio::spawn(link::keep(dialer, desk));

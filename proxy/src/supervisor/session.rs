@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use openshell_api::decision::DecisionRecord;
-use openshell_api::link::{ExecStream, FromSupervisor, ToSupervisor};
+use openshell_api::link::{ExecStream, FromSupervisor, Sensitive, ToSupervisor};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::credentials::Credentials;
 use super::dialer::Socket;
 use super::generations::Generations;
 use super::logs::Logs;
@@ -62,6 +63,8 @@ pub struct Desk {
     pub workload: Arc<Workload>,
     /// Streams that outlive a link.
     pub streams: Arc<Streams>,
+    /// What opens the next link.
+    pub credentials: Arc<Credentials>,
     /// Cancelled when the sandbox is to end.
     pub shutdown: CancellationToken,
 }
@@ -181,6 +184,7 @@ impl Session {
                 Phase::Exited { code } => Some(*code),
                 _ => None,
             },
+            rekeys: true,
         }
     }
 
@@ -282,9 +286,26 @@ impl Session {
             ToSupervisor::ProposalDecided { .. } => self.desk.proposals.changed(),
             ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
             ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
+            ToSupervisor::Rekey { id, key, refresh, lifetime_s } => self.rekey(id, (key, refresh), lifetime_s).await?,
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),
         }
         Ok(())
+    }
+
+    /// Keeps new credentials, and says so. Where they can't be kept nothing is said: those there are go on to be good.
+    async fn rekey(&self, id: u64, (key, refresh): (Sensitive, Sensitive), lifetime_s: u64) -> Result<(), LinkEnded> {
+        let credentials = self.desk.credentials.clone();
+        match tokio::task::spawn_blocking(move || credentials.keep(key, refresh, lifetime_s)).await {
+            Ok(Ok(())) => self.outbox.send(&FromSupervisor::Rekeyed { id }).await,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "new credentials of the link can't be kept");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "new credentials of the link can't be kept");
+                Ok(())
+            }
+        }
     }
 
     async fn given(&mut self, mut bytes: Bytes) -> Result<(), SessionEnd> {

@@ -1,7 +1,7 @@
 //! The workload, its words, and the supervisor's end.
 
 use nix::sys::signal::Signal;
-use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_api::link::{FromSupervisor, Sensitive, ToSupervisor};
 use openshell_api::sandbox::LogLine;
 
 use super::gateway::{Heard, Link};
@@ -155,4 +155,41 @@ async fn start_failures_have_their_exit_codes() {
     assert_eq!(broken(|spec| spec.gateway_ca = String::new()).await.code(), Some(10));
     assert_eq!(broken(|spec| spec.gateway_url = "http://127.0.0.1:1".to_owned()).await.code(), Some(10));
     assert_eq!(broken(|spec| spec.state_dir = "/proc/nothing".to_owned()).await.code(), Some(10));
+}
+
+#[tokio::test]
+async fn credentials_are_kept_before_they_are_acknowledged_and_outlive_the_supervisor() {
+    let world = World::running(&["sleep", "60"]).await;
+    let supervisor = world.start();
+    let mut link = world.gateway.accept().await;
+    link.hello().await;
+    let first = link.authorization.clone();
+    let rekey = |id: u64, lifetime_s: u64| ToSupervisor::Rekey {
+        id,
+        key: Sensitive(format!("key-{id}")),
+        refresh: Sensitive(format!("refresh-{id}")),
+        lifetime_s,
+    };
+    let rekeyed = |message| match message {
+        FromSupervisor::Rekeyed { id } => Some(id),
+        _ => None,
+    };
+    drop(link);
+    let mut link = world.gateway.accept().await;
+    assert_eq!(link.authorization, first, "there is nothing better yet");
+    link.say(&rekey(1, 3600)).await;
+    assert_eq!(link.until(rekeyed).await, 1);
+    drop(link);
+
+    let mut link = world.gateway.accept().await;
+    assert_eq!(link.authorization, "Bearer key-1");
+    link.say(&rekey(2, 0)).await;
+    assert_eq!(link.until(rekeyed).await, 2);
+    supervisor.signal(Signal::SIGKILL);
+    supervisor.end().await;
+    drop(link);
+
+    let _again = world.start();
+    let link = world.gateway.accept().await;
+    assert_eq!(link.authorization, "Bearer refresh-2", "its key has expired; it was kept over the end");
 }

@@ -122,7 +122,7 @@ impl World {
 
     /// A generation without policies; `mark` makes its content different from others.
     pub fn empty(&self, number: u64, mark: &str) -> SignedGeneration {
-        let rule = CredentialRule { attach: Attach::Bearer, hosts: vec!["example.com".to_owned()] };
+        let rule = CredentialRule { hosts: vec!["example.com".to_owned()], ..CredentialRule::new(Attach::Bearer) };
         self.sign(number, Content { credentials: [(mark.to_owned(), rule)].into(), ..Content::default() })
     }
 

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{Context, DONE};
 use crate::args::doctor::{About, DoctorArgs};
-use crate::client::paths;
 use crate::error::Error;
 use crate::output::Table;
+use crate::paths;
 
 /// Exit code when something that is needed is missing.
 const SICK: u8 = 1;
@@ -59,7 +59,7 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, Error> {
     let mut checks = kernel::checks();
     checks.push(toolchain(cx).await);
     checks.push(program("gateway program", "openshell-gateway", "install it beside openshell or in PATH"));
-    checks.extend(gateway::checks(&cx.place).await);
+    checks.extend(gateway::checks(cx).await);
     cx.out.data(&checks, || table(&checks))?;
     Ok(if checks.iter().any(|check| check.state == State::Fail) { SICK } else { DONE })
 }

@@ -36,7 +36,7 @@ struct Distrust {
 pub async fn run(cx: &Context, args: TlsArgs) -> Result<u8, Error> {
     let mut query = vec![("limit", LIMIT.to_string()), ("since", since(args.since).to_string())];
     query.extend(args.sandbox.map(|sandbox| ("sandbox", sandbox.to_string())));
-    let found = distrusts(&cx.client()?.decisions(&query).await?);
+    let found = distrusts(&cx.client().await?.decisions(&query).await?);
     cx.out.data(&found, || text(&found))?;
     Ok(if found.is_empty() { DONE } else { SICK })
 }

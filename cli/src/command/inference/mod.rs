@@ -19,7 +19,7 @@ pub async fn run(cx: &Context, command: InferenceCommand) -> Result<u8, Error> {
         InferenceCommand::Usage(args) => return money::usage(cx, args).await,
         InferenceCommand::Rules(args) => return money::rules(cx, args).await,
     };
-    let client = cx.client()?;
+    let client = cx.client().await?;
     match command {
         BackendCommand::Add(args) => {
             let backend = client.add_backend(&backend(*args)).await?;
@@ -98,7 +98,7 @@ fn changed(mut backend: Backend, args: SetArgs) -> Backend {
 
 /// Fails if one of the backends does.
 async fn test(cx: &Context, args: TestArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let names = match args.names.is_empty() {
         true => client.backends().await?.into_iter().map(|backend| backend.name).collect(),
         false => args.names,

@@ -16,7 +16,7 @@ pub async fn usage(cx: &Context, args: UsageArgs) -> Result<u8, Error> {
     let mut query = vec![("by", by.join(","))];
     query.extend(args.sandbox.map(|sandbox| ("sandbox", sandbox.to_string())));
     query.extend(args.since.map(|span| ("since", since(span).to_string())));
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let lines = client.usage(&query).await?;
     if !args.compare {
         cx.out.data(&lines, || table(&lines, &args.by).render_or("nothing was used"))?;
@@ -116,7 +116,7 @@ fn table(lines: &[Usage], by: &[UsageBy]) -> Table {
 
 /// Shows a sandbox's rules, after changing those that the arguments name.
 pub async fn rules(cx: &Context, args: RulesArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let name = args.sandbox.clone();
     let changes = args.clear
         || !(args.budgets.is_empty() && args.tokens.is_empty())

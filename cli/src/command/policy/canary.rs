@@ -9,7 +9,7 @@ use crate::output::{Table, age, list, word};
 
 /// Shows rollouts and what their canaries' records say.
 pub async fn status(cx: &Context) -> Result<u8, Error> {
-    let reports = cx.client()?.rollouts().await?;
+    let reports = cx.client().await?.rollouts().await?;
     cx.out.data(&reports, || text(&reports))?;
     Ok(DONE)
 }
@@ -74,7 +74,7 @@ async fn id(client: &Client, given: &str) -> Result<String, Error> {
 
 /// Goes on to every sandbox that the rollout's labels select.
 pub async fn promote(cx: &Context, given: &str, min_decisions: u64) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let id = id(&client, given).await?;
     let progress = cx.out.progress("staging and activating on the other sandboxes");
     let report = client.promote_rollout(&id, &PromoteRollout { min_decisions }).await?;
@@ -84,7 +84,7 @@ pub async fn promote(cx: &Context, given: &str, min_decisions: u64) -> Result<u8
 
 /// Takes it back from the canaries.
 pub async fn rollback(cx: &Context, given: &str) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let id = id(&client, given).await?;
     let progress = cx.out.progress("taking it back");
     let rollout = client.roll_back_rollout(&id).await?;

@@ -25,7 +25,7 @@ struct Explained {
 
 /// Shows the chain, each policy's answer, the rule, what was read, and how to allow it.
 pub async fn run(cx: &Context, args: &ExplainArgs) -> Result<u8, Error> {
-    let decision = cx.client()?.decision(&args.id).await?;
+    let decision = cx.client().await?.decision(&args.id).await?;
     let explained = explain(decision);
     cx.out.data(&explained, || text(&explained))?;
     Ok(DONE)

@@ -52,14 +52,14 @@ pub async fn run(cx: &Context, command: PolicyCommand) -> Result<u8, Error> {
         PolicyCommand::Status => canary::status(cx).await,
         PolicyCommand::Push(args) => push::run(cx, args).await,
         PolicyCommand::List(args) => {
-            let client = cx.client()?;
+            let client = cx.client().await?;
             let policies = client.policies(&args.name).await?;
             let trials = canary::notes(&client, args.name.as_str()).await?;
             cx.out.data(&policies, || bindings(&policies).render_or("no policies: everything is denied") + &trials)?;
             Ok(DONE)
         }
         PolicyCommand::History(args) => {
-            let generations = cx.client()?.generations(&args.name).await?;
+            let generations = cx.client().await?.generations(&args.name).await?;
             cx.out.data(&generations, || history(&generations).render_or("no generations"))?;
             Ok(DONE)
         }
@@ -73,7 +73,7 @@ pub async fn run(cx: &Context, command: PolicyCommand) -> Result<u8, Error> {
         PolicyCommand::Promote(args) => shadow::promote(cx, args).await,
         PolicyCommand::Set(args) => set(cx, args).await,
         PolicyCommand::Get(args) => {
-            let policies = cx.client()?.policies(&args.name).await?;
+            let policies = cx.client().await?.policies(&args.name).await?;
             cx.out.data(&policies, || with_rules(&policies))?;
             Ok(DONE)
         }
@@ -124,7 +124,7 @@ async fn rollback(cx: &Context, args: RollbackArgs) -> Result<u8, Error> {
     let Some(name) = args.name else {
         return canary::rollback(cx, &args.canary.unwrap_or_default()).await;
     };
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let progress = cx.out.progress(format!("rolling back {name}"));
     let report = client.rollback(&name, &Rollback { to: args.to }).await?;
     drop(progress);
@@ -133,7 +133,7 @@ async fn rollback(cx: &Context, args: RollbackArgs) -> Result<u8, Error> {
 
 async fn set(cx: &Context, args: SetArgs) -> Result<u8, Error> {
     let text = read_rules(&args.policy)?;
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let push = Push {
         sandboxes: vec![args.name],
         selector: None,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{keys, source};
 use crate::args::policy::PullArgs;
-use crate::client::registry::{Place, Pulled, SCHEME};
+use crate::client::oci::{Place, Pulled, SCHEME};
 use crate::command::{Context, DONE};
 use crate::error::Error;
 use crate::output::{bytes, facts};

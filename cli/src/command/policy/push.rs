@@ -70,7 +70,7 @@ pub async fn run(cx: &Context, args: PushArgs) -> Result<u8, Error> {
         }
         cx.out.note(format!("published as {}", published.reference));
     }
-    let client = cx.client()?;
+    let client = cx.client().await?;
 
     let progress = cx.out.progress(format!("uploading {name}@{version}"));
     let began = Instant::now();

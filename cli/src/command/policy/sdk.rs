@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
 
-use crate::client::paths;
 use crate::error::Error;
+use crate::paths;
 
 static GUEST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../policy-sdk/guest");
 static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../policy-sdk/wit");

@@ -14,7 +14,7 @@ const SHOWN: usize = 50;
 
 /// What each shadow of a sandbox would have changed.
 pub async fn report(cx: &Context, args: &NameArg) -> Result<u8, Error> {
-    let reports = cx.client()?.shadows(&args.name).await?;
+    let reports = cx.client().await?.shadows(&args.name).await?;
     cx.out.data(&reports, || {
         if reports.is_empty() {
             return "no shadows: bind one with `openshell policy push --shadow`".into();
@@ -29,7 +29,7 @@ pub async fn promote(cx: &Context, args: PromoteArgs) -> Result<u8, Error> {
     let Some(name) = args.name else {
         return super::canary::promote(cx, &args.canary.unwrap_or_default(), args.min_decisions).await;
     };
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let body = Promote {
         binding: args.binding,
         max_flips: args.max_flips,

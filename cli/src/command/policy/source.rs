@@ -9,7 +9,7 @@ use openshell_policy_build::{BuildOptions, Built};
 use openshell_policy_host::author::MAX_COMPONENT;
 
 use super::keys;
-use crate::client::registry::{Place, Pulled};
+use crate::client::oci::{Place, Pulled};
 use crate::error::Error;
 use crate::output::Output;
 

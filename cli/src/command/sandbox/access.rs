@@ -54,7 +54,7 @@ async fn command(
     if tty && !std::io::stdin().is_terminal() {
         return Err(Error::NotATerminal);
     }
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let mut env: BTreeMap<String, String> = env.into_iter().collect();
     if tty && let Ok(term) = std::env::var("TERM") {
         env.entry("TERM".into()).or_insert(term);
@@ -68,7 +68,7 @@ async fn command(
 
 /// `sandbox upload`.
 pub async fn upload(cx: &Context, args: UploadArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let progress = cx.out.progress(format!("uploading {}", args.source.display()));
     let path = args.path.as_deref().unwrap_or("./");
     let summary = files::upload(client.access(), &args.name, &args.source, path).await?;
@@ -79,7 +79,7 @@ pub async fn upload(cx: &Context, args: UploadArgs) -> Result<u8, Error> {
 
 /// `sandbox download`.
 pub async fn download(cx: &Context, args: DownloadArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let progress = cx.out.progress(format!("downloading {}", args.path));
     let destination = args.destination.as_deref().unwrap_or(Path::new("./"));
     let summary = files::download(client.access(), &args.name, &args.path, destination).await?;
@@ -98,7 +98,7 @@ fn report(cx: &Context, done: &str, summary: &Summary) {
 
 /// `sandbox forward`. Ends with the signal that ends this process.
 pub async fn forward(cx: &Context, args: ForwardArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     // Refuse early what would fail with each connection.
     client.sandbox(&args.name).await?;
     let mut serving = tokio::task::JoinSet::new();

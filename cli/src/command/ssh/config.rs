@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use openshell_api::Name;
 
 use super::{SshError, key};
-use crate::client::Place;
 use crate::error::Error;
+use crate::gateways::Place;
 
 /// What an `ssh_config` calls sandboxes.
 pub const PREFIX: &str = "openshell-";
@@ -31,9 +31,10 @@ impl Block<'_> {
         let Self { name, program, gateway, host_key, known_hosts } = self;
         let (program, host_key) = (utf8(program)?, utf8(host_key)?);
         let gateway = match gateway {
-            Place::Url(url) => url,
-            Place::Local(directory) => utf8(directory)?,
+            Place::Local(directory) => utf8(directory)?.to_owned(),
+            Place::Url(_) | Place::Known(_) => gateway.spelled(),
         };
+        let gateway = gateway.as_str();
         let [program, gateway, host_key] = [program, gateway, host_key].map(word);
         let command = format!("{program} --gateway {gateway} ssh-proxy --host-key {host_key} {name}");
         if command.contains(['\n', '\r', '\0']) {

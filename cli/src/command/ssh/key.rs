@@ -12,19 +12,16 @@ use russh::keys::ssh_key::private::Ed25519Keypair;
 use sha2::{Digest as _, Sha256};
 
 use super::SshError;
-use crate::client::{Place, paths};
 use crate::error::Error;
+use crate::gateways::Place;
+use crate::paths;
 
 /// The name that clients know the key by, whatever the sandbox's.
 pub const ALIAS: &str = "openshell";
 
 /// Where a gateway's host key is kept.
 pub fn path(place: &Place) -> Result<PathBuf, Error> {
-    let place = match place {
-        Place::Local(directory) => directory.to_string_lossy().into_owned(),
-        Place::Url(url) => url.clone(),
-    };
-    let name = hex::encode(&Sha256::digest(place)[..8]);
+    let name = hex::encode(&Sha256::digest(place.spelled())[..8]);
     Ok(paths::state()?.join("ssh").join(name).join("host_key"))
 }
 

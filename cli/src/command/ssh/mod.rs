@@ -37,10 +37,10 @@ pub async fn proxy(cx: &Context, args: SshProxyArgs) -> Result<u8, Error> {
     if std::io::stdin().is_terminal() {
         return Err(SshError::ByHand { name: args.name.to_string() }.into());
     }
-    let client = cx.client()?;
+    let client = cx.client().await?;
     // Refuse early, and in words, what would fail with each channel.
     running(&client, &args.name).await?;
-    let path = args.host_key.map_or_else(|| key::path(&cx.place), Ok)?;
+    let path = args.host_key.map_or_else(|| key::path(&cx.place()?), Ok)?;
     let config = Config {
         keys: vec![key::load_or_make(&path)?],
         // A shell may idle for as long as it likes.
@@ -78,14 +78,15 @@ async fn running(client: &Client, name: &Name) -> Result<Sandbox, Error> {
 
 /// `sandbox ssh-config`.
 pub async fn configure(cx: &Context, args: SshConfigArgs) -> Result<u8, Error> {
-    cx.client()?.sandbox(&args.name).await?;
-    let host_key = key::path(&cx.place)?;
+    cx.client().await?.sandbox(&args.name).await?;
+    let place = cx.place()?;
+    let host_key = key::path(&place)?;
     let known_hosts = key::announce(&host_key, &key::load_or_make(&host_key)?)?;
     let program = std::env::current_exe().map_err(Error::io("find this program"))?;
     let block = config::Block {
         name: &args.name,
         program: &program,
-        gateway: &cx.place,
+        gateway: &place,
         host_key: &host_key,
         known_hosts: &known_hosts,
     };

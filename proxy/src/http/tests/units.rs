@@ -166,35 +166,6 @@ fn protocols() {
 }
 
 #[test]
-fn credentials() {
-    let rule = |attach, host: &str| CredentialRule { attach, hosts: vec![host.to_owned()] };
-    let check = |rule: &CredentialRule, host: &str, tls: bool, expected: Result<(&str, &str), &str>| {
-        let mut map = HeaderMap::new();
-        map.insert("authorization", "Bearer workload".parse().unwrap());
-        let secret = "s".to_owned();
-        let attached = headers::attach(&mut map, "key", Some(rule), Some(&secret), host, tls);
-        match expected {
-            Ok((name, value)) => {
-                assert_eq!(attached, Ok(()));
-                assert_eq!(map.get_all(name).iter().collect::<Vec<_>>(), [value]);
-                assert!(map[name].is_sensitive());
-            }
-            Err(part) => assert!(attached.unwrap_err().to_string().contains(part), "{part}"),
-        }
-    };
-    let basic = Attach::Basic { username: "u".to_owned() };
-    let header = |name: &str| Attach::Header { name: name.to_owned() };
-    check(&rule(Attach::Bearer, "a.test"), "a.test", true, Ok(("authorization", "Bearer s")));
-    check(&rule(basic, "a.test"), "a.test", true, Ok(("authorization", "Basic dTpz")));
-    check(&rule(header("x-api-key"), "*.a.test"), "b.a.test", true, Ok(("x-api-key", "s")));
-    check(&rule(Attach::Bearer, "*.a.test"), "a.test", true, Err("not bound"));
-    check(&rule(Attach::Bearer, "*.a.test"), "c.b.a.test", true, Err("not bound"));
-    check(&rule(Attach::Bearer, "a.test"), "a.test.evil", true, Err("not bound"));
-    check(&rule(Attach::Bearer, "a.test"), "a.test", false, Err("TLS"));
-    check(&rule(header("host"), "a.test"), "a.test", true, Err("header"));
-}
-
-#[test]
 fn edits() {
     let check = |edit: HeaderEdit, accepted: bool| {
         let mut map = HeaderMap::new();

@@ -59,8 +59,8 @@ pub(super) struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        let rule = CredentialRule { attach: Attach::Bearer, hosts: vec![HOST.to_owned()] };
-        let elsewhere = CredentialRule { attach: Attach::Bearer, hosts: vec!["*.origin.test".to_owned()] };
+        let rule = CredentialRule { hosts: vec![HOST.to_owned()], ..CredentialRule::new(Attach::Bearer) };
+        let elsewhere = CredentialRule { hosts: vec!["*.origin.test".to_owned()], ..rule.clone() };
         let absent = rule.clone();
         let credentials = [("key", rule), ("elsewhere", elsewhere), ("absent", absent)];
         Self {
@@ -136,8 +136,8 @@ impl Decide for Rules {
     fn body_wanted(&self, _connection: &Connection, request: &HttpRequest, _view: &Arc<dyn View>) -> u32 {
         if (self.body_wanted)(request) { self.body_cap } else { 0 }
     }
-    fn credential(&self, name: &str) -> Option<&CredentialRule> {
-        self.credentials.get(name)
+    fn credentials(&self) -> &BTreeMap<String, CredentialRule> {
+        &self.credentials
     }
 }
 

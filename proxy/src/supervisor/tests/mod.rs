@@ -81,8 +81,8 @@ impl World {
 /// Content that binds no policy and differs by `mark`.
 fn marked(mark: &str) -> Content {
     let rule = openshell_api::provider::CredentialRule {
-        attach: openshell_api::provider::Attach::Bearer,
         hosts: vec![format!("{mark}.example")],
+        ..openshell_api::provider::CredentialRule::new(openshell_api::provider::Attach::Bearer)
     };
     Content { credentials: [(mark.to_owned(), rule)].into(), ..Content::default() }
 }

@@ -46,7 +46,7 @@ impl Router {
     pub async fn load(cx: &Context, args: &ExplainArgs) -> Result<Self, Error> {
         let catalogue = match &args.catalogue {
             Some(path) => read_catalogue(path)?,
-            None => Catalogue { backends: cx.client()?.backends().await? },
+            None => Catalogue { backends: cx.client().await?.backends().await? },
         };
         let module = module(cx, args).await?;
         let progress = cx.out.progress(format!("compiling {}@{}", module.name, module.version));
@@ -142,7 +142,7 @@ async fn module(cx: &Context, args: &ExplainArgs) -> Result<Module, Error> {
         return Ok(Module { bytes: component.bytes, name: component.name, version, settings });
     }
     if let Some(sandbox) = &args.sandbox {
-        let client = cx.client()?;
+        let client = cx.client().await?;
         let router = client.policies(sandbox).await?.router;
         let Binding { name, version, module, settings, .. } =
             router.ok_or_else(|| Error::NoRouter { sandbox: sandbox.to_string() })?;

@@ -73,7 +73,7 @@ struct Side {
 
 /// Compares. Answers 2 if there is any difference.
 pub async fn run(cx: &Context, args: DiffArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let a = candidate::load(cx, &client, &args.a, args.settings_a.as_deref()).await?;
     let b = candidate::load(cx, &client, &args.b, args.settings_b.as_deref()).await?;
     let names = [&args.a, &args.b].map(|path| path.display().to_string());

@@ -36,7 +36,7 @@ const FLIPPED: u8 = 2;
 /// Asks every recorded decision again. Refuses a candidate that counts or tells the time: its answers depend on more
 /// than what was recorded.
 pub async fn run(cx: &Context, args: ReplayArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     let candidate = candidate::load(cx, &client, &args.source, args.settings.as_deref()).await?;
     let name = candidate.name.to_string();
     let binding = args.binding.as_ref().map_or_else(|| name.clone(), Name::to_string);

@@ -22,7 +22,7 @@ struct Suggestion {
 
 /// Reads every decision of the sandbox and writes the rules, to standard output or a file.
 pub async fn run(cx: &Context, args: SuggestArgs) -> Result<u8, Error> {
-    let client = cx.client()?;
+    let client = cx.client().await?;
     // A sandbox that does not exist is refused, rather than one that did nothing.
     client.sandbox(&args.name).await?;
     let mut query = vec![("sandbox", args.name.to_string())];

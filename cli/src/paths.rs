@@ -14,6 +14,16 @@ pub fn data() -> Result<PathBuf, Error> {
     base("XDG_DATA_HOME", ".local/share")
 }
 
+/// `$XDG_CONFIG_HOME/openshell`, by default `~/.config/openshell`.
+pub fn config() -> Result<PathBuf, Error> {
+    base("XDG_CONFIG_HOME", ".config")
+}
+
+/// `$XDG_CONFIG_HOME/systemd/user`: where a user's own units lie.
+pub fn user_units() -> Result<PathBuf, Error> {
+    Ok(base("XDG_CONFIG_HOME", ".config")?.with_file_name("systemd").join("user"))
+}
+
 /// A relative path in the variable counts as absent, as the specification says.
 fn base(variable: &str, below_home: &str) -> Result<PathBuf, Error> {
     let given = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -27,8 +37,13 @@ fn base(variable: &str, below_home: &str) -> Result<PathBuf, Error> {
 /// A program beside this executable, else in `PATH`.
 pub fn program(name: &str) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
-    let in_path = std::env::var_os("PATH").unwrap_or_default();
-    beside.into_iter().chain(std::env::split_paths(&in_path).map(|dir| dir.join(name))).find(|path| is_program(path))
+    beside.filter(|path| is_program(path)).or_else(|| in_path(name))
+}
+
+/// A program in `PATH`.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| is_program(path))
 }
 
 fn is_program(path: &Path) -> bool {

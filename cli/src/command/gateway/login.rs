@@ -1,0 +1,204 @@
+//! Logging in and out.
+
+use std::io::{IsTerminal as _, Read as _};
+
+use openshell_api::Name;
+
+use super::{Context, DONE, known};
+use crate::args::gateway::{LoginArgs, WayArgs};
+use crate::client::access::{Keeper, Token, Trust};
+use crate::client::identity::{Auth, Oidc, Welcome, Whoami};
+use crate::client::{Access, Client};
+use crate::error::{Error, GatewayError, SecretError};
+use crate::gateways::Entry;
+use crate::gateways::login::{self, Session, Told, Way};
+use crate::sys;
+
+/// What a login brought.
+pub enum Credential {
+    /// Nothing yet.
+    None,
+    /// A token.
+    Token(String),
+    /// A session.
+    Session(Box<Session>),
+}
+
+impl Credential {
+    /// Who would ask with it, if it is one.
+    fn bearer(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Token(token) => Some(token),
+            Self::Session(session) => Some(session.bearer()),
+        }
+    }
+}
+
+/// Nobody: what is asked needs no token.
+pub struct Nobody;
+
+#[async_trait::async_trait]
+impl Keeper for Nobody {
+    async fn bearer(&self) -> Result<String, Error> {
+        Ok(String::new())
+    }
+}
+
+/// `gateway login`.
+pub async fn run(cx: &Context, args: LoginArgs) -> Result<u8, Error> {
+    let name = known(cx, args.name.as_ref(), "one of this machine is its user's without a login")?;
+    let Entry::Url { url, ca } = cx.book.entry(&name)? else {
+        let why = "whoever may log in to its machine by ssh is its administrator";
+        return Err(GatewayError::Kind { name: name.to_string(), why }.into());
+    };
+    let access = openly(&url, ca.as_deref());
+    let welcome = welcome(&access).await?;
+    let credential = ask(&access, ca, &welcome, name.as_str(), &args.way).await?;
+    let whoami = check(&access, &credential).await?;
+    match &credential {
+        Credential::Session(session) => session.keep(&cx.book, &name)?,
+        Credential::Token(token) => {
+            // Else the session would be asked with.
+            login::log_out(&cx.book, &name).await?;
+            cx.book.set_token(&name, Some(token))?;
+        }
+        Credential::None => return Err(GatewayError::TokensAlone { name: name.to_string() }.into()),
+    }
+    cx.out.note(format!("logged in to gateway {name}{}", as_whom(whoami.as_ref(), &credential)));
+    Ok(DONE)
+}
+
+/// `gateway logout`.
+pub async fn out(cx: &Context, name: Option<&Name>) -> Result<u8, Error> {
+    let name = known(cx, name, "one of this machine is its user's without a login")?;
+    if !matches!(cx.book.entry(&name)?, Entry::Url { .. }) {
+        let why = "its token is its machine's; `gateway remove` forgets it";
+        return Err(GatewayError::Kind { name: name.to_string(), why }.into());
+    }
+    let was = login::log_out(&cx.book, &name).await?;
+    cx.out.note(match was {
+        true => format!("logged out of gateway {name}"),
+        false => format!("you were not logged in to gateway {name}"),
+    });
+    Ok(DONE)
+}
+
+/// A gateway that is asked without a token.
+pub fn openly(url: &str, ca: Option<&str>) -> Access {
+    let trust = ca.map_or(Trust::System, |ca| Trust::Only(ca.as_bytes().to_vec()));
+    Access { url: url.to_owned(), trust, keeper: std::sync::Arc::new(Nobody) }
+}
+
+/// How the gateway lets people in. Refuses what is no gateway.
+pub async fn welcome(access: &Access) -> Result<Welcome, Error> {
+    let not = |reason: String| GatewayError::NotAGateway { url: access.url.clone(), reason };
+    match Client::new(access.clone()).await?.welcome().await {
+        Ok(Some(welcome)) => Ok(welcome),
+        Ok(None) => Ok(Welcome { version: String::new(), auth: vec![Auth::Token] }),
+        Err(Error::Refused(problem)) => Err(not(problem.to_string()).into()),
+        Err(Error::Answer { reason, .. }) => Err(not(reason).into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gets a credential as it is asked for: a token that is given, else a session where there is a provider.
+pub async fn ask(
+    access: &Access,
+    ca: Option<String>,
+    welcome: &Welcome,
+    name: &str,
+    way: &WayArgs,
+) -> Result<Credential, Error> {
+    if let Some(token) = given(way)? {
+        return Ok(Credential::Token(token));
+    }
+    let Some(oidc) = provider(welcome) else {
+        if std::io::stdin().is_terminal() && welcome.auth.contains(&Auth::Token) {
+            return typed(name).map(Credential::Token);
+        }
+        return Ok(Credential::None);
+    };
+    let trust = ca.as_ref().map_or(Trust::System, |ca| Trust::Also(ca.clone().into_bytes()));
+    let tell = |told: Told<'_>| match told {
+        Told::Browse { url, code } => {
+            eprintln!("Log in with your browser; it must show this code:  {code}\nIf none opens, go to {url}");
+        }
+        Told::Type { url, code } => eprintln!("Log in at {url} with this code:  {code}"),
+    };
+    let session = login::log_in(oidc, trust, &access.url, choose(way), &tell).await?;
+    Ok(Credential::Session(Box::new(session.known_by(ca))))
+}
+
+/// The provider to log in by, if there is one.
+pub fn provider(welcome: &Welcome) -> Option<&Oidc> {
+    welcome.auth.iter().find_map(|way| if let Auth::Oidc(oidc) = way { Some(oidc) } else { None })
+}
+
+fn choose(way: &WayArgs) -> Way {
+    match way {
+        WayArgs { device: true, .. } => Way::Device,
+        WayArgs { no_browser: true, .. } => Way::Link,
+        _ => Way::Browser,
+    }
+}
+
+/// Has the gateway say whom it takes us for. Refuses a credential that it does not take.
+pub async fn check(access: &Access, credential: &Credential) -> Result<Option<Whoami>, Error> {
+    let Some(bearer) = credential.bearer() else { return Ok(None) };
+    let keeper = std::sync::Arc::new(Token(bearer.to_owned()));
+    let client = Client::new(Access { keeper, ..access.clone() }).await?;
+    let whoami = client.who_we_are().await?;
+    if whoami.is_none() {
+        client.status().await?;
+    }
+    Ok(whoami)
+}
+
+/// Words for the end of a sentence.
+pub fn as_whom(whoami: Option<&Whoami>, credential: &Credential) -> String {
+    match (whoami, credential) {
+        (Some(who), _) => format!(" as {} ({})", who.user, who.role),
+        (None, Credential::Session(session)) => format!(" as {}", session.user),
+        (None, _) => String::new(),
+    }
+}
+
+/// The token that the options name. On a command line itself, everyone could read it.
+fn given(way: &WayArgs) -> Result<Option<String>, Error> {
+    let bytes = if let Some(variable) = &way.token_env {
+        let value = std::env::var(variable).map_err(|_| SecretError::VariableUnset(variable.clone()));
+        value.map_err(Error::Secret)?.into_bytes()
+    } else if let Some(file) = &way.token_file {
+        if file.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("read the token from standard input"))?;
+            bytes
+        } else {
+            std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?
+        }
+    } else {
+        return Ok(None);
+    };
+    checked(&bytes).map(Some)
+}
+
+fn typed(name: &str) -> Result<String, Error> {
+    eprint!("Token for gateway {name} (not shown): ");
+    let _mode = sys::TerminalMode::no_echo().map_err(Error::io("hide what is typed"))?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(Error::io("read the token"))?;
+    checked(line.as_bytes())
+}
+
+/// What can be a bearer token (RFC 6750, 2.1).
+fn checked(bytes: &[u8]) -> Result<String, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::Secret(SecretError::NotText))?.trim();
+    if text.is_empty() {
+        return Err(Error::Secret(SecretError::Empty));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::Secret(SecretError::ControlCharacter));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,62 @@
+//! As what, and with which arguments, a gateway is started.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::entry::Form;
+use super::super::private;
+use crate::args::gateway::StartArgs;
+use crate::error::{Error, GatewayError};
+
+const FILE: &str = "start.json";
+
+/// How a gateway was started last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// As what.
+    pub form: Form,
+    /// With which arguments.
+    #[serde(flatten)]
+    pub args: StartArgs,
+}
+
+impl Plan {
+    /// As it is kept in a state directory; a process without arguments where nothing is.
+    pub fn of(state_dir: &Path) -> Result<Self, Error> {
+        Ok(Self::kept(state_dir)?.unwrap_or(Self { form: Form::Process, args: StartArgs::default() }))
+    }
+
+    /// As it is kept; `None`: it never was.
+    pub fn kept(state_dir: &Path) -> Result<Option<Self>, Error> {
+        let path = state_dir.join(FILE);
+        let Some(bytes) = private::read(&path)? else { return Ok(None) };
+        let damaged = |e: serde_json::Error| GatewayError::Damaged { path, reason: e.to_string() };
+        Ok(Some(serde_json::from_slice(&bytes).map_err(damaged)?))
+    }
+
+    /// Keeps it.
+    pub fn save(&self, state_dir: &Path) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(self).map_err(|e| Error::io("write a gateway's plan")(e.into()))?;
+        private::write(&state_dir.join(FILE), &text)
+    }
+
+    /// What `openshell-gateway` is given.
+    pub fn words(state_dir: &Path, args: &StartArgs) -> Vec<String> {
+        use crate::output::word;
+        let mut words = vec!["run".to_owned(), "--state-dir".to_owned(), state_dir.to_string_lossy().into_owned()];
+        let mut option = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                words.extend([name.to_owned(), value]);
+            }
+        };
+        let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+        option("--listen", args.listen.map(|listen| listen.to_string()));
+        option("--upstream-ca", args.upstream_ca.as_ref().map(path));
+        option("--runtime", args.runtime.map(|runtime| word(&runtime)));
+        option("--default-image", args.default_image.clone());
+        option("--proxy-socket", args.proxy_socket.as_ref().map(path));
+        option("--public-url", args.public_url.clone());
+        words
+    }
+}

@@ -1,0 +1,279 @@
+//! The audit trail: appended to in the transaction of what it tells of; its head signed and kept beside the database.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ed25519_dalek::SigningKey;
+use openshell_api::audit::{AuditHead, AuditLink, AuditPage, BROKEN_ACTION, FIRST, LinkHash, hash_text, link_hash};
+use serde_json::json;
+use serde_json::value::RawValue;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, Transaction};
+use tokio::sync::Notify;
+
+use super::{Store, StoreError, int, uint};
+use crate::audit::Change;
+
+/// Longest page.
+pub const MAX_PAGE: u32 = 1000;
+
+/// Number and hash of a link.
+type Place = (u64, LinkHash);
+
+/// The trail's head as this process knows it, and where it is kept.
+pub(super) struct Trail {
+    signing: SigningKey,
+    path: PathBuf,
+    head: Mutex<Place>,
+    moved: Notify,
+}
+
+/// Which links to answer.
+#[derive(Debug, Clone, Default)]
+pub struct AuditQuery {
+    /// Only those after this one.
+    pub after: u64,
+    /// Only of this user.
+    pub user: Option<String>,
+    /// Only those whose action is this or begins with it and a dot.
+    pub action: Option<String>,
+    /// Only those on this object.
+    pub object: Option<String>,
+    /// Only from this time on.
+    pub since: Option<jiff::Timestamp>,
+    /// The newest, instead of the oldest.
+    pub newest: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl Trail {
+    pub(super) fn new(signing: SigningKey, path: PathBuf) -> Self {
+        Self { signing, path, head: Mutex::new((0, FIRST)), moved: Notify::new() }
+    }
+
+    fn head(&self) -> Place {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(&self, to: Place) {
+        {
+            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+            if to.0 <= head.0 {
+                return;
+            }
+            *head = to;
+        }
+        self.moved.notify_one();
+    }
+
+    fn signed(&self) -> AuditHead {
+        let (seq, hash) = self.head();
+        AuditHead::sign(seq, &hash, &self.signing)
+    }
+
+    fn keep(&self) {
+        let text = serde_json::to_vec(&self.signed()).unwrap_or_default();
+        if let Err(error) = crate::state_dir::write_private(&self.path, &text) {
+            tracing::error!(%error, "the head of the audit trail could not be kept");
+        }
+    }
+
+    /// What the database must agree with: the head that was kept. `Err`: what is wrong with it.
+    fn kept(&self) -> Result<Option<Place>, String> {
+        let text = match std::fs::read(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("the signed head can't be read: {error}")),
+        };
+        let head: AuditHead = serde_json::from_slice(&text).map_err(|_| "the signed head is damaged".to_owned())?;
+        let hash = openshell_api::audit::parse_hash(&head.hash);
+        let ours = head == AuditHead::sign(head.seq, &hash.unwrap_or(FIRST), &self.signing);
+        match hash.filter(|_| ours) {
+            Some(hash) => Ok(Some((head.seq, hash))),
+            None => Err("the signed head does not bear this gateway's signature".to_owned()),
+        }
+    }
+}
+
+/// A transaction whose change has its place in the trail. Dropped, neither is.
+pub(super) struct Changing<'a> {
+    tx: Transaction<'static, Sqlite>,
+    trail: &'a Trail,
+    head: Place,
+}
+
+impl Changing<'_> {
+    /// For the change itself.
+    pub(super) fn tx(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
+    }
+
+    pub(super) fn transaction(&mut self) -> &mut Transaction<'static, Sqlite> {
+        &mut self.tx
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        self.tx.commit().await?;
+        self.trail.advance(self.head);
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Begins a change, with its entry at the end of the trail.
+    pub(super) async fn changing(&self, change: &Change) -> Result<Changing<'_>, StoreError> {
+        let mut tx = self.write.begin().await?;
+        let mut head = last(&mut tx).await?;
+        let known = self.trail.head();
+        if head != known {
+            // Somebody else wrote to the database while the gateway was looking after it.
+            let reason = format!("the trail ended at link {}, and now at link {}", known.0, head.0);
+            head = append_broken(&mut tx, head, known, &reason).await?;
+        }
+        let head = append(&mut tx, head, change).await?;
+        Ok(Changing { tx, trail: &self.trail, head })
+    }
+
+    /// Writes an entry of its own: of a refusal, or of a change that was made elsewhere.
+    pub async fn tell(&self, change: &Change) -> Result<(), StoreError> {
+        self.changing(change).await?.commit().await
+    }
+
+    /// Takes the trail up where the last gateway left it. What does not agree with the head it signed is written down in the trail.
+    pub(super) async fn take_up_trail(&self) -> Result<(), StoreError> {
+        let mut tx = self.write.begin().await?;
+        let found = last(&mut tx).await?;
+        let (kept, reason) = match self.trail.kept() {
+            Err(reason) => ((0, FIRST), Some(reason)),
+            Ok(None) if found.0 > 0 => ((0, FIRST), Some("the signed head is missing".to_owned())),
+            Ok(None) => ((0, FIRST), None),
+            Ok(Some(kept)) if kept.0 > found.0 => {
+                let reason =
+                    format!("the trail ends at link {}, and link {} was signed: its end was cut off", found.0, kept.0);
+                (kept, Some(reason))
+            }
+            Ok(Some(kept)) => match kept.0 == 0 || hash_at(&mut tx, kept.0).await? == Some(kept.1) {
+                true => (kept, None),
+                false => (kept, Some(format!("link {} is not the one that was signed", kept.0))),
+            },
+        };
+        let mut head = found;
+        if let Some(reason) = reason {
+            tracing::error!(reason, "the audit trail was tampered with");
+            head = append_broken(&mut tx, found, kept, &reason).await?;
+        }
+        tx.commit().await?;
+        *self.trail.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+        self.trail.keep();
+        Ok(())
+    }
+
+    /// Keeps the head wherever it moves, for as long as the gateway lives. It is behind the trail for a moment, so that no change
+    /// waits for it.
+    pub(crate) fn follow_trail(&self) -> impl Future<Output = ()> + Send + 'static {
+        let trail: Arc<Trail> = self.trail.clone();
+        async move {
+            loop {
+                trail.moved.notified().await;
+                let trail = trail.clone();
+                let _ = tokio::task::spawn_blocking(move || trail.keep()).await;
+            }
+        }
+    }
+
+    /// Keeps the head as it is now.
+    pub(super) fn keep_trail(&self) {
+        self.trail.keep();
+    }
+
+    /// The head, signed.
+    pub fn audit_head(&self) -> AuditHead {
+        self.trail.signed()
+    }
+
+    /// A page of the trail, oldest first.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        let limit = query.limit.clamp(1, MAX_PAGE);
+        let mut sql = QueryBuilder::<Sqlite>::new("SELECT seq, entry, hash FROM audit WHERE seq > ");
+        sql.push_bind(int(query.after));
+        if let Some(user) = &query.user {
+            sql.push(" AND entry ->> '$.user' = ").push_bind(user);
+        }
+        if let Some(action) = &query.action {
+            sql.push(" AND (entry ->> '$.action' = ").push_bind(action);
+            sql.push(" OR substr(entry ->> '$.action', 1, ").push_bind(action.len() as i64 + 1).push(") = ");
+            sql.push_bind(format!("{action}.")).push(")");
+        }
+        if let Some(object) = &query.object {
+            sql.push(" AND entry ->> '$.object' = ").push_bind(object);
+        }
+        if let Some(since) = query.since {
+            // Times are written with as many digits as they need, so they are held against each other as times.
+            sql.push(" AND julianday(entry ->> '$.at') >= julianday(").push_bind(since.to_string()).push(")");
+        }
+        sql.push(if query.newest { " ORDER BY seq DESC LIMIT " } else { " ORDER BY seq LIMIT " });
+        sql.push_bind(i64::from(limit) + 1);
+        let mut rows = sql.build().fetch_all(&self.read).await?;
+        let more = rows.len() > limit as usize && !query.newest;
+        rows.truncate(limit as usize);
+        if query.newest {
+            rows.reverse();
+        }
+        let next = match rows.last() {
+            Some(last) if more => Some(uint(last.try_get("seq")?)),
+            _ => None,
+        };
+        Ok(AuditPage { links: rows.iter().map(link).collect::<Result<_, _>>()?, next })
+    }
+}
+
+fn link(row: &SqliteRow) -> Result<AuditLink, StoreError> {
+    let text: String = row.try_get("entry")?;
+    // What is no JSON any more is passed on as a text, so that whoever verifies it finds where the trail is broken.
+    let entry = match RawValue::from_string(text.clone()) {
+        Ok(entry) => entry,
+        Err(_) => serde_json::value::to_raw_value(&text)
+            .map_err(|source| StoreError::Corrupt { what: "audit entry", source })?,
+    };
+    let hash: Vec<u8> = row.try_get("hash")?;
+    Ok(AuditLink { entry, hash: format!("sha256:{}", hex::encode(hash)) })
+}
+
+async fn last(tx: &mut SqliteConnection) -> Result<Place, StoreError> {
+    let row = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(tx).await?;
+    let Some(row) = row else { return Ok((0, FIRST)) };
+    let hash: Vec<u8> = row.try_get("hash")?;
+    // A hash of another length follows from nothing.
+    Ok((uint(row.try_get("seq")?), hash.try_into().unwrap_or(FIRST)))
+}
+
+async fn hash_at(tx: &mut SqliteConnection, seq: u64) -> Result<Option<LinkHash>, StoreError> {
+    let hash: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?").bind(int(seq)).fetch_optional(tx).await?;
+    Ok(hash.and_then(|hash| hash.try_into().ok()))
+}
+
+async fn append(tx: &mut SqliteConnection, before: Place, change: &Change) -> Result<Place, StoreError> {
+    let seq = before.0 + 1;
+    let entry = super::json("audit entry", &change.entry(seq, jiff::Timestamp::now()))?;
+    let hash = link_hash(&before.1, &entry);
+    sqlx::query("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)")
+        .bind(int(seq))
+        .bind(entry)
+        .bind(hash.as_slice())
+        .execute(tx)
+        .await?;
+    Ok((seq, hash))
+}
+
+async fn append_broken(
+    tx: &mut SqliteConnection,
+    found: Place,
+    expected: Place,
+    reason: &str,
+) -> Result<Place, StoreError> {
+    let detail = json!({ "reason": reason, "signed": { "seq": expected.0, "hash": hash_text(&expected.1) } });
+    let change = Change::new(None, BROKEN_ACTION, String::new()).noticed().detail(detail);
+    append(tx, found, &change).await
+}

@@ -1,0 +1,50 @@
+//! The gateway's own calls to elsewhere: backends that are tried, providers' keys and tokens.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use url::Url;
+
+/// Longest time for an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A client that trusts the system's CAs and those given (PEM). Follows no redirect: what it sends would follow.
+pub fn client(extra_ca: Option<&str>) -> Result<reqwest::Client, reqwest::Error> {
+    let native = rustls_native_certs::load_native_certs().certs;
+    let mut roots: Vec<_> = native.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect();
+    if let Some(pem) = extra_ca {
+        roots.extend(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
+    }
+    reqwest::Client::builder()
+        .tls_certs_only(roots)
+        .no_proxy()
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+/// The innermost cause: the outer ones only say that something went wrong.
+pub fn reason(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Whether what is sent there can't be read or changed on its way: over TLS, or on this machine.
+pub fn is_private(url: &str) -> bool {
+    let Ok(parsed) = Url::parse(url) else { return false };
+    let loopback = match parsed.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => return false,
+    };
+    match parsed.scheme() {
+        "https" => true,
+        "http" => loopback,
+        _ => false,
+    }
+}
