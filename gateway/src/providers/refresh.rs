@@ -86,7 +86,7 @@ async fn look(gateway: &Gateway, failed: &mut HashMap<String, Instant>) -> ApiRe
     let now = jiff::Timestamp::now();
     for stored in gateway.store.provider_secrets().await? {
         let Some(state) = &stored.refresh else { continue };
-        let margin = MARGIN.min(Duration::from_secs(state.lifetime_s) / 5).as_secs();
+        let margin = MARGIN.min(Duration::from_secs(state.lifetime_s) / 5).as_secs().max(1);
         let due = state.expires_at.as_second().saturating_sub(now.as_second()) <= margin.try_into().unwrap_or(0);
         if due && !failed.contains_key(&stored.name) && !renew(gateway, &stored, state).await? {
             failed.insert(stored.name.clone(), Instant::now());

@@ -26,6 +26,8 @@ pub(super) struct Trail {
     path: PathBuf,
     head: Mutex<Place>,
     moved: Notify,
+    /// Held while the head is written. `true`: it was written for the last time, for the state directory may be another gateway's.
+    closed: Mutex<bool>,
 }
 
 /// Which links to answer.
@@ -49,7 +51,7 @@ pub struct AuditQuery {
 
 impl Trail {
     pub(super) fn new(signing: SigningKey, path: PathBuf) -> Self {
-        Self { signing, path, head: Mutex::new((0, FIRST)), moved: Notify::new() }
+        Self { signing, path, head: Mutex::new((0, FIRST)), moved: Notify::new(), closed: Mutex::default() }
     }
 
     fn head(&self) -> Place {
@@ -72,7 +74,12 @@ impl Trail {
         AuditHead::sign(seq, &hash, &self.signing)
     }
 
-    fn keep(&self) {
+    fn keep(&self, last: bool) {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
+            return;
+        }
+        *closed = last;
         let text = serde_json::to_vec(&self.signed()).unwrap_or_default();
         if let Err(error) = crate::state_dir::write_private(&self.path, &text) {
             tracing::error!(%error, "the head of the audit trail could not be kept");
@@ -165,7 +172,7 @@ impl Store {
         }
         tx.commit().await?;
         *self.trail.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
-        self.trail.keep();
+        self.trail.keep(false);
         Ok(())
     }
 
@@ -177,14 +184,14 @@ impl Store {
             loop {
                 trail.moved.notified().await;
                 let trail = trail.clone();
-                let _ = tokio::task::spawn_blocking(move || trail.keep()).await;
+                let _ = tokio::task::spawn_blocking(move || trail.keep(false)).await;
             }
         }
     }
 
-    /// Keeps the head as it is now.
-    pub(super) fn keep_trail(&self) {
-        self.trail.keep();
+    /// Keeps the head as it is now, for the last time.
+    pub(super) fn close_trail(&self) {
+        self.trail.keep(true);
     }
 
     /// The head, signed.

@@ -124,7 +124,7 @@ impl Store {
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
-        self.keep_trail();
+        self.close_trail();
     }
 
     /// A setting, by key.

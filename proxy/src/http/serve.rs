@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use openshell_api::decision::Stage;
 use openshell_policy_host::{HttpRequest, HttpResponse, Scheme, View};
@@ -341,8 +341,18 @@ async fn sign(
 }
 
 /// A body in memory; `None`: it is longer than that may be, or breaks off.
-fn whole(body: Body) -> BoxFuture<'static, Option<Bytes>> {
-    Box::pin(async move { Some(Limited::new(body, SIGNED_BODY).collect().await.ok()?.to_bytes()) })
+fn whole(mut body: Body) -> BoxFuture<'static, Option<Bytes>> {
+    Box::pin(async move {
+        let mut read = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.ok()?.into_data() else { continue };
+            if read.len() + data.len() > SIGNED_BODY {
+                return None;
+            }
+            read.extend_from_slice(&data);
+        }
+        Some(read.freeze())
+    })
 }
 
 fn full(bytes: Bytes) -> Body {
