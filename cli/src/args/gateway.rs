@@ -51,7 +51,8 @@ pub enum GatewayCommand {
     Upgrade(NameArgs),
     /// Start the gateway on this machine and wait until it answers.
     #[command(after_help = "Examples:\n  openshell gateway start\n  openshell gateway start --form service\n  \
-                            openshell gateway start --upstream-ca ./company-ca.pem --listen 127.0.0.1:7443")]
+                            openshell gateway start --upstream-ca ./company-ca.pem --listen 127.0.0.1:7443\n  \
+                            openshell gateway start -- --start-timeout 120")]
     Start(StartCommand),
     /// Stop the gateway; its sandboxes keep enforcing what they last acknowledged.
     #[command(after_help = "Examples:\n  openshell gateway stop")]
@@ -226,4 +227,8 @@ pub struct StartArgs {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
+    /// Further options of `openshell-gateway run`, after `--`. Name files by their whole paths.
+    #[arg(last = true, value_name = "OPTION")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<String>,
 }

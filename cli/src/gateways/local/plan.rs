@@ -57,6 +57,7 @@ impl Plan {
         option("--default-image", args.default_image.clone());
         option("--proxy-socket", args.proxy_socket.as_ref().map(path));
         option("--public-url", args.public_url.clone());
+        words.extend(args.more.iter().cloned());
         words
     }
 }
