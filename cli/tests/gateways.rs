@@ -206,7 +206,7 @@ fn one_that_fails_hides_no_other() {
         ("exposed", "fails", "is not for its owner alone"),
         ("good", "answers", ""),
         ("out", "logged_out", "you are not logged in"),
-        ("silent", "fails", "nothing came within 5 s"),
+        ("silent", "fails", "nothing came within 4 s"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for ((name, state, error), expected) in found.iter().zip(expected) {

@@ -64,7 +64,7 @@ pub enum GatewayCommand {
     #[command(subcommand)]
     Trust(TrustCommand),
     /// Print where the gateway on this machine answers, its authority and its token: for `gateway add --remote`.
-    #[command(hide = true)]
+    #[command(hide = true, after_help = "Examples:\n  openshell gateway reveal")]
     Reveal,
 }
 

@@ -28,6 +28,8 @@ struct Current {
 
 /// Shows the gateway that is meant and its sandboxes, and how the other gateways are. One that fails hides no other.
 pub async fn run(cx: &Context) -> Result<u8, Error> {
+    // One that does not exist is a mistake, and no gateway that fails.
+    cx.place()?;
     let several = !cx.book.names()?.is_empty();
     let others = async { if several { gateway::ask_all(cx).await } else { Ok(Vec::new()) } };
     let (current, gateways) = tokio::join!(current(cx), others);

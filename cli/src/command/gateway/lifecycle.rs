@@ -83,7 +83,7 @@ pub async fn start(cx: &Context, command: StartCommand) -> Result<u8, Error> {
         None => local::preferred(state_dir).await,
     };
     let progress = cx.out.progress("starting the gateway");
-    let (client, status) = local::start(state_dir, &Plan { form, args }).await?;
+    let (client, status) = local::start(state_dir, &Plan::new(form, args)).await?;
     drop(progress);
     advise(cx, form).await;
     show(cx, &place, &client, status).await

@@ -27,7 +27,7 @@ pub use lifecycle::ensure;
 pub use list::{Asked, ask_all, table};
 
 /// Longest wait for one gateway where several are asked; that of another machine needs a connection first.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(4);
 const SSH_PATIENCE: Duration = Duration::from_secs(12);
 
 /// What `gateway start` and `gateway status` show.

@@ -16,7 +16,6 @@ use super::super::{endpoint, private};
 use super::daemon::{PROGRAM, log_file};
 use super::engine::Engine;
 use super::{Plan, STOP_LIMIT, healthy, own_name};
-use crate::args::gateway::StartArgs;
 use crate::client::Client;
 use crate::error::{Error, GatewayError};
 use crate::paths;
@@ -32,7 +31,7 @@ const BUNDLES: [&str; 4] =
     [ROOTS, "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
 
 /// Makes the image if need be and the container anew, starts it, and waits until the gateway answers.
-pub(super) async fn start(state_dir: &Path, arguments: &StartArgs) -> Result<(Client, Status), Error> {
+pub(super) async fn start(state_dir: &Path, plan: &Plan) -> Result<(Client, Status), Error> {
     let engine = Engine::find().await?;
     let program = paths::program(PROGRAM).ok_or(Error::NoGatewayProgram)?;
     let supervisor = paths::program(SUPERVISOR).ok_or(GatewayError::NoSupervisor)?;
@@ -43,7 +42,7 @@ pub(super) async fn start(state_dir: &Path, arguments: &StartArgs) -> Result<(Cl
     side_load(&supervisor, &programs.join(SUPERVISOR))?;
     let image = image(&engine, &program).await?;
     let info = engine.get("/info").await?.unwrap_or_default();
-    let body = body(&state_dir, arguments, &engine.socket, &image, &info)?;
+    let body = body(&state_dir, plan, &engine.socket, &image, &info)?;
     let name = own_name(&state_dir);
     engine.delete(&format!("/containers/{name}?force=true")).await?;
     engine.post(&format!("/containers/create?name={name}"), &body).await?;
@@ -152,7 +151,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// What the container is made from.
-fn body(state_dir: &Path, arguments: &StartArgs, socket: &Path, image: &str, info: &Value) -> Result<Value, Error> {
+fn body(state_dir: &Path, plan: &Plan, socket: &Path, image: &str, info: &Value) -> Result<Value, Error> {
     let owner = |path: &Path| path.metadata().map_err(Error::io(format!("read {}", path.display())));
     let user = owner(state_dir)?;
     let engine = owner(socket)?;
@@ -161,23 +160,24 @@ fn body(state_dir: &Path, arguments: &StartArgs, socket: &Path, image: &str, inf
     let has = |name: &str| security.iter().any(|option| option.starts_with(&format!("name={name}")));
     // To an engine without root, this user is root, and its own root is none.
     let (uid, gid) = if has("rootless") { (0, 0) } else { (user.uid(), user.gid()) };
-    let mut words = Plan::words(state_dir, arguments);
+    let mut words = Plan::words(state_dir, &plan.args);
     words.push("--containers-only".into());
     words.extend(["--supervisor".into(), state_dir.join("bin").join(SUPERVISOR).to_string_lossy().into_owned()]);
     let mut mounts = vec![bind(state_dir, state_dir, false), bind(socket, Path::new(SOCKET), false)];
     if let Some(bundle) = bundle() {
         mounts.push(bind(&bundle, Path::new(ROOTS), true));
     }
-    if let Some(file) = &arguments.upstream_ca {
+    if let Some(file) = &plan.args.upstream_ca {
         mounts.push(bind(file, file, true));
     }
-    if let Some(directory) = arguments.proxy_socket.as_deref().and_then(Path::parent) {
+    if let Some(directory) = plan.args.proxy_socket.as_deref().and_then(Path::parent) {
         mounts.push(bind(directory, directory, false));
     }
     let mut environment = vec![format!("DOCKER_HOST=unix://{SOCKET}"), format!("SSL_CERT_FILE={ROOTS}")];
-    for name in ["OPENSHELL_LOG", "OPENSHELL_IMAGE"] {
-        environment.extend(std::env::var(name).ok().map(|value| format!("{name}={value}")));
-    }
+    // The paths and directories of the others are this machine's, and not the container's.
+    let own =
+        plan.environment.iter().filter(|(name, _)| name.starts_with("OPENSHELL_") && *name != "OPENSHELL_RUNTIME");
+    environment.extend(own.map(|(name, value)| format!("{name}={value}")));
     Ok(json!({
         "Image": image,
         "User": format!("{uid}:{gid}"),

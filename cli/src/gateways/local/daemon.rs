@@ -11,7 +11,6 @@ use openshell_api::status::Status;
 
 use super::super::{endpoint, private};
 use super::{POLL, Plan, STOP_LIMIT, healthy};
-use crate::args::gateway::StartArgs;
 use crate::client::Client;
 use crate::error::Error;
 use crate::{paths, sys};
@@ -20,9 +19,9 @@ pub(super) const PROGRAM: &str = "openshell-gateway";
 const LOG_TAIL_LINES: usize = 5;
 
 /// Starts the gateway in a session of its own, its output in a log file, and waits until it answers.
-pub(super) async fn start(state_dir: &Path, arguments: &StartArgs) -> Result<(Client, Status), Error> {
+pub(super) async fn start(state_dir: &Path, plan: &Plan) -> Result<(Client, Status), Error> {
     let program = paths::program(PROGRAM).ok_or(Error::NoGatewayProgram)?;
-    let mut child = spawn(&program, state_dir, arguments, &log_file(state_dir))?;
+    let mut child = spawn(&program, state_dir, plan, &log_file(state_dir))?;
     let pid = child.id();
     healthy(
         state_dir,
@@ -35,11 +34,11 @@ pub(super) async fn start(state_dir: &Path, arguments: &StartArgs) -> Result<(Cl
     .await
 }
 
-fn spawn(program: &Path, state_dir: &Path, arguments: &StartArgs, log: &Path) -> Result<Child, Error> {
+fn spawn(program: &Path, state_dir: &Path, plan: &Plan, log: &Path) -> Result<Child, Error> {
     let output = open_log(log)?;
     let errors = output.try_clone().map_err(Error::io(format!("open {}", log.display())))?;
     let mut command = Command::new(program);
-    command.args(Plan::words(state_dir, arguments));
+    command.args(Plan::words(state_dir, &plan.args)).envs(&plan.environment);
     command.current_dir("/").stdin(Stdio::null()).stdout(output).stderr(errors);
     sys::detach(&mut command);
     command.spawn().map_err(Error::io(format!("start {}", program.display())))

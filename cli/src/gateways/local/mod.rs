@@ -36,9 +36,9 @@ pub async fn start(state_dir: &Path, plan: &Plan) -> Result<(Client, Status), Er
     let former = Plan::kept(state_dir)?.map(|former| former.form).filter(|former| *former != plan.form);
     let new = former.is_some() || Plan::kept(state_dir)?.is_none();
     let started = match plan.form {
-        Form::Process => daemon::start(state_dir, &plan.args).await,
-        Form::Service => service::start(state_dir, &plan.args).await,
-        Form::Docker => container::start(state_dir, &plan.args).await,
+        Form::Process => daemon::start(state_dir, plan).await,
+        Form::Service => service::start(state_dir, plan).await,
+        Form::Docker => container::start(state_dir, plan).await,
     };
     match &started {
         Ok(_) => {
@@ -140,7 +140,7 @@ pub async fn ensure(state_dir: &Path, note: impl FnOnce(&Plan)) -> Result<Client
     }
     let plan = match Plan::kept(state_dir)? {
         Some(plan) => plan,
-        None => Plan { form: preferred(state_dir).await, args: StartArgs::default() },
+        None => Plan::new(preferred(state_dir).await, StartArgs::default()),
     };
     note(&plan);
     Ok(start(state_dir, &plan).await?.0)

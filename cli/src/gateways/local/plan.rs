@@ -1,5 +1,6 @@
 //! As what, and with which arguments, a gateway is started.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,20 +12,39 @@ use crate::error::{Error, GatewayError};
 
 const FILE: &str = "start.json";
 
+/// What the gateway heeds of its environment, beside what begins with [`PREFIX`].
+const HEEDED: [&str; 5] = ["DOCKER_HOST", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR", "TMPDIR"];
+/// How the gateway's own variables begin.
+const PREFIX: &str = "OPENSHELL_";
+/// Those of the command line, some of them secret.
+const OURS: [&str; 4] = ["OPENSHELL_GATEWAY", "OPENSHELL_TOKEN", "OPENSHELL_CA_FILE", "OPENSHELL_SSH"];
+
 /// How a gateway was started last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// As what.
     pub form: Form,
+    /// What it heeds of the environment it was started from.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
     /// With which arguments.
     #[serde(flatten)]
     pub args: StartArgs,
 }
 
 impl Plan {
+    /// From this environment.
+    pub fn new(form: Form, args: StartArgs) -> Self {
+        let heeded = |name: &str| HEEDED.contains(&name) || (name.starts_with(PREFIX) && !OURS.contains(&name));
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok().filter(|name| heeded(name))?, value.into_string().ok()?))
+        });
+        Self { form, environment: environment.collect(), args }
+    }
+
     /// As it is kept in a state directory; a process without arguments where nothing is.
     pub fn of(state_dir: &Path) -> Result<Self, Error> {
-        Ok(Self::kept(state_dir)?.unwrap_or(Self { form: Form::Process, args: StartArgs::default() }))
+        Ok(Self::kept(state_dir)?.unwrap_or_else(|| Self::new(Form::Process, StartArgs::default())))
     }
 
     /// As it is kept; `None`: it never was.

@@ -11,22 +11,9 @@ use openshell_api::status::Status;
 use super::super::{endpoint, private};
 use super::daemon::{PROGRAM, log_file, runs_gateway};
 use super::{Plan, healthy, own_name, run};
-use crate::args::gateway::StartArgs;
 use crate::client::Client;
 use crate::error::{Error, GatewayError};
 use crate::paths;
-
-/// What the gateway heeds of its environment, and would not find in the service's.
-const HEEDED: [&str; 8] = [
-    "DOCKER_HOST",
-    "OPENSHELL_RUNTIME",
-    "OPENSHELL_IMAGE",
-    "OPENSHELL_LOG",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "XDG_RUNTIME_DIR",
-    "TMPDIR",
-];
 
 fn unit(state_dir: &Path) -> String {
     format!("{}.service", own_name(state_dir))
@@ -51,15 +38,14 @@ fn user() -> String {
 }
 
 /// Writes the unit, enables and starts it, and waits until the gateway answers.
-pub(super) async fn start(state_dir: &Path, arguments: &StartArgs) -> Result<(Client, Status), Error> {
+pub(super) async fn start(state_dir: &Path, plan: &Plan) -> Result<(Client, Status), Error> {
     if !answers().await {
         return Err(GatewayError::NoSystemd.into());
     }
     let program = paths::program(PROGRAM).ok_or(Error::NoGatewayProgram)?;
     let units = paths::user_units()?;
     std::fs::create_dir_all(&units).map_err(Error::io(format!("create {}", units.display())))?;
-    let environment = HEEDED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-    let text = text(&program, state_dir, arguments, &environment.collect::<Vec<_>>())?;
+    let text = text(&program, state_dir, plan)?;
     private::write(&units.join(unit(state_dir)), text.as_bytes())?;
     systemctl(&["daemon-reload"]).await?;
     systemctl(&["enable", "--quiet", &unit(state_dir)]).await?;
@@ -102,19 +88,14 @@ pub(super) async fn remove(state_dir: &Path) -> Result<(), Error> {
 }
 
 /// The unit's text.
-fn text(
-    program: &Path,
-    state_dir: &Path,
-    arguments: &StartArgs,
-    environment: &[(String, String)],
-) -> Result<String, Error> {
+fn text(program: &Path, state_dir: &Path, plan: &Plan) -> Result<String, Error> {
     let mut command = Vec::new();
-    for word in std::iter::once(program.to_string_lossy().into_owned()).chain(Plan::words(state_dir, arguments)) {
+    for word in std::iter::once(program.to_string_lossy().into_owned()).chain(Plan::words(state_dir, &plan.args)) {
         // In commands alone, a dollar begins a variable.
         command.push(quoted(&word)?.replace('$', "$$"));
     }
     let mut variables = String::new();
-    for (name, value) in environment {
+    for (name, value) in &plan.environment {
         variables.push_str(&format!("Environment={}\n", quoted(&format!("{name}={value}"))?));
     }
     // `append:` takes the rest of the line, without quotes.
@@ -164,13 +145,15 @@ fn quoted(word: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::gateway::StartArgs;
+    use crate::gateways::entry::Form;
 
     #[test]
     fn any_path_survives_the_unit() {
         let arguments = StartArgs { upstream_ca: Some("/a b/100%/$HOME\"\\.pem".into()), ..StartArgs::default() };
-        let environment = [("OPENSHELL_LOG".to_owned(), "info,a=\"$b\"".to_owned())];
-        let unit = text(Path::new("/usr/bin/openshell-gateway"), Path::new("/s t"), &arguments, &environment);
-        let unit = unit.expect("a unit");
+        let environment = [("OPENSHELL_LOG".to_owned(), "info,a=\"$b\"".to_owned())].into();
+        let plan = Plan { form: Form::Service, environment, args: arguments };
+        let unit = text(Path::new("/usr/bin/openshell-gateway"), Path::new("/s t"), &plan).expect("a unit");
         for line in [
             r#"ExecStart="/usr/bin/openshell-gateway" "run" "--state-dir" "/s t" "--upstream-ca" "/a b/100%%/$$HOME\"\\.pem""#,
             r#"Environment="OPENSHELL_LOG=info,a=\"$b\"""#,
