@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Run a gateway until SIGTERM or SIGINT. Its sandboxes outlive it.
     #[command(after_help = "Examples:\n  openshell-gateway run --state-dir /var/lib/openshell --listen 127.0.0.1:7443")]
-    Run(Run),
+    Run(Box<Run>),
     /// Print the OpenAPI document of the gateway's API.
     Openapi,
 }
@@ -93,7 +93,7 @@ fn main() -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.log_internal_errors(false).init();
     let outcome = match cli.command {
-        Command::Run(run) => serve(run),
+        Command::Run(run) => serve(*run),
         Command::Openapi => print_document(),
     };
     match outcome {

@@ -105,8 +105,7 @@ impl Engine {
         let status = response.status();
         let text = response.text().await.map_err(|e| self.refused(path, Chain(&e).to_string()))?;
         // Progress comes as lines, and a failure as one of them.
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let last = lines.last().unwrap_or(Value::Null);
+        let last = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or(Value::Null);
         let failure = last["error"].as_str().or_else(|| last["message"].as_str().filter(|_| !status.is_success()));
         match failure {
             Some(reason) => Err(self.refused(path, reason.to_owned())),
