@@ -246,6 +246,7 @@ struct Lab {
     machine: Machine,
     engine: String,
     container: String,
+    network: String,
 }
 
 impl Lab {
@@ -257,6 +258,9 @@ impl Lab {
         let key = world.path("key");
         ensure!(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?.success());
         let docker = |words: &[&str]| docker(engine, words);
+        // Another engine that starts without a bridge takes the default one away from all of them.
+        let network = format!("openshell-lab-{}", std::process::id());
+        docker(&["network", "create", &network])?;
         // Everything but the capabilities that containers of containers lack.
         let capabilities =
             ["ALL", "SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_CHROOT", "SYS_NICE", "SYS_BOOT", "AUDIT_CONTROL"];
@@ -271,14 +275,20 @@ impl Lab {
         for capability in &capabilities[1..] {
             run.extend(["--cap-add", capability]);
         }
-        run.extend(["openshell-test/machine", "/sbin/init"]);
+        run.extend(["--network", &network, "openshell-test/machine", "/sbin/init"]);
         let container = docker(&run)?;
-        let lab = |machine| Self { machine, engine: engine.to_owned(), container: container.clone() };
+        let lab = |machine| Self {
+            machine,
+            engine: engine.to_owned(),
+            container: container.clone(),
+            network: network.clone(),
+        };
         let public = std::fs::read_to_string(key.with_extension("pub"))?;
         let install =
             format!("mkdir -p /home/agent/.ssh && echo '{}' >/home/agent/.ssh/authorized_keys", public.trim());
         docker(&["exec", "--user", "agent", &container, "sh", "-c", &install])?;
-        let address = docker(&["inspect", "--format", "{{.NetworkSettings.IPAddress}}", &container])?;
+        let address =
+            docker(&["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &container])?;
         let host_key = docker(&["exec", &container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub"])?;
         let host = format!("HostName {address}\n    User agent\n    IdentityFile {}", key.display());
         Ok(lab(Machine::reached(world, &host, &format!("{address} {host_key}\n"), None)?))
@@ -299,6 +309,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let _ = docker(&self.engine, &["rm", "--force", "--volumes", &self.container]);
+        let _ = docker(&self.engine, &["network", "rm", &self.network]);
     }
 }
 
@@ -326,10 +337,15 @@ async fn a_service_survives_a_kill_an_upgrade_and_a_reboot() -> Result<()> {
 
     // A sandbox under traffic. Plain HTTP: the machine's gateway was not told of the origin's authority.
     let plain = Origin::start(TcpListener::bind("0.0.0.0:0").await?, OriginConfig::default(), None)?;
-    let gateway = docker(&engine, &["inspect", "--format", "{{.NetworkSettings.Gateway}}", &lab.container])?;
+    let gateway = docker(
+        &engine,
+        &["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}", &lab.container],
+    )?;
     let hosts = format!("api.demo.test:{gateway}");
     machine.run(&["sandbox", "create", "--name", "demo", "--add-host", &hosts]).await?.ok()?;
-    let rules = READ_ONLY.replace("PORT", &plain.address.port().to_string()).replace("127.0.0.0/8", "172.16.0.0/12");
+    let rules = READ_ONLY
+        .replace("PORT", &plain.address.port().to_string())
+        .replace("127.0.0.0/8", "172.16.0.0/12, 192.168.0.0/16");
     let rules = machine.world.write("rules.yaml", &rules)?.display().to_string();
     machine.run(&["policy", "set", "demo", "--policy", &rules]).await?.ok()?;
     let url = format!("http://api.demo.test:{}", plain.address.port());
