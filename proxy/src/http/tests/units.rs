@@ -1,7 +1,6 @@
 //! Pure parts, as rows.
 
 use http::HeaderMap;
-use openshell_api::provider::{Attach, CredentialRule};
 use openshell_policy_host::{HeaderEdit, Scheme};
 
 use crate::http::address::{self, Forbidden};
