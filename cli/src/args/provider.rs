@@ -31,7 +31,7 @@ Examples:
   openshell provider create openai --type openai                      # asks for the key
   pass show forge | openshell provider create forge --type generic \\
       --host git.example.com --header X-Token
-  openshell provider create bucket --type aws --access-key AKIAEXAMPLE --host '*.amazonaws.com' \\
+  openshell provider create bucket --type aws --access-key AKIAEXAMPLE --host s3.eu-central-1.amazonaws.com \\
       --binary /usr/bin/aws --from-env AWS_SECRET_ACCESS_KEY";
 
 const UPDATE_EXAMPLES: &str = "\
