@@ -174,7 +174,10 @@ async fn people_log_in_at_an_openid_provider_whose_keys_turn() -> Result<()> {
     by("another-app", "alice").await?.refused(&world, &["sandbox", "list"], "the token is for another-app").await?;
     let parts: Vec<&str> = alice.token.split('.').collect();
     let forged = format!("{}.{}.{}", parts[0], parts[1], bob.token.rsplit('.').next().unwrap_or(""));
-    Member::new(&world, &forged).await?.refused(&world, &["sandbox", "list"], "the token's signature does not hold").await?;
+    Member::new(&world, &forged)
+        .await?
+        .refused(&world, &["sandbox", "list"], "the token's signature does not hold")
+        .await?;
 
     // It goes away: known keys count. It comes back with others: new tokens count, and old ones do not.
     drop(first);

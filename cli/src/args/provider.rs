@@ -10,7 +10,7 @@ use openshell_api::Name;
 pub enum ProviderCommand {
     /// Store a credential. Its value is read from a variable, a file, standard input or a prompt, never from arguments.
     #[command(after_help = CREATE_EXAMPLES)]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List providers; secrets are never shown.
     #[command(visible_alias = "ls", after_help = "Examples:\n  openshell provider list")]
     List,

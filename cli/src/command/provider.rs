@@ -14,7 +14,7 @@ use crate::sys;
 /// Does one of the commands.
 pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
     match command {
-        ProviderCommand::Create(args) => create(cx, args).await,
+        ProviderCommand::Create(args) => create(cx, *args).await,
         ProviderCommand::List => {
             let providers = cx.client().await?.providers().await?;
             cx.out.data(&providers, || table(&providers).render_or("no providers"))?;
