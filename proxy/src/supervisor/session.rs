@@ -295,12 +295,9 @@ impl Session {
     /// Keeps new credentials, and says so. Where they can't be kept nothing is said: those there are go on to be good.
     async fn rekey(&self, id: u64, (key, refresh): (Sensitive, Sensitive), lifetime_s: u64) -> Result<(), LinkEnded> {
         let credentials = self.desk.credentials.clone();
-        match tokio::task::spawn_blocking(move || credentials.keep(key, refresh, lifetime_s)).await {
-            Ok(Ok(())) => self.outbox.send(&FromSupervisor::Rekeyed { id }).await,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "new credentials of the link can't be kept");
-                Ok(())
-            }
+        let kept = tokio::task::spawn_blocking(move || credentials.keep(key, refresh, lifetime_s)).await;
+        match kept.map_err(|error| error.to_string()).and_then(|kept| kept.map_err(|error| error.to_string())) {
+            Ok(()) => self.outbox.send(&FromSupervisor::Rekeyed { id }).await,
             Err(error) => {
                 tracing::warn!(%error, "new credentials of the link can't be kept");
                 Ok(())

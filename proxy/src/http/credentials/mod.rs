@@ -7,6 +7,7 @@ mod sigv4;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -218,11 +219,11 @@ fn header_of(attach: &Attach) -> Option<HeaderName> {
 }
 
 /// A header's value as text; what `Authorization: Basic` encodes is decoded.
-fn plain(value: &HeaderValue) -> Option<String> {
+fn plain(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = value.to_str().ok()?;
     let basic = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
     let decoded = basic.and_then(|(_, pair)| String::from_utf8(STANDARD.decode(pair.trim()).ok()?).ok());
-    Some(decoded.unwrap_or_else(|| text.to_owned()))
+    Some(decoded.map_or(Cow::Borrowed(text), Cow::Owned))
 }
 
 /// Parameters of the query, as they are written.
