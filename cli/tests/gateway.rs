@@ -25,11 +25,7 @@ impl World {
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
-        let mut ran = self.home.run(arguments);
-        for text in [&mut ran.stdout, &mut ran.stderr] {
-            *text = text.replace(&self.gateway.url, "https://gateway.test");
-        }
-        ran
+        self.gateway.without_port(self.home.run(arguments))
     }
 
     fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {

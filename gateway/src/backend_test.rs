@@ -21,8 +21,7 @@ pub async fn run(gateway: &Gateway, permit: &Permit<Administer>, backend: &Backe
     let key = match &backend.provider {
         None => None,
         Some(name) => {
-            let stored =
-                gateway.store.provider_secrets().await?.into_iter().find(|stored| stored.name == name.as_str());
+            let stored = gateway.store.provider_secret(name.as_str()).await?;
             let stored = stored.ok_or_else(|| ApiError::not_found("provider", name))?;
             Some(crate::providers::refresh::credential(gateway, &stored)?)
         }
@@ -75,14 +74,8 @@ pub async fn run(gateway: &Gateway, permit: &Permit<Administer>, backend: &Backe
 }
 
 /// Ids of the models in an answer of either API.
-async fn models(mut response: reqwest::Response) -> Vec<String> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Vec::new();
-        }
-        body.extend_from_slice(&chunk);
-    }
+async fn models(response: reqwest::Response) -> Vec<String> {
+    let body = upstream::body(response, LONGEST_ANSWER).await.unwrap_or_default();
     let document: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
     let listed = document["data"].as_array().into_iter().flatten();
     listed.filter_map(|model| model["id"].as_str()).take(NAMED).map(str::to_owned).collect()

@@ -132,7 +132,7 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
     let now = jiff::Timestamp::now();
     for row in &rows {
         *phases.entry(word(&row.phase)).or_default() += 1;
-        let Some(newest) = gateway.store.generations(&row.id, 1).await?.pop() else { continue };
+        let Some(newest) = gateway.store.newest_generation(&row.id).await? else { continue };
         *generations.entry(if newest.number == row.generation { "enforced" } else { "behind" }).or_default() += 1;
         if newest.content.inference.budgets.is_empty() {
             continue;

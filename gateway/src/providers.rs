@@ -164,8 +164,7 @@ pub fn environment<'a>(rules: impl IntoIterator<Item = &'a CredentialRule>) -> V
 }
 
 async fn known(gateway: &Gateway, permit: &Permit<Operate>, name: &str) -> ApiResult<Provider> {
-    let known = gateway.store.providers().await?;
-    let found = known.into_iter().find(|provider| provider.name.as_str() == name).ok_or_else(|| not_found(name))?;
+    let found = gateway.store.provider(name).await?.ok_or_else(|| not_found(name))?;
     permit.owns_what(&format!("provider {name}"), &found.owner)?;
     Ok(found)
 }
@@ -190,7 +189,7 @@ async fn users(gateway: &Gateway, name: &str) -> ApiResult<(Vec<SandboxRow>, Vec
 async fn send_secrets(gateway: &Gateway, row: &SandboxRow) {
     let Some(link) = gateway.links.get(&row.id) else { return };
     let send = async {
-        let newest = gateway.store.generations(&row.id, 1).await?.pop();
+        let newest = gateway.store.newest_generation(&row.id).await?;
         let Some(newest) = newest else { return Ok::<_, ApiError>(()) };
         let values = push::secrets(gateway, &newest.content).await?;
         if !values.is_empty() {
@@ -233,9 +232,7 @@ async fn sealed(
 /// How a provider's access tokens are had, with its client's secret.
 async fn again(gateway: &Gateway, provider: &Provider) -> ApiResult<Option<Refresh>> {
     let Some(state) = &provider.refresh else { return Ok(None) };
-    let stored = gateway.store.provider_secrets().await?;
-    let stored = stored.into_iter().find(|stored| stored.name == provider.name.as_str());
-    let client_secret = match stored {
+    let client_secret = match gateway.store.provider_secret(provider.name.as_str()).await? {
         Some(stored) => refresh::client_secret(gateway, &stored)?,
         None => None,
     };

@@ -41,7 +41,7 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String)
     }
     gateway.store.tell(&phases(&permit, &row, Phase::Running)).await?;
     let token = tokens::generate(supervisors::PREFIX)?;
-    let newest = gateway.store.generations(&row.id, 1).await?.pop();
+    let newest = gateway.store.newest_generation(&row.id).await?;
     let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
     let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
     gateway.store.first_supervisor_key(&row.id, &tokens::hash(&token)).await?;

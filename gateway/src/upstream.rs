@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use url::Url;
+use zeroize::Zeroizing;
 
 /// Longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -22,6 +23,18 @@ pub fn client(extra_ca: Option<&str>) -> Result<reqwest::Client, reqwest::Error>
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")))
         .build()
+}
+
+/// An answer's body. Refuses one that breaks off, or is longer than `most` bytes.
+pub async fn body(mut answer: reqwest::Response, most: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(|error| reason(&error))? {
+        if body.len() + chunk.len() > most {
+            return Err("its answer is too long".to_owned());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// The innermost cause: the outer ones only say that something went wrong.

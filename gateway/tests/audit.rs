@@ -7,7 +7,7 @@ use std::path::Path;
 use openshell_api::audit::{AuditEntry, AuditHead, AuditPage, Broken, Outcome, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::World;
+use world::{World, sqlite};
 
 /// The whole trail, page by page.
 async fn trail(world: &World) -> (AuditHead, Vec<openshell_api::audit::AuditLink>) {
@@ -34,16 +34,6 @@ async fn verified(world: &World) -> Result<(u64, Vec<AuditEntry>), Broken> {
 
 async fn entries(world: &World) -> Vec<AuditEntry> {
     trail(world).await.1.iter().map(|link| serde_json::from_str(link.entry.get()).unwrap()).collect()
-}
-
-fn sqlite(state: &Path, sql: &str) {
-    let done = std::process::Command::new("python3")
-        .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()"])
-        .arg(state.join("gateway.db"))
-        .arg(sql)
-        .status()
-        .expect("python3 runs");
-    assert!(done.success(), "{sql}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use openshell_gateway::identity::limits::Rate;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
-use world::{Answer, World};
+use world::{Answer, World, sqlite};
 
 /// Least role of each call that the document lists, by method and path.
 const LEAST: &[(&str, &str)] = &[
@@ -210,17 +210,6 @@ async fn a_token_expires() {
         .await;
     let refused = world.call(&token, Method::GET, "/v1/whoami", None).await.problem(401, "token_expired");
     assert!(refused["detail"].as_str().unwrap().starts_with("the token of alice expired at 1970-01-01"), "{refused}");
-}
-
-/// Changes a database that no gateway uses.
-fn sqlite(state: &std::path::Path, sql: &str) {
-    let done = std::process::Command::new("python3")
-        .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"])
-        .arg(state.join("gateway.db"))
-        .arg(sql)
-        .status()
-        .expect("python3 runs");
-    assert!(done.success(), "{sql}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

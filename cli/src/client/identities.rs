@@ -2,7 +2,7 @@
 
 use openshell_api::audit::{AuditHead, AuditPage};
 use openshell_api::provider::{Provider, RotatedKeys, UpdateProvider};
-use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User, WhoAmI};
+use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User};
 use openshell_api::{Name, Problem};
 
 use super::Client;
@@ -10,11 +10,6 @@ use super::rest::segment;
 use crate::error::Error;
 
 impl Client {
-    /// `GET /v1/whoami`.
-    pub async fn whoami(&self) -> Result<WhoAmI, Error> {
-        self.get("/v1/whoami").await
-    }
-
     /// `GET /v1/users`.
     pub async fn users(&self) -> Result<Vec<User>, Error> {
         self.get("/v1/users").await

@@ -8,8 +8,7 @@ use openshell_api::provider::{Attach, CreateProvider, Provider, Refresh, UpdateP
 use super::{Context, DONE};
 use crate::args::provider::{CreateArgs, ProviderCommand, SecretArgs, UpdateArgs};
 use crate::error::{Error, SecretError};
-use crate::output::{Table, age, facts, list};
-use crate::sys;
+use crate::output::{Table, age, facts, hidden, list};
 
 /// Does one of the commands.
 pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
@@ -109,11 +108,7 @@ fn read_secret(name: &Name, args: &SecretArgs) -> Result<Vec<u8>, Error> {
         return std::fs::read(file).map_err(Error::io(format!("read {}", file.display())));
     }
     if std::io::stdin().is_terminal() {
-        eprint!("Secret for provider {name} (not shown): ");
-        let _mode = sys::TerminalMode::no_echo().map_err(Error::io("hide what is typed"))?;
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map_err(Error::io("read the secret"))?;
-        return Ok(line.into_bytes());
+        return Ok(hidden(&format!("Secret for provider {name}"))?.into_bytes());
     }
     let mut secret = Vec::new();
     std::io::stdin().read_to_end(&mut secret).map_err(Error::io("read the secret from standard input"))?;

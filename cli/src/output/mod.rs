@@ -1,5 +1,6 @@
 //! What is written: data to standard output, everything else to standard error.
 
+mod hidden;
 mod progress;
 mod table;
 #[cfg(test)]
@@ -9,6 +10,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+pub use hidden::hidden;
 pub use progress::Progress;
 pub use table::{Table, facts, line, printable};
 

@@ -14,6 +14,8 @@ use openshell_api::Problem;
 use openshell_api::stream::{StreamControl, StreamEvent, StreamRequest};
 use serde_json::{Value, json};
 
+use crate::common::Ran;
+
 pub const TOKEN: &str = "the-admin-token";
 
 /// What it was asked: method, path with query, and body.
@@ -26,6 +28,14 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// What a command wrote, with a name in the place of this gateway's address, which is another one each time.
+    pub fn without_port(&self, mut ran: Ran) -> Ran {
+        for text in [&mut ran.stdout, &mut ran.stderr] {
+            *text = text.replace(&self.url, "https://gateway.test");
+        }
+        ran
+    }
+
     /// Starts one and writes the endpoint file that leads to it into `state_dir`.
     pub fn start(state_dir: &Path) -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");

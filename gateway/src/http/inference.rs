@@ -122,7 +122,7 @@ pub(super) async fn rules(
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<InferenceRules>> {
     let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
-    let newest = gateway.store.generations(&row.id, 1).await?.into_iter().next();
+    let newest = gateway.store.newest_generation(&row.id).await?;
     Ok(axum::Json(newest.map(|generation| generation.content.inference).unwrap_or_default()))
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn add(
 async fn unsigned_in_force(gateway: &Gateway) -> ApiResult<Vec<String>> {
     let mut found = Vec::new();
     for row in gateway.store.sandboxes().await? {
-        let Some(newest) = gateway.store.generations(&row.id, 1).await?.pop() else { continue };
+        let Some(newest) = gateway.store.newest_generation(&row.id).await? else { continue };
         for binding in newest.content.bindings() {
             let Some(mut module) = gateway.store.module(&binding.module).await? else { continue };
             module.version.clone_from(&binding.version);

@@ -155,7 +155,7 @@ pub(super) async fn policies(
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Policies>> {
     let row = named(&gateway, &name).await?;
-    let newest = gateway.store.generations(&row.id, 1).await?.pop();
+    let newest = gateway.store.newest_generation(&row.id).await?;
     let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
     Ok(axum::Json(Policies {
         generation: newest.number,

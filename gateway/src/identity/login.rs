@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use ipnet::IpNet;
-use openshell_api::discovery::AuthMethod;
+use openshell_api::discovery::{AuthMethod, Oidc};
 use openshell_api::user::{Role, Via};
 use subtle::ConstantTimeEq as _;
 
@@ -172,12 +172,12 @@ impl Identities {
     pub fn methods(&self) -> Vec<AuthMethod> {
         let mut methods = vec![AuthMethod::Token];
         if let Some(trust) = &self.options.oidc {
-            methods.push(AuthMethod::Oidc {
+            methods.push(AuthMethod::Oidc(Oidc {
                 issuer: trust.issuer.clone(),
                 client_id: trust.client_id.clone().unwrap_or_else(|| trust.audience.clone()),
                 scopes: self.options.oidc_scopes.clone(),
-                audience: trust.audience.clone(),
-            });
+                audience: Some(trust.audience.clone()),
+            }));
         }
         if let Some(trust) = &self.options.access {
             let (issuer, audience) = (trust.issuer.clone(), trust.audience.clone());

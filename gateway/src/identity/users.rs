@@ -9,7 +9,6 @@ use super::permit::{Administer, FIRST_ADMIN, Permit, Read};
 use super::tokens;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
-use crate::store::Deleted;
 
 /// Names that mean something else where users are named.
 const RESERVED: [&str; 2] = ["gateway", "nobody"];
@@ -56,8 +55,8 @@ pub async fn delete(gateway: Arc<Gateway>, permit: Permit<Administer>, name: Str
     let before = known(&gateway, &name).await?;
     let change = permit.change(&name).before(json!({ "role": before.role, "tokens": before.tokens }));
     match gateway.store.delete_user(&name, &change).await? {
-        Deleted::Gone => Ok(()),
-        Deleted::Unknown => Err(not_found(&name)),
+        true => Ok(()),
+        false => Err(not_found(&name)),
     }
 }
 

@@ -104,7 +104,7 @@ pub async fn list(gateway: &Gateway, query: &ProposalQuery) -> ApiResult<Vec<Pro
 pub async fn show(gateway: &Gateway, id: &str) -> ApiResult<Proposal> {
     let ProposalRow { sandbox_id, mut proposal } = found(gateway, id).await?;
     if proposal.state == ProposalState::Pending {
-        let newest = gateway.store.generations(&sandbox_id, 1).await?.pop();
+        let newest = gateway.store.newest_generation(&sandbox_id).await?;
         let newest = newest.ok_or_else(|| ApiError::not_found("generation", &proposal.sandbox))?;
         proposal.effect = Some(effect(gateway, &proposal, newest.number, &newest.content).await?);
     }

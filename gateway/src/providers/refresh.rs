@@ -84,7 +84,7 @@ pub async fn keep_fresh(gateway: Arc<Gateway>) {
 async fn look(gateway: &Gateway, failed: &mut HashMap<String, Instant>) -> ApiResult<()> {
     failed.retain(|_, at| at.elapsed() < AGAIN);
     let now = jiff::Timestamp::now();
-    for stored in gateway.store.provider_secrets().await? {
+    for stored in gateway.store.refreshed_secrets().await? {
         let Some(state) = &stored.refresh else { continue };
         let margin = MARGIN.min(Duration::from_secs(state.lifetime_s) / 5).as_secs().max(1);
         let due = state.expires_at.as_second().saturating_sub(now.as_second()) <= margin.try_into().unwrap_or(0);
@@ -101,14 +101,8 @@ async fn renew(gateway: &Gateway, stored: &ProviderSecret, state: &RefreshState)
     let asked = ask(gateway, &state.token_url, &state.client_id, had).await;
     let _alone = gateway.locks.gateway_wide.write().await;
     // Somebody may have changed or deleted it meanwhile.
-    let still = gateway.store.provider_secrets().await?;
-    if !still.iter().any(|one| one.name == stored.name && one.secret == stored.secret) {
-        return Ok(true);
-    }
-    let known = gateway.store.providers().await?;
-    let Some(provider) = known.into_iter().find(|provider| provider.name.as_str() == stored.name) else {
-        return Ok(true);
-    };
+    let still = gateway.store.provider_secret(&stored.name).await?.is_some_and(|one| one.secret == stored.secret);
+    let Some(provider) = gateway.store.provider(&stored.name).await?.filter(|_| still) else { return Ok(true) };
     match asked {
         Ok((tokens, fresh)) => {
             let sealed = seal(gateway, &stored.name, &tokens)?;
@@ -164,15 +158,9 @@ async fn ask(gateway: &Gateway, url: &str, client: &str, had: Tokens) -> Result<
     if let Some(secret) = &had.client_secret {
         request = request.basic_auth(client, Some(secret));
     }
-    let mut answer = request.send().await.map_err(|error| upstream::reason(&error.without_url()))?;
+    let answer = request.send().await.map_err(|error| upstream::reason(&error.without_url()))?;
     let status = answer.status();
-    let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = answer.chunk().await.map_err(|error| upstream::reason(&error.without_url()))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err("its answer is too long".to_owned());
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = upstream::body(answer, MAX_ANSWER).await?;
     if !status.is_success() {
         // A code of RFC 6749, and no more: what else it says may repeat the token.
         let word =

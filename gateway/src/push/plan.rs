@@ -26,7 +26,7 @@ pub(super) struct Target {
 impl Target {
     /// A target that changes nothing yet.
     pub async fn of(gateway: &Gateway, row: SandboxRow) -> ApiResult<Self> {
-        let current = gateway.store.generations(&row.id, 1).await?.into_iter().next();
+        let current = gateway.store.newest_generation(&row.id).await?;
         let current = current.ok_or_else(|| ApiError::not_found("generation", &row.name))?;
         let next = current.content.clone();
         Ok(Self { row, current, next })

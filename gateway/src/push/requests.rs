@@ -243,7 +243,7 @@ pub(super) async fn matching(gateway: &Gateway, selector: &BTreeMap<String, Stri
 pub async fn lacking(gateway: &Gateway, rollout: &Rollout) -> ApiResult<u64> {
     let mut lacking = 0;
     for row in matching(gateway, &rollout.selector).await? {
-        let newest = gateway.store.generations(&row.id, 1).await?.pop();
+        let newest = gateway.store.newest_generation(&row.id).await?;
         let ours = |bound: &Binding| bound.name == rollout.binding.name && bound.artifact == rollout.binding.artifact;
         lacking += u64::from(!newest.is_some_and(|newest| newest.content.bindings().any(ours)));
     }

@@ -28,6 +28,9 @@ pub struct ProviderSecret {
     pub secret: Vec<u8>,
 }
 
+const PROVIDERS: &str = "SELECT name, kind, rule, created_at, owner, shared, refresh FROM providers";
+const SECRETS: &str = "SELECT name, rule, secret, refresh FROM providers";
+
 impl Store {
     /// Stores a provider. Refuses a name that is taken.
     pub async fn insert_provider(&self, stored: &StoredProvider, change: &Change) -> Result<(), StoreError> {
@@ -84,38 +87,31 @@ impl Store {
 
     /// Every provider, by name.
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
-        let rows =
-            sqlx::query("SELECT name, kind, rule, created_at, owner, shared, refresh FROM providers ORDER BY name")
-                .fetch_all(&self.read)
-                .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Provider {
-                    name: name(row.try_get("name")?)?,
-                    kind: row.try_get("kind")?,
-                    rule: parse("credential rule", row.try_get("rule")?)?,
-                    owner: row.try_get("owner")?,
-                    shared: row.try_get("shared")?,
-                    refresh: refresh(row)?,
-                    created_at: timestamp(row.try_get("created_at")?)?,
-                })
-            })
-            .collect()
+        let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} ORDER BY name"));
+        sqlx::query(sql).fetch_all(&self.read).await?.iter().map(provider).collect()
+    }
+
+    /// A provider by name.
+    pub async fn provider(&self, name: &str) -> Result<Option<Provider>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} WHERE name = ?"));
+        sqlx::query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider).transpose()
     }
 
     /// Encrypted secrets of every provider.
     pub async fn provider_secrets(&self) -> Result<Vec<ProviderSecret>, StoreError> {
-        let rows = sqlx::query("SELECT name, rule, secret, refresh FROM providers").fetch_all(&self.read).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ProviderSecret {
-                    name: row.try_get("name")?,
-                    rule: parse("credential rule", row.try_get("rule")?)?,
-                    refresh: refresh(row)?,
-                    secret: row.try_get("secret")?,
-                })
-            })
-            .collect()
+        sqlx::query(SECRETS).fetch_all(&self.read).await?.iter().map(provider_secret).collect()
+    }
+
+    /// Those of providers whose access tokens are renewed.
+    pub async fn refreshed_secrets(&self) -> Result<Vec<ProviderSecret>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("{SECRETS} WHERE refresh IS NOT NULL"));
+        sqlx::query(sql).fetch_all(&self.read).await?.iter().map(provider_secret).collect()
+    }
+
+    /// The encrypted secret of one.
+    pub async fn provider_secret(&self, name: &str) -> Result<Option<ProviderSecret>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("{SECRETS} WHERE name = ?"));
+        sqlx::query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider_secret).transpose()
     }
 
     /// Forgets a provider; answers whether there was one. Refuses while a backend uses it.
@@ -156,6 +152,27 @@ pub(super) async fn set_provider(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+fn provider(row: &SqliteRow) -> Result<Provider, StoreError> {
+    Ok(Provider {
+        name: name(row.try_get("name")?)?,
+        kind: row.try_get("kind")?,
+        rule: parse("credential rule", row.try_get("rule")?)?,
+        owner: row.try_get("owner")?,
+        shared: row.try_get("shared")?,
+        refresh: refresh(row)?,
+        created_at: timestamp(row.try_get("created_at")?)?,
+    })
+}
+
+fn provider_secret(row: &SqliteRow) -> Result<ProviderSecret, StoreError> {
+    Ok(ProviderSecret {
+        name: row.try_get("name")?,
+        rule: parse("credential rule", row.try_get("rule")?)?,
+        refresh: refresh(row)?,
+        secret: row.try_get("secret")?,
+    })
 }
 
 fn refresh(row: &SqliteRow) -> Result<Option<RefreshState>, StoreError> {

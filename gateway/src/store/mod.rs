@@ -33,7 +33,7 @@ pub use records::{DecisionQuery, DecisionText, Numbered};
 pub use sandboxes::{NewSandbox, SandboxRow};
 pub use supervisor_keys::{KeyKind, KeyState, SupervisorKey};
 pub use usage::{UsageBy, UsageQuery};
-pub use users::{Deleted, KnownToken};
+pub use users::KnownToken;
 
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]

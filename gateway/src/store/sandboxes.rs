@@ -249,6 +249,11 @@ impl Store {
         rows.iter().map(|row| parse("generation", row.try_get("payload")?)).collect()
     }
 
+    /// A sandbox's newest generation.
+    pub async fn newest_generation(&self, id: &str) -> Result<Option<Generation>, StoreError> {
+        Ok(self.generations(id, 1).await?.pop())
+    }
+
     /// One generation of a sandbox.
     pub async fn generation(&self, id: &str, number: u64) -> Result<Option<Generation>, StoreError> {
         let text: Option<String> =

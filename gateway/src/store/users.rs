@@ -20,17 +20,6 @@ pub struct KnownToken {
     pub role: Role,
     /// When it expires.
     pub expires: Option<jiff::Timestamp>,
-    /// When it was last used.
-    pub used: Option<jiff::Timestamp>,
-}
-
-/// What became of a user that was to be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
-    /// It is gone, and its tokens with it.
-    Gone,
-    /// There is none of that name.
-    Unknown,
 }
 
 const USERS: &str = "SELECT name, role, created_at, (SELECT count(*) FROM user_tokens WHERE user = users.name \
@@ -90,8 +79,8 @@ impl Store {
         changing.commit().await.map(|()| true)
     }
 
-    /// Deletes a user and all its tokens. Its name stays taken.
-    pub async fn delete_user(&self, name: &str, change: &Change) -> Result<Deleted, StoreError> {
+    /// Deletes a user and all its tokens; `false`: there is none of that name. Its name stays taken.
+    pub async fn delete_user(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
         let done = sqlx::query("UPDATE users SET deleted_at = ? WHERE name = ? AND deleted_at IS NULL")
             .bind(jiff::Timestamp::now().to_string())
@@ -99,11 +88,10 @@ impl Store {
             .execute(changing.tx())
             .await?;
         if done.rows_affected() == 0 {
-            return Ok(Deleted::Unknown);
+            return Ok(false);
         }
         sqlx::query("DELETE FROM user_tokens WHERE user = ?").bind(name).execute(changing.tx()).await?;
-        changing.commit().await?;
-        Ok(Deleted::Gone)
+        changing.commit().await.map(|()| true)
     }
 
     /// A user's tokens, oldest first.
@@ -153,7 +141,7 @@ impl Store {
     /// Whose a token is.
     pub async fn known_token(&self, hash: &TokenHash) -> Result<Option<KnownToken>, StoreError> {
         let row = sqlx::query(
-            "SELECT user_tokens.id, user, role, expires_ms, used_ms FROM user_tokens JOIN users ON users.name = user
+            "SELECT user_tokens.id, user, role, expires_ms FROM user_tokens JOIN users ON users.name = user
              WHERE hash = ? AND deleted_at IS NULL",
         )
         .bind(hash.as_slice())
@@ -165,7 +153,6 @@ impl Store {
             user: row.try_get("user")?,
             role: role(row.try_get("role")?)?,
             expires: millis(row.try_get("expires_ms")?)?,
-            used: millis(row.try_get("used_ms")?)?,
         }))
     }
 

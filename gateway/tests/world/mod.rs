@@ -4,6 +4,7 @@
 pub mod supervisor;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -274,4 +275,15 @@ pub fn allow(host: &str) -> Value {
     json!({ "yaml": format!(
         "version: 1\nnetwork_policies:\n  one:\n    endpoints:\n      - {{host: {host}, port: 443, protocol: rest, access: read-only}}\n    binaries: [{{path: /usr/bin/curl}}]\n"
     ) })
+}
+
+/// Changes a database that no gateway uses.
+pub fn sqlite(state: &Path, sql: &str) {
+    let done = std::process::Command::new("python3")
+        .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()"])
+        .arg(state.join("gateway.db"))
+        .arg(sql)
+        .status()
+        .expect("python3 runs");
+    assert!(done.success(), "{sql}");
 }

@@ -1,7 +1,7 @@
 //! Logging in by a real provider in a real browser: Django's OAuth toolkit and Chromium.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use openshell_tests::origin::Authority;
@@ -95,6 +95,18 @@ impl Stage {
     }
 }
 
+/// What a login says until `last` is among it, the address in that, and the rest of the stream, which must stay open.
+fn directions(login: &mut Child, last: &str) -> Result<(String, String, BufReader<ChildStderr>)> {
+    let mut stderr = BufReader::new(login.stderr.take().context("stderr")?);
+    let told = block_in_place(|| {
+        let mut told = String::new();
+        while !told.contains(last) && stderr.read_line(&mut told)? > 0 {}
+        Ok::<_, std::io::Error>(told)
+    })?;
+    let address = told.split_whitespace().find(|word| word.starts_with("http://")).context("an address")?.to_owned();
+    Ok((told, address, stderr))
+}
+
 /// The code that the terminal shows.
 fn code(stderr: &str) -> Result<String> {
     let line = stderr.lines().find(|line| line.contains("code:")).context("no code in the terminal")?;
@@ -161,13 +173,7 @@ async fn without_a_browser_a_code_is_typed_elsewhere() -> Result<()> {
     let ca = stage.world.path("ca.pem").display().to_string();
     let mut command = stage.world.command(&["gateway", "add", "team", &stage.url, "--ca", &ca, "--device"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let mut stderr = BufReader::new(child.stderr.take().context("stderr")?);
-    let told = block_in_place(|| {
-        let mut told = String::new();
-        while !told.contains("code:") && stderr.read_line(&mut told)? > 0 {}
-        Ok::<_, std::io::Error>(told)
-    })?;
-    let address = told.split_whitespace().find(|word| word.starts_with("http://")).context("an address")?.to_owned();
+    let (told, address, _stderr) = directions(&mut child, "code:")?;
     let elsewhere =
         Command::new(python()?).arg(stage.world.path("browser.py")).args(["device", &address, &code(&told)?]).output();
     let elsewhere = block_in_place(|| elsewhere)?;
@@ -188,13 +194,7 @@ async fn nobody_else_gets_into_a_login() -> Result<()> {
     let ca = stage.world.path("ca.pem").display().to_string();
     let mut command = stage.world.command(&["gateway", "add", "team", &stage.url, "--ca", &ca, "--no-browser"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let mut stderr = BufReader::new(child.stderr.take().context("stderr")?);
-    let told = block_in_place(|| {
-        let mut told = String::new();
-        while !told.contains("go to") && stderr.read_line(&mut told)? > 0 {}
-        Ok::<_, std::io::Error>(told)
-    })?;
-    let begin = told.split_whitespace().find(|word| word.starts_with("http://")).context("an address")?.to_owned();
+    let (told, begin, _stderr) = directions(&mut child, "go to")?;
     let base = begin.rsplit_once('/').context("a path")?.0.to_owned();
     let jar = stage.world.path("cookies").display().to_string();
     let curl = |words: &[&str]| -> Result<String> {

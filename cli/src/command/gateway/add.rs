@@ -1,13 +1,13 @@
 //! `openshell gateway add`.
 
 use openshell_api::Name;
+use openshell_api::user::WhoAmI;
 use serde::Serialize;
 
 use super::login::{self, Credential};
-use super::{Context, DONE};
+use super::{Context, DONE, you_are};
 use crate::args::gateway::{AddArgs, StartArgs};
 use crate::client::Client;
-use crate::client::identity::Whoami;
 use crate::error::{Error, GatewayError};
 use crate::gateways::remote::{self, Manners};
 use crate::gateways::{Entry, Place, checked};
@@ -21,7 +21,7 @@ struct Added {
     address: String,
     logged_in: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    whoami: Option<Whoami>,
+    whoami: Option<WhoAmI>,
 }
 
 /// Adds a gateway and selects it. Nothing is kept of one that can't be reached, or is none.
@@ -34,9 +34,7 @@ pub async fn run(cx: &Context, args: AddArgs) -> Result<u8, Error> {
     cx.out.data(&added, || {
         let mut rows =
             vec![("gateway", added.name.to_string()), ("kind", added.kind.into()), ("address", added.address.clone())];
-        rows.extend(
-            added.whoami.as_ref().map(|who| ("you are", format!("{} ({}, by {})", who.user, who.role, who.via))),
-        );
+        rows.extend(added.whoami.as_ref().map(|who| ("you are", you_are(who))));
         facts(&rows)
     })?;
     cx.out.note(format!("commands mean the gateway {} now; `openshell gateway select` changes that", added.name));
@@ -63,7 +61,7 @@ async fn at_place(cx: &Context, args: &AddArgs) -> Result<Added, Error> {
             let client = Client::new(Place::Local(directory).access(&cx.book, Manners::Asking).await?).await?;
             client.status().await?;
             cx.book.add(&name, &entry, None)?;
-            Ok(added(name, &entry, true, client.who_we_are().await?))
+            Ok(added(name, &entry, true, client.whoami_if_known().await?))
         }
         _ => {
             let reason = "a URL begins with https://, a directory is written with a slash";
@@ -127,10 +125,10 @@ async fn over_ssh(cx: &Context, args: &AddArgs, destination: &str) -> Result<Add
         ));
     }
     let client = Client::new(Place::Known(name.clone()).access(&cx.book, Manners::Asking).await?).await?;
-    Ok(added(name, &entry, true, client.who_we_are().await?))
+    Ok(added(name, &entry, true, client.whoami_if_known().await?))
 }
 
-fn added(name: Name, entry: &Entry, logged_in: bool, whoami: Option<Whoami>) -> Added {
+fn added(name: Name, entry: &Entry, logged_in: bool, whoami: Option<WhoAmI>) -> Added {
     Added { name, kind: entry.kind(), address: entry.address(), logged_in, whoami }
 }
 

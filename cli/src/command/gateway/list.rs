@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use openshell_api::Name;
+use openshell_api::user::WhoAmI;
 use serde::Serialize;
 
 use super::{Context, DONE, PATIENCE, SSH_PATIENCE};
 use crate::client::Client;
-use crate::client::identity::Whoami;
 use crate::error::{Error, GatewayError};
 use crate::gateways::entry::Entry;
 use crate::gateways::remote::Manners;
@@ -37,7 +37,7 @@ pub struct Asked {
     pub sandboxes: Option<u64>,
     /// Whom it takes us for, if it knows users.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub whoami: Option<Whoami>,
+    pub whoami: Option<WhoAmI>,
     /// Why it did not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -119,7 +119,7 @@ async fn ask(cx: &Context, mut asked: Asked, place: Result<Place, Error>, patien
         // Nobody can tell which of several would be asking for a password.
         let client = Client::new(place?.access(&cx.book, Manners::Quiet).await?).await?;
         let status = client.status().await?;
-        Ok::<_, Error>((status, client.who_we_are().await?))
+        Ok::<_, Error>((status, client.whoami_if_known().await?))
     };
     let answer = match tokio::time::timeout(patience, answer).await {
         Ok(answer) => answer,

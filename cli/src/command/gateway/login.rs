@@ -3,16 +3,17 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use openshell_api::Name;
+use openshell_api::discovery::{AuthMethod, Discovery, Oidc};
+use openshell_api::user::WhoAmI;
 
 use super::{Context, DONE, known};
 use crate::args::gateway::{LoginArgs, WayArgs};
 use crate::client::access::{Keeper, Token, Trust};
-use crate::client::identity::{Auth, Oidc, Welcome, Whoami};
 use crate::client::{Access, Client};
 use crate::error::{Error, GatewayError, SecretError};
 use crate::gateways::Entry;
 use crate::gateways::login::{self, Session, Told, Way};
-use crate::sys;
+use crate::output::hidden;
 
 /// What a login brought.
 pub enum Credential {
@@ -91,11 +92,11 @@ pub fn openly(url: &str, ca: Option<&str>) -> Access {
 }
 
 /// How the gateway lets people in. Refuses what is no gateway.
-pub async fn welcome(access: &Access) -> Result<Welcome, Error> {
+pub async fn welcome(access: &Access) -> Result<Discovery, Error> {
     let not = |reason: String| GatewayError::NotAGateway { url: access.url.clone(), reason };
-    match Client::new(access.clone()).await?.welcome().await {
+    match Client::new(access.clone()).await?.discovery().await {
         Ok(Some(welcome)) => Ok(welcome),
-        Ok(None) => Ok(Welcome { version: String::new(), auth: vec![Auth::Token] }),
+        Ok(None) => Ok(Discovery { version: String::new(), auth: vec![AuthMethod::Token] }),
         Err(Error::Refused(problem)) => Err(not(problem.to_string()).into()),
         Err(Error::Answer { reason, .. }) => Err(not(reason).into()),
         Err(error) => Err(error),
@@ -106,7 +107,7 @@ pub async fn welcome(access: &Access) -> Result<Welcome, Error> {
 pub async fn ask(
     access: &Access,
     ca: Option<String>,
-    welcome: &Welcome,
+    welcome: &Discovery,
     name: &str,
     way: &WayArgs,
 ) -> Result<Credential, Error> {
@@ -114,7 +115,7 @@ pub async fn ask(
         return Ok(Credential::Token(token));
     }
     let Some(oidc) = provider(welcome) else {
-        if std::io::stdin().is_terminal() && welcome.auth.contains(&Auth::Token) {
+        if std::io::stdin().is_terminal() && welcome.auth.contains(&AuthMethod::Token) {
             return typed(name).map(Credential::Token);
         }
         return Ok(Credential::None);
@@ -131,8 +132,8 @@ pub async fn ask(
 }
 
 /// The provider to log in by, if there is one.
-pub fn provider(welcome: &Welcome) -> Option<&Oidc> {
-    welcome.auth.iter().find_map(|way| if let Auth::Oidc(oidc) = way { Some(oidc) } else { None })
+pub fn provider(welcome: &Discovery) -> Option<&Oidc> {
+    welcome.auth.iter().find_map(|way| if let AuthMethod::Oidc(oidc) = way { Some(oidc) } else { None })
 }
 
 fn choose(way: &WayArgs) -> Way {
@@ -144,11 +145,11 @@ fn choose(way: &WayArgs) -> Way {
 }
 
 /// Has the gateway say whom it takes us for. Refuses a credential that it does not take.
-pub async fn check(access: &Access, credential: &Credential) -> Result<Option<Whoami>, Error> {
+pub async fn check(access: &Access, credential: &Credential) -> Result<Option<WhoAmI>, Error> {
     let Some(bearer) = credential.bearer() else { return Ok(None) };
     let keeper = std::sync::Arc::new(Token(bearer.to_owned()));
     let client = Client::new(Access { keeper, ..access.clone() }).await?;
-    let whoami = client.who_we_are().await?;
+    let whoami = client.whoami_if_known().await?;
     if whoami.is_none() {
         client.status().await?;
     }
@@ -156,7 +157,7 @@ pub async fn check(access: &Access, credential: &Credential) -> Result<Option<Wh
 }
 
 /// Words for the end of a sentence.
-pub fn as_whom(whoami: Option<&Whoami>, credential: &Credential) -> String {
+pub fn as_whom(whoami: Option<&WhoAmI>, credential: &Credential) -> String {
     match (whoami, credential) {
         (Some(who), _) => format!(" as {} ({})", who.user, who.role),
         (None, Credential::Session(session)) => format!(" as {}", session.user),
@@ -184,11 +185,7 @@ fn given(way: &WayArgs) -> Result<Option<String>, Error> {
 }
 
 fn typed(name: &str) -> Result<String, Error> {
-    eprint!("Token for gateway {name} (not shown): ");
-    let _mode = sys::TerminalMode::no_echo().map_err(Error::io("hide what is typed"))?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(Error::io("read the token"))?;
-    checked(line.as_bytes())
+    checked(hidden(&format!("Token for gateway {name}"))?.as_bytes())
 }
 
 /// What can be a bearer token (RFC 6750, 2.1).

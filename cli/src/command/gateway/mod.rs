@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use openshell_api::Name;
 use openshell_api::status::Status;
+use openshell_api::user::WhoAmI;
 use serde::Serialize;
 
 use super::{Context, DONE};
 use crate::args::gateway::GatewayCommand;
 use crate::client::Client;
-use crate::client::identity::Whoami;
 use crate::error::{Error, GatewayError};
 use crate::gateways::entry::Form;
 use crate::gateways::local::{self, Plan};
 use crate::gateways::remote::Manners;
 use crate::gateways::{LOCAL, Place, endpoint};
-use crate::output::facts;
+use crate::output::{facts, word};
 
 pub use lifecycle::ensure;
 pub use list::{Asked, ask_all, table};
@@ -48,7 +48,7 @@ struct GatewayView {
     lingers: Option<bool>,
     /// Absent: it knows no users.
     #[serde(skip_serializing_if = "Option::is_none")]
-    whoami: Option<Whoami>,
+    whoami: Option<WhoAmI>,
     #[serde(flatten)]
     status: Status,
 }
@@ -124,7 +124,7 @@ async fn show(cx: &Context, place: &Place, client: &Client, status: Status) -> R
         Place::Local(_) | Place::Url(_) => None,
     };
     let lingers = if form == Some(Form::Service) { Some(local::lingers().await) } else { None };
-    let whoami = client.who_we_are().await?;
+    let whoami = client.whoami_if_known().await?;
     let view = GatewayView { name, url: client.access().url.clone(), pid, form, lingers, whoami, status };
     cx.out.data(&view, || {
         let mut rows = vec![("gateway", view.name.clone().unwrap_or_else(|| view.url.clone()))];
@@ -134,14 +134,17 @@ async fn show(cx: &Context, place: &Place, client: &Client, status: Status) -> R
         rows.push(("version", view.status.version.clone()));
         rows.extend(view.form.map(|form| ("runs as", form.word().to_owned())));
         rows.extend(view.pid.map(|pid| ("pid", pid.to_string())));
-        rows.extend(
-            view.whoami.as_ref().map(|who| ("you are", format!("{} ({}, by {})", who.user, who.role, who.via))),
-        );
+        rows.extend(view.whoami.as_ref().map(|who| ("you are", you_are(who))));
         rows.push(("up for", format!("{} s", view.status.uptime_s)));
         rows.push(("sandboxes", format!("{} ({} connected)", view.status.sandboxes, view.status.connected)));
         facts(&rows)
     })?;
     Ok(DONE)
+}
+
+/// Whom a gateway takes us for, and by what.
+fn you_are(who: &WhoAmI) -> String {
+    format!("{} ({}, by {})", who.user, who.role, word(&who.via))
 }
 
 /// Says what a service lacks to survive a reboot.

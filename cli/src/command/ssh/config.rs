@@ -6,7 +6,7 @@ use openshell_api::Name;
 
 use super::{SshError, key};
 use crate::error::Error;
-use crate::gateways::Place;
+use crate::gateways::{Place, remote};
 
 /// What an `ssh_config` calls sandboxes.
 pub const PREFIX: &str = "openshell-";
@@ -62,7 +62,7 @@ fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,=".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
         true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+        false => remote::quoted(text),
     }
 }
 

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, StatusCode};
+use openshell_api::discovery::Oidc;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -22,7 +23,6 @@ use tokio::sync::mpsc;
 use super::page::{self, Answer};
 use super::provider::{Provider, Refusal, Tokens};
 use super::{Told, random};
-use crate::client::identity::Oidc;
 use crate::error::{Error, GatewayError};
 
 /// Longest time for a login.
@@ -31,7 +31,7 @@ const COOKIE: &str = "openshell-login";
 /// Letters and digits that are not taken for one another.
 const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 /// How long the last page may take to be read by the browser.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// A login under way.
 struct Login {
@@ -126,7 +126,7 @@ pub async fn log_in(
         };
         let _ = page.send(exchanged.as_ref().map(drop).map_err(Error::to_string));
         // The browser must have its last page before its server goes.
-        tokio::time::sleep(FAREWELL.min(Duration::from_millis(300))).await;
+        tokio::time::sleep(FAREWELL).await;
         exchanged
     };
     let outcome = tokio::time::timeout(LIMIT, outcome).await;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use openshell_api::discovery::Oidc;
 use serde::Deserialize;
 
 use super::Told;
 use super::browser::scope;
 use super::provider::{Provider, Tokens};
-use crate::client::identity::Oidc;
 use crate::error::{Error, GatewayError};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";

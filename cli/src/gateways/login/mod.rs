@@ -16,10 +16,10 @@ mod session;
 use std::sync::Arc;
 
 use openshell_api::Name;
+use openshell_api::discovery::Oidc;
 
 use super::book::Book;
 use crate::client::access::{Keeper, Token, Trust};
-use crate::client::identity::Oidc;
 use crate::error::{Error, GatewayError};
 
 pub use provider::Provider;

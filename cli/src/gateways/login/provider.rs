@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use base64::Engine as _;
+use openshell_api::discovery::Oidc;
 use serde::Deserialize;
 
 use crate::client::access::Trust;
-use crate::client::identity::Oidc;
 use crate::client::rest::Chain;
 use crate::error::{Error, GatewayError};
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use openshell_api::Name;
+use openshell_api::discovery::Oidc;
 use serde::{Deserialize, Serialize};
 
 use super::super::book::Book;
@@ -11,7 +12,6 @@ use super::super::private::{self, Lock};
 use super::now;
 use super::provider::{Claims, Provider, Tokens};
 use crate::client::access::{Keeper, Trust};
-use crate::client::identity::Oidc;
 use crate::error::{Error, GatewayError};
 
 /// So long before its end a token is renewed, in seconds.

@@ -13,7 +13,7 @@ use crate::args::gateway::StartArgs;
 use crate::error::{Error, GatewayError};
 use crate::output::Progress;
 
-pub use ssh::Manners;
+pub use ssh::{Manners, quoted};
 pub use tunnel::{Tunnel, access, has_ssh};
 
 /// Puts a gateway on another machine, or takes the one that runs there, and adds it to the book. Answers also whether a service
@@ -26,10 +26,6 @@ pub async fn provision(
     arguments: &StartArgs,
     progress: &Progress,
 ) -> Result<(Remote, Option<bool>), Error> {
-    // Before anything is touched there.
-    if book.names()?.contains(name) {
-        return Err(GatewayError::Taken { name: name.to_string() }.into());
-    }
     let tunnel = Tunnel::to(destination, Manners::Asking)?;
     let best = there::side_load(tunnel.ssh(), progress).await?;
     progress.teller()("starting the gateway there");

@@ -15,15 +15,13 @@ const PROGRAMS: [&str; 3] = ["openshell-supervisor", "openshell-gateway", "opens
 /// Where they lie.
 const BIN: &str = "${XDG_DATA_HOME:-$HOME/.local/share}/openshell/bin";
 
-/// Asks the gateway's own machine where it answers.
-pub(super) const REVEAL: &str =
-    r#"exec "${XDG_DATA_HOME:-$HOME/.local/share}/openshell/bin/openshell" --gateway local gateway reveal"#;
-
-/// What a machine says of itself.
-const LOOK: &str = r#"uname -sm
-engine="${DOCKER_HOST:-unix:///var/run/docker.sock}"
-engine="${engine#unix://}"
-if [ -f "${XDG_STATE_HOME:-$HOME/.local/state}/openshell/gateway/start.json" ]; then
+/// What a machine says of itself: its kind, as what a gateway would best run there, and the digests of our programs.
+fn look() -> String {
+    format!(
+        r#"uname -sm
+engine="${{DOCKER_HOST:-unix:///var/run/docker.sock}}"
+engine="${{engine#unix://}}"
+if [ -f "${{XDG_STATE_HOME:-$HOME/.local/state}}/openshell/gateway/start.json" ]; then
   echo as-before
 elif systemctl --user show-environment >/dev/null 2>&1; then
   echo service
@@ -32,14 +30,17 @@ elif [ -S "$engine" ] && [ -w "$engine" ]; then
 else
   echo process
 fi
-bin="${XDG_DATA_HOME:-$HOME/.local/share}/openshell/bin"
-for program in openshell-supervisor openshell-gateway openshell; do
+bin="{BIN}"
+for program in {}; do
   if [ -x "$bin/$program" ] && command -v sha256sum >/dev/null 2>&1; then
     sha256sum <"$bin/$program" | cut -d' ' -f1
   else
     echo -
   fi
-done"#;
+done"#,
+        PROGRAMS.join(" ")
+    )
+}
 
 /// What `gateway reveal` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -61,16 +62,11 @@ impl Known {
     }
 }
 
-/// Understands what `gateway reveal` printed.
-pub(super) fn known(text: &str) -> Result<Known, Error> {
-    serde_json::from_str(text).map_err(|e| GatewayError::Revealed { reason: e.to_string() }.into())
-}
-
 /// Copies the programs that are not there yet, each whole or not at all, over what runs. Answers as what a gateway would best
 /// run there; `None`: as it did before.
 pub(super) async fn side_load(ssh: &Ssh, progress: &Progress) -> Result<Option<Form>, Error> {
     use sha2::{Digest as _, Sha256};
-    let said = ssh.open(LOOK).await?;
+    let said = ssh.open(&look()).await?;
     let mut lines = said.lines();
     let machine = lines.next().unwrap_or_default().to_owned();
     let ours = nix::sys::utsname::uname().map_err(|e| Error::io("ask for this machine's kind")(e.into()))?;
@@ -104,8 +100,18 @@ pub(super) async fn side_load(ssh: &Ssh, progress: &Progress) -> Result<Option<F
 
 /// Runs the command line there.
 pub(super) async fn openshell(ssh: &Ssh, arguments: &[&str]) -> Result<String, Error> {
+    ssh.script(&line(arguments)).await
+}
+
+/// Asks the gateway's own machine where it answers; opens the connection if it is not up.
+pub(super) async fn reveal(ssh: &Ssh) -> Result<Known, Error> {
+    let text = ssh.open(&line(&["gateway", "reveal"])).await?;
+    serde_json::from_str(&text).map_err(|e| GatewayError::Revealed { reason: e.to_string() }.into())
+}
+
+fn line(arguments: &[&str]) -> String {
     let words: Vec<String> = arguments.iter().map(|word| quoted(word)).collect();
-    ssh.script(&format!("\"{BIN}/openshell\" --gateway local {}", words.join(" "))).await
+    format!("exec \"{BIN}/openshell\" --gateway local {}", words.join(" "))
 }
 
 /// Removes the programs.

@@ -72,7 +72,7 @@ impl Tunnel {
         if let Some(socket) = self.up().await {
             return Ok((socket, None));
         }
-        let known = there::known(&self.ssh.open(there::REVEAL).await?)?;
+        let known = there::reveal(&self.ssh).await?;
         private::remove(&self.socket)?;
         self.ssh.forward(&self.socket, known.port()?).await?;
         Ok((self.socket.clone(), Some(known)))

@@ -193,17 +193,11 @@ impl KeyRing {
     async fn get<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, KeyFault> {
         let failed = |reason: String| KeyFault::Unreachable { url: url.to_owned(), reason };
         let sent = self.http.get(url).timeout(PATIENCE).send().await;
-        let mut answer = sent.map_err(|error| failed(crate::upstream::reason(&error.without_url())))?;
+        let answer = sent.map_err(|error| failed(crate::upstream::reason(&error.without_url())))?;
         if !answer.status().is_success() {
             return Err(failed(format!("HTTP {}", answer.status().as_u16())));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(crate::upstream::reason(&error)))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(failed("its answer is too long".to_owned()));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = crate::upstream::body(answer, MAX_ANSWER).await.map_err(failed)?;
         serde_json::from_slice(&body).map_err(|error| failed(error.to_string()))
     }
 }

@@ -142,11 +142,6 @@ impl Verifier {
         Ok(Self { trust, via, keys })
     }
 
-    /// Whose tokens.
-    pub fn trust(&self) -> &Trust {
-        &self.trust
-    }
-
     /// Whose token this is, and what it may do. `now` is what the token's times are held against; keys age by a clock of their own,
     /// which nobody sets.
     pub async fn verify(&self, token: &str, now: jiff::Timestamp) -> Result<Vouched, JwtError> {
