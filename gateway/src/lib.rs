@@ -9,6 +9,7 @@
 
 pub mod audit;
 mod backend_test;
+mod budgets;
 pub mod error;
 pub mod gateway;
 pub mod http;

@@ -3,12 +3,13 @@
 mod world;
 
 use axum::http::{HeaderMap, StatusCode};
-use openshell_api::inference::{Period, Spent};
+use openshell_api::inference::{Budget, Period, Sensitivity, Spent};
 use openshell_api::link::FromSupervisor;
+use openshell_api::share::{Pot, Want};
 use reqwest::Method;
 use serde_json::{Value, json};
 use world::World;
-use world::supervisor::Supervisor;
+use world::supervisor::{Mood, Supervisor};
 
 /// A request that was served now.
 fn served(id: &str, backend: &str, model: &str, tokens: (u64, u64), cost: u64) -> Value {
@@ -192,4 +193,123 @@ async fn backends_change_and_are_tried() {
     put(&world, "/v1/inference/backends/two", other).await.problem(404, "backend_not_found");
     world.post("/v1/inference/backends/two/test", json!({})).await.problem(404, "backend_not_found");
     assert_eq!(world.get("/v1/inference/backends").await.ok()[0]["base_url"], json!("http://127.0.0.1:1/v1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_forgotten_by_an_administrator_alone_and_here_as_there() {
+    let world = World::new().await;
+    let a = world.sandbox("a").await;
+    let (viewer, path) = (world.user("vera", "viewer").await, "/v1/sandboxes/a/inference/sessions");
+    let says = |session: &str, sensitivity| {
+        a.say(FromSupervisor::Session { session: session.to_owned(), sensitivity });
+    };
+    let known = async |expected: &[(&str, &str)]| {
+        let expected: Vec<_> =
+            expected.iter().map(|(session, level)| json!({ "session": session, "sensitivity": level })).collect();
+        world.until(path, |sessions| *sessions == json!(expected)).await;
+    };
+    says("sandbox", Sensitivity::Restricted);
+    says("header:1", Sensitivity::Confidential);
+    known(&[("header:1", "confidential"), ("sandbox", "restricted")]).await;
+
+    let one = format!("{path}?session=header:1");
+    world.call(&viewer, Method::DELETE, &one, None).await.problem(403, "forbidden");
+    world.delete(&format!("{path}?session=header:2")).await.problem(404, "session_not_found");
+    world.delete("/v1/sandboxes/b/inference/sessions").await.problem(404, "sandbox_not_found");
+    known(&[("header:1", "confidential"), ("sandbox", "restricted")]).await;
+
+    assert_eq!(world.delete(&one).await.status, StatusCode::NO_CONTENT);
+    known(&[("sandbox", "restricted")]).await;
+    // What was told before it is forgotten with it; what comes after counts.
+    says("header:1", Sensitivity::Internal);
+    assert_eq!(world.delete(path).await.status, StatusCode::NO_CONTENT);
+    says("header:3", Sensitivity::Internal);
+    known(&[("header:3", "internal")]).await;
+
+    // Who does not say that it forgot has nothing forgotten.
+    a.mood(Mood::LoseAtReset);
+    world.delete(path).await.problem(502, "not_reset");
+    known(&[("header:3", "internal")]).await;
+    world.delete(path).await.problem(409, "sandbox_not_connected");
+
+    let trail = world.get("/v1/audit?action=sessions.reset").await.ok();
+    let entries = trail["links"].as_array().expect("links").iter().map(|link| &link["entry"]);
+    let done: Vec<&Value> = entries.filter(|entry| entry["outcome"] == "done").collect();
+    let before: Vec<&Value> = done.iter().map(|entry| &entry["before"]).collect();
+    assert_eq!(before.len(), 2, "{trail}");
+    assert_eq!(*before[0], json!({ "header:1": "confidential" }), "{trail}");
+}
+
+/// So many tokens of a budget for all time.
+fn want(tokens: u64) -> Want {
+    Want { pot: Pot { period: Period::Total, window: 0, backend: None }, cost: 0, tokens }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_users_sandboxes_spend_together_is_never_more_than_the_budget() {
+    const LIMIT: u64 = 10_000;
+    let world = World::new().await;
+    let supervisors = [world.sandbox("a").await, world.sandbox("b").await, world.sandbox("c").await];
+    let path = "/v1/users/admin/budgets";
+    put(&world, "/v1/users/nobody-there/budgets", json!([])).await.problem(404, "user_not_found");
+    put(&world, path, json!([{ "period": "total" }])).await.problem(422, "bad_budget");
+    let twice = json!([{ "period": "total", "tokens": 1 }, { "period": "total", "cost": 1 }]);
+    put(&world, path, twice).await.problem(422, "bad_budget");
+    let (viewer, budgets) = (world.user("vera", "viewer").await, json!([{ "period": "total", "tokens": LIMIT }]));
+    world.call(&viewer, Method::PUT, path, Some(budgets.clone())).await.problem(403, "forbidden");
+    world.call(&viewer, Method::GET, path, None).await.problem(403, "not_yours");
+    put(&world, path, budgets).await.ok();
+    // It is part of what they enforce, those that come later too.
+    let supervisors = [&supervisors[..], &[world.sandbox("d").await]].concat();
+    let expected = [Budget { period: Period::Total, backend: None, cost: None, tokens: Some(LIMIT) }];
+    assert!(supervisors.iter().all(|supervisor| supervisor.content().owner_budgets == expected));
+
+    // Each asks for a little more again and again, uses it, and reports it now and then.
+    let spend = supervisors.iter().enumerate().map(|(number, supervisor)| {
+        let supervisor = supervisor.clone();
+        tokio::spawn(async move {
+            let (mut used, mut reported) = (0, 0);
+            loop {
+                let step = 40 + number as u64 * 7;
+                // Room that is about to be used is set aside, so that nobody is given it meanwhile.
+                supervisor.state.lock().unwrap().used = used + step;
+                match supervisor.share(want(used + step)).await {
+                    Ok(share) => assert!(share.tokens.unwrap() >= used + step),
+                    Err(problem) => {
+                        assert_eq!(problem.code, "budget_exhausted", "{problem:?}");
+                        supervisor.state.lock().unwrap().used = used;
+                        break;
+                    }
+                }
+                used += step;
+                if used - reported > 300 {
+                    let id = format!("{number}-{used}");
+                    report(&supervisor, used, &[served(&id, "cheap", "small", (used - reported, 0), 0)]);
+                    reported = used;
+                }
+            }
+            used
+        })
+    });
+    let mut used = 0;
+    for spent in futures_util::future::join_all(spend).await {
+        used += spent.unwrap();
+    }
+    assert!(used <= LIMIT, "{used}");
+    // Nobody was refused while there was room: of each, at most one step was set aside in vain.
+    assert!(used > LIMIT - 4 * 61, "{used} of {LIMIT}");
+
+    // A budget that is raised has room again; what one sets aside no other one gets.
+    let problem = supervisors[0].share(want(LIMIT)).await.unwrap_err();
+    assert!(problem.detail.contains("the budget of admin for all time is used up"), "{problem:?}");
+    put(&world, path, json!([{ "period": "total", "tokens": 2 * LIMIT }])).await.ok();
+    let own = supervisors[3].state.lock().unwrap().used;
+    supervisors[3].state.lock().unwrap().used = own + LIMIT;
+    let share = supervisors[3].share(want(own + LIMIT)).await.unwrap();
+    assert!((own + LIMIT..=own + LIMIT + LIMIT / 8).contains(&share.tokens.unwrap()), "{share:?}");
+    supervisors[0].share(want(LIMIT)).await.unwrap_err();
+    supervisors[3].share(Want { pot: Pot { window: 1, ..want(1).pot }, ..want(1) }).await.unwrap_err();
+    put(&world, path, json!([])).await.ok();
+    assert_eq!(supervisors[0].share(want(1)).await.unwrap_err().code, "no_such_budget");
+    assert!(supervisors.iter().all(|supervisor| supervisor.content().owner_budgets.is_empty()));
 }

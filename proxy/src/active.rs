@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use openshell_api::inference::{Catalogue, InferenceRules};
+use openshell_api::inference::{Budget, Catalogue, InferenceRules};
 use openshell_api::provider::CredentialRule;
 use openshell_policy_host::{Chains, Policy};
 
@@ -20,6 +20,8 @@ pub struct Active {
     pub catalogue: Catalogue,
     /// Budgets, model aliases and models for inference.
     pub inference: InferenceRules,
+    /// Budgets that it shares with the other sandboxes of its owner.
+    pub owner_budgets: Vec<Budget>,
     /// Credentials that grants may name.
     pub credentials: BTreeMap<String, CredentialRule>,
 }
@@ -40,6 +42,7 @@ impl Active {
             router: None,
             catalogue: Catalogue::default(),
             inference: InferenceRules::default(),
+            owner_budgets: Vec::new(),
             credentials: BTreeMap::new(),
         }
     }

@@ -21,6 +21,9 @@ pub enum InferenceCommand {
     /// Budgets, model aliases and models of a sandbox: show them, or change those that are named.
     #[command(after_help = RULES_EXAMPLES)]
     Rules(RulesArgs),
+    /// What conversations have contained, and having it forgotten.
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Say what the router makes of a request, sending nothing.
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Box<ExplainArgs>),
@@ -96,6 +99,54 @@ pub struct RulesArgs {
     /// Forget what it had before.
     #[arg(long)]
     pub clear: bool,
+}
+
+/// Commands about sessions.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// What a sandbox's sessions have contained, as far as it is more than public.
+    #[command(visible_alias = "ls", after_help = "Examples:\n  openshell inference session list demo")]
+    List(SessionsArgs),
+    /// Have it forgotten: what comes next is judged by itself alone.
+    #[command(after_help = RESET_EXAMPLES)]
+    Reset(ResetArgs),
+}
+
+const RESET_EXAMPLES: &str = "\
+Examples:
+  openshell inference session reset demo --session sandbox
+  openshell inference session reset demo --header review-42
+  openshell inference session reset demo --all";
+
+/// Arguments of `inference session list`.
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    /// Sandbox.
+    pub sandbox: Name,
+}
+
+/// Arguments of `inference session reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// Sandbox.
+    pub sandbox: Name,
+    #[command(flatten)]
+    pub which: Which,
+}
+
+/// Sessions to be forgotten.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// One of them, as `session list` shows it; `sandbox`: that of all requests that name none.
+    #[arg(long, value_name = "SESSION")]
+    pub session: Option<String>,
+    /// The one that requests name in x-openshell-session.
+    #[arg(long, value_name = "NAME")]
+    pub header: Option<String>,
+    /// All of them.
+    #[arg(long)]
+    pub all: bool,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\

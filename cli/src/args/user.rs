@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use openshell_api::Name;
+use openshell_api::inference::Budget;
 use openshell_api::user::Role;
 
 use super::parse;
@@ -21,6 +22,11 @@ pub enum UserCommand {
     /// Change what a user may do, from its next request on.
     #[command(after_help = "Examples:\n  openshell user update alice --role viewer")]
     Update(CreateArgs),
+    /// What a user's sandboxes may spend on inference together, and what they have spent: show it, or change what is named.
+    #[command(after_help = "Examples:\n  openshell user budget alice\n  \
+                            openshell user budget alice --budget month=50 --budget day@cloud=5 --tokens day=2000000\n  \
+                            openshell user budget alice --clear")]
+    Budget(BudgetArgs),
     /// Delete users: their tokens open nothing any more. What they own stays; their names are never given anew.
     #[command(visible_alias = "rm", after_help = "Examples:\n  openshell user delete alice")]
     Delete(DeleteArgs),
@@ -37,6 +43,22 @@ pub struct CreateArgs {
     /// What it may do: viewer looks, operator works with sandboxes of its own, admin does everything.
     #[arg(long, value_name = "ROLE")]
     pub role: Role,
+}
+
+/// Arguments of `user budget`.
+#[derive(Debug, Args)]
+pub struct BudgetArgs {
+    /// The user; `oidc:…` or `access:…` for one that an identity provider vouches for.
+    pub name: String,
+    /// Dollars in a day, a month or in total, on all backends or one: day=5, total@cloud=20.
+    #[arg(long = "budget", value_name = "PERIOD[@BACKEND]=DOLLARS", value_parser = parse::budget)]
+    pub budgets: Vec<Budget>,
+    /// Tokens in a day, a month or in total, on all backends or one.
+    #[arg(long = "tokens", value_name = "PERIOD[@BACKEND]=TOKENS", value_parser = parse::token_budget)]
+    pub tokens: Vec<Budget>,
+    /// Forget what there was before.
+    #[arg(long)]
+    pub clear: bool,
 }
 
 /// Arguments of `user delete`.

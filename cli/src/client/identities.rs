@@ -1,6 +1,7 @@
 //! Users, tokens, credentials and the audit trail, over the gateway's REST API.
 
 use openshell_api::audit::{AuditHead, AuditPage};
+use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::provider::{Provider, RotatedKeys, UpdateProvider};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User};
 use openshell_api::{Name, Problem};
@@ -28,6 +29,16 @@ impl Client {
     /// `DELETE /v1/users/{name}`.
     pub async fn delete_user(&self, name: &Name) -> Result<(), Error> {
         self.delete(&format!("/v1/users/{name}")).await
+    }
+
+    /// `GET /v1/users/{name}/budgets`.
+    pub async fn budgets(&self, name: &str) -> Result<Vec<BudgetUse>, Error> {
+        self.get(&format!("/v1/users/{}/budgets", segment(name))).await
+    }
+
+    /// `PUT /v1/users/{name}/budgets`.
+    pub async fn set_budgets(&self, name: &str, budgets: &[Budget]) -> Result<Vec<BudgetUse>, Error> {
+        self.put(&format!("/v1/users/{}/budgets", segment(name)), &budgets).await
     }
 
     /// `GET /v1/users/{name}/tokens`.

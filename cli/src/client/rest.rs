@@ -5,7 +5,7 @@ use std::time::Duration;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::GenerationSummary;
-use openshell_api::inference::{Backend, BackendTest, InferenceRules, Usage};
+use openshell_api::inference::{Backend, BackendTest, InferenceRules, Session, Usage};
 use openshell_api::module::Module;
 use openshell_api::proposal::{Approve, Proposal, Reject};
 use openshell_api::provider::{CreateProvider, Provider};
@@ -200,6 +200,17 @@ impl Client {
     /// `PUT /v1/sandboxes/{name}/inference`.
     pub async fn set_inference_rules(&self, name: &Name, rules: &InferenceRules) -> Result<InferenceRules, Error> {
         self.put(&format!("/v1/sandboxes/{name}/inference"), rules).await
+    }
+
+    /// `GET /v1/sandboxes/{name}/inference/sessions`.
+    pub async fn sessions(&self, name: &Name) -> Result<Vec<Session>, Error> {
+        self.get(&format!("/v1/sandboxes/{name}/inference/sessions")).await
+    }
+
+    /// `DELETE /v1/sandboxes/{name}/inference/sessions`: of one session, or of all.
+    pub async fn reset_sessions(&self, name: &Name, session: Option<&str>) -> Result<(), Error> {
+        let which = session.map(|session| format!("?session={}", segment(session))).unwrap_or_default();
+        self.delete(&format!("/v1/sandboxes/{name}/inference/sessions{which}")).await
     }
 
     /// `DELETE /v1/inference/backends/{name}`.

@@ -1,10 +1,12 @@
 //! `openshell user …` and `openshell token …`.
 
 use openshell_api::Name;
+use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::user::{CreateToken, CreateUser, SetUser, Token, User};
+use openshell_inference_format::price;
 
 use super::{Context, DONE};
-use crate::args::user::{TokenCommand, UserCommand};
+use crate::args::user::{BudgetArgs, TokenCommand, UserCommand};
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::{Table, age, facts, word};
@@ -26,6 +28,7 @@ pub async fn run(cx: &Context, command: UserCommand) -> Result<u8, Error> {
             let user = client.set_user(&args.name, &SetUser { role: args.role }).await?;
             cx.out.data(&user, || users(std::slice::from_ref(&user)).render())?;
         }
+        UserCommand::Budget(args) => budget(cx, &client, args).await?,
         UserCommand::Delete(args) => {
             for name in &args.names {
                 client.delete_user(name).await?;
@@ -45,6 +48,42 @@ pub async fn run(cx: &Context, command: UserCommand) -> Result<u8, Error> {
         }
     }
     Ok(DONE)
+}
+
+/// A budget takes the place of the limit for the same period, backend and unit.
+async fn budget(cx: &Context, client: &Client, args: BudgetArgs) -> Result<(), Error> {
+    let mut standing = client.budgets(&args.name).await?;
+    if args.clear || !(args.budgets.is_empty() && args.tokens.is_empty()) {
+        let mut budgets: Vec<Budget> = match args.clear {
+            true => Vec::new(),
+            false => standing.into_iter().map(|standing| standing.budget).collect(),
+        };
+        for limit in args.budgets.into_iter().chain(args.tokens) {
+            match budgets.iter_mut().find(|known| known.period == limit.period && known.backend == limit.backend) {
+                Some(known) => {
+                    known.cost = limit.cost.or(known.cost);
+                    known.tokens = limit.tokens.or(known.tokens);
+                }
+                None => budgets.push(limit),
+            }
+        }
+        standing = client.set_budgets(&args.name, &budgets).await?;
+    }
+    cx.out.data(&standing, || {
+        let mut table = Table::new(["PERIOD", "BACKEND", "SPENT", "TOKENS"]);
+        for BudgetUse { budget, cost, tokens } in &standing {
+            let of =
+                |used: String, limit: Option<String>| limit.map_or(used.clone(), |limit| format!("{used} of {limit}"));
+            let dollars = |pico: u128| format!("${}", price::dollars(pico));
+            table.row([
+                word(&budget.period),
+                budget.backend.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string),
+                of(dollars(u128::from(*cost)), budget.cost.map(|limit| dollars(u128::from(limit) * 1_000_000))),
+                of(tokens.to_string(), budget.tokens.map(|limit| limit.to_string())),
+            ]);
+        }
+        table.render_or("no budgets")
+    })
 }
 
 /// Does one of the commands about tokens.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::inference::{Catalogue, InferenceRules};
+use crate::inference::{Budget, Catalogue, InferenceRules};
 use crate::module::Binding;
 use crate::provider::CredentialRule;
 
@@ -50,6 +50,9 @@ pub struct Content {
     /// Budgets, model aliases and models for inference.
     #[serde(default, skip_serializing_if = "InferenceRules::is_empty")]
     pub inference: InferenceRules,
+    /// Budgets that it shares with the other sandboxes of its owner; it spends what the gateway deals it (`share`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owner_budgets: Vec<Budget>,
     /// Credentials that grants may name: name → where and how it is attached.
     #[serde(default)]
     pub credentials: BTreeMap<String, CredentialRule>,

@@ -205,6 +205,17 @@ pub struct Budget {
     pub tokens: Option<u64>,
 }
 
+/// A budget that a user's sandboxes spend together, and what they have spent of it in the window of now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BudgetUse {
+    /// The budget.
+    pub budget: Budget,
+    /// Millionths of a millionth of a US dollar.
+    pub cost: u64,
+    /// Tokens, input and output together.
+    pub tokens: u64,
+}
+
 /// What a sandbox may do with inference, besides what the router decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -364,6 +375,31 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Millionths of a millionth of a US dollar.
     pub cost: u64,
+}
+
+/// What a session of a sandbox has contained. Sensitivity only rises, until a user resets the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Session {
+    /// Its key: `sandbox` for all requests that name no session, else what names it and the beginning of the SHA-256 of that name.
+    pub session: String,
+    /// What it counts as.
+    pub sensitivity: Sensitivity,
+}
+
+impl Session {
+    /// Key of the session of a sandbox's requests that name none.
+    pub const SANDBOX: &'static str = "sandbox";
+
+    /// Key of a session that is named by the header `x-openshell-session`.
+    pub fn of_header(name: &[u8]) -> String {
+        Self::key("header", name)
+    }
+
+    /// Key of a session. Names from outside are hashed: they may be long, and they travel.
+    pub fn key(kind: &str, name: &[u8]) -> String {
+        use sha2::Digest as _;
+        format!("{kind}:{}", hex::encode(&sha2::Sha256::digest(name)[..16]))
+    }
 }
 
 /// What a backend said when it was tried.

@@ -20,6 +20,7 @@ pub mod push;
 pub mod rollout;
 pub mod sandbox;
 pub mod shadow;
+pub mod share;
 pub mod signature;
 pub mod status;
 pub mod stream;

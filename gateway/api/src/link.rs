@@ -16,6 +16,7 @@ use crate::enforcement::Enforcement;
 use crate::generation::SignedGeneration;
 use crate::proposal::{ProposalStatus, Propose};
 use crate::sandbox::{LogLine, WindowSize};
+use crate::share::{Share, Want};
 use crate::stream::{StreamEvent, StreamRequest};
 
 /// Longest data part of one binary frame, in bytes.
@@ -65,11 +66,34 @@ pub enum ToSupervisor {
         /// Session → sensitivity.
         sensitivity: BTreeMap<String, crate::inference::Sensitivity>,
     },
+    /// Forget what one session, or all of them, have contained: a user says so. Answered by `SessionsReset`, after every rise that came
+    /// before.
+    ResetSessions {
+        /// Names this question.
+        id: String,
+        /// The session; absent: all of them.
+        session: Option<String>,
+    },
     /// What the sandbox has spent on inference in the windows of now, as far as its records have arrived; taken over where it
     /// is more.
     Spent {
         /// Per window and backend, and for all backends together.
         spent: Vec<crate::inference::Spent>,
+    },
+    /// Answers `NeedShare`.
+    Share {
+        /// The question.
+        question: String,
+        /// What it may spend now, or why no more.
+        result: Result<Share, Problem>,
+    },
+    /// Another sandbox of the same user needs what this one does not use: keep of each share what is spent and set aside there. Answered by
+    /// `GivenBack`.
+    GiveBack {
+        /// Names this question.
+        id: String,
+        /// Its shares, as the gateway counts them.
+        shares: Vec<Share>,
     },
     /// Open a stream into the sandbox, or take one up again.
     Open {
@@ -298,6 +322,25 @@ pub enum FromSupervisor {
         session: String,
         /// Its sensitivity now.
         sensitivity: crate::inference::Sensitivity,
+    },
+    /// A request needs more of a budget that its user's sandboxes share. Answered by `Share`.
+    NeedShare {
+        /// Names this question.
+        question: String,
+        /// How much.
+        want: Want,
+    },
+    /// What is kept of each share; the rest is no longer this sandbox's.
+    GivenBack {
+        /// The question.
+        id: String,
+        /// The shares that are left.
+        shares: Vec<Share>,
+    },
+    /// Sessions are forgotten; whatever is said of them from now on was seen since.
+    SessionsReset {
+        /// The question.
+        id: String,
     },
     /// The gateway may send this many more bytes of input on an exec's channel, beyond [`EXEC_WINDOW`] at its start:
     /// the command took that much. An exec that is sent far more than it was granted is ended.

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 /// Calls that change something, or reach into a sandbox.
-pub(super) const ACTIONS: [(&str, &str, &str); 31] = [
+pub(super) const ACTIONS: [(&str, &str, &str); 33] = [
     ("POST", "/v1/modules", "module.upload"),
     ("POST", "/v1/pushes", "policy.push"),
     ("PUT", "/v1/ceiling", "ceiling.set"),
@@ -16,6 +16,7 @@ pub(super) const ACTIONS: [(&str, &str, &str); 31] = [
     ("POST", "/v1/sandboxes/{name}/rollback", "policy.rollback"),
     ("POST", "/v1/sandboxes/{name}/promote", "policy.promote"),
     ("PUT", "/v1/sandboxes/{name}/inference", "inference.set"),
+    ("DELETE", "/v1/sandboxes/{name}/inference/sessions", "sessions.reset"),
     ("POST", "/v1/proposals/{id}/approve", "proposal.approve"),
     ("POST", "/v1/proposals/{id}/reject", "proposal.reject"),
     ("POST", "/v1/rollouts/{id}/promote", "rollout.promote"),
@@ -33,6 +34,7 @@ pub(super) const ACTIONS: [(&str, &str, &str); 31] = [
     ("POST", "/v1/users", "user.create"),
     ("PUT", "/v1/users/{name}", "user.update"),
     ("DELETE", "/v1/users/{name}", "user.delete"),
+    ("PUT", "/v1/users/{name}/budgets", "budgets.set"),
     ("POST", "/v1/users/{name}/tokens", "token.create"),
     ("DELETE", "/v1/tokens/{id}", "token.revoke"),
 ];

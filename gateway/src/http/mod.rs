@@ -16,6 +16,7 @@ mod publishers;
 mod pushes;
 mod rollouts;
 mod sandboxes;
+mod sessions;
 mod shadows;
 mod streams;
 mod supervisor;
@@ -76,6 +77,7 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(users::set, users::delete))
         .routes(routes!(users::tokens, users::create_token))
         .routes(routes!(users::revoke_token))
+        .routes(routes!(users::get_budgets, users::set_budgets))
         .routes(routes!(audit::list))
         .routes(routes!(audit::head))
         .routes(routes!(modules::list, modules::upload))
@@ -116,6 +118,7 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(inference::test))
         .routes(routes!(inference::usage))
         .routes(routes!(inference::rules, inference::set_rules))
+        .routes(routes!(sessions::list, sessions::reset))
 }
 
 /// Calls that need no token.

@@ -3,11 +3,13 @@
 use axum::http::StatusCode;
 use openshell_api::Problem;
 use openshell_api::discovery::Discovery;
+use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User, WhoAmI};
 
 use super::call::{Call, Open};
 use super::extract::{Json, Path};
 use super::to_the_end;
+use crate::budgets;
 use crate::error::ApiResult;
 use crate::identity::users;
 use crate::identity::{Actor, Administer, Read};
@@ -77,6 +79,35 @@ pub(super) async fn delete(
 ) -> ApiResult<StatusCode> {
     to_the_end(users::delete(gateway, permit, name)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a user's sandboxes may spend on inference together, and what they have spent. One's own, or an administrator asks.
+#[utoipa::path(get, path = "/v1/users/{name}/budgets", params(("name" = String, Path)), responses(
+    (status = 200, body = Vec<BudgetUse>),
+    (status = 403, description = "not_yours", body = Problem),
+    (status = 404, description = "user_not_found", body = Problem),
+))]
+pub(super) async fn get_budgets(
+    Call { gateway, permit }: Call<Read>,
+    Path(name): Path<String>,
+) -> ApiResult<axum::Json<Vec<BudgetUse>>> {
+    budgets::of(&gateway, &permit, &name).await.map(axum::Json)
+}
+
+/// Replaces what a user's sandboxes may spend on inference together; it holds once this answers, or once they connect again.
+#[utoipa::path(put, path = "/v1/users/{name}/budgets", params(("name" = String, Path)), request_body = Vec<Budget>, responses(
+    (status = 200, body = Vec<BudgetUse>),
+    (status = 403, description = "forbidden", body = Problem),
+    (status = 404, description = "user_not_found", body = Problem),
+    (status = 409, description = "not_staged: a sandbox refused, nothing changed", body = Problem),
+    (status = 422, description = "bad_budget", body = Problem),
+))]
+pub(super) async fn set_budgets(
+    Call { gateway, permit }: Call<Administer>,
+    Path(name): Path<String>,
+    Json(budgets): Json<Vec<Budget>>,
+) -> ApiResult<axum::Json<Vec<BudgetUse>>> {
+    to_the_end(budgets::set(gateway, permit, name, budgets)).await.map(axum::Json)
 }
 
 /// A user's tokens, oldest first, without their values. One's own, or an administrator asks.

@@ -1,12 +1,14 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
 //! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`streams`] carries
-//! commands, files and ports over it; [`keys`] renews its credentials; [`verify`](mod@verify) has the walls proven; [`Links`] finds the one of a sandbox.
+//! commands, files and ports over it; [`keys`] renews its credentials; [`verify`](mod@verify) has the walls proven, [`mod@reset`] sessions forgotten; [`Links`] finds the one of a sandbox.
 //! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
 mod keys;
+mod questions;
 mod reports;
+pub mod reset;
 mod session;
 pub mod streams;
 pub mod verify;
@@ -14,13 +16,17 @@ pub mod verify;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
+use openshell_api::enforcement::Enforcement;
 use openshell_api::link::{MAX_CHUNK, ToSupervisor};
+use openshell_api::share::Share;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use attempt::AttemptSlot;
+use questions::Questions;
 
 pub use session::serve;
 use streams::Outbox;
@@ -38,7 +44,11 @@ pub struct Link {
     data: mpsc::Sender<Bytes>,
     attempts: Mutex<HashMap<String, AttemptSlot>>,
     streams: Mutex<HashMap<u64, Arc<Outbox>>>,
-    questions: verify::Questions,
+    /// Proofs of the walls.
+    proofs: Questions<Result<Enforcement, String>>,
+    /// What is kept of shares of budgets.
+    shares: Questions<Vec<Share>>,
+    resets: reset::Resets,
     /// The newest pair of credentials that the supervisor says it has.
     kept: watch::Sender<u64>,
     next_channel: AtomicU64,
@@ -62,7 +72,9 @@ impl Link {
             data,
             attempts: Mutex::default(),
             streams: Mutex::default(),
-            questions: verify::Questions::default(),
+            proofs: Questions::default(),
+            shares: Questions::default(),
+            resets: reset::Resets::default(),
             kept: watch::Sender::default(),
             next_channel: AtomicU64::new(1),
             closed: CancellationToken::new(),
@@ -82,6 +94,12 @@ impl Link {
             () = self.closed.cancelled() => Err(LinkClosed),
             sent = self.control.send(message) => sent.map_err(|_| LinkClosed),
         }
+    }
+
+    /// Has the supervisor keep of its shares what it needs now; answers what that is, nothing where it does not say so.
+    pub async fn give_back(&self, shares: Vec<Share>, patience: Duration) -> Vec<Share> {
+        let asked = self.shares.ask(self, patience, |id| ToSupervisor::GiveBack { id, shares });
+        asked.await.unwrap_or_default()
     }
 
     /// Sends bytes on a channel, in frames of at most [`MAX_CHUNK`]; waits while the link is busy.
@@ -169,7 +187,9 @@ impl Links {
             }
         }
         link.attempts().clear();
-        link.questions.clear();
+        link.proofs.clear();
+        link.shares.clear();
+        link.resets.clear();
         for (_, outbox) in link.streams().drain() {
             outbox.lose();
         }

@@ -11,7 +11,7 @@ use openshell_api::link::{RecordsText, ToSupervisor};
 use openshell_api::sandbox::LogLine;
 use tokio::sync::mpsc;
 
-use super::Link;
+use super::{Link, reset};
 use crate::gateway::Gateway;
 use crate::store::{DecisionText, StoreError};
 
@@ -29,6 +29,10 @@ pub(super) enum Report {
     Session {
         session: String,
         sensitivity: Sensitivity,
+    },
+    /// Sessions are forgotten there, as this question asked.
+    Reset {
+        id: String,
     },
 }
 
@@ -70,6 +74,7 @@ async fn keep_one(gateway: &Gateway, link: &Link, report: &Report) -> Result<(),
             Ok(gateway.store.raise_session(link.sandbox_id(), session, *sensitivity).await?)
         }
         Report::Session { .. } => Ok(()),
+        Report::Reset { id } => Ok(reset::done(gateway, link, id).await?),
     }
 }
 

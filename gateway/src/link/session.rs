@@ -19,7 +19,7 @@ use super::{Link, Outgoing, keys};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
 use crate::store::{StoreError, SupervisorKey};
-use crate::{proposals, push};
+use crate::{budgets, proposals, push};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -171,7 +171,7 @@ async fn handle(
             gateway.changed.sandboxes();
         }
         FromSupervisor::Rekeyed { id } => drop(link.kept.send_replace(id)),
-        FromSupervisor::Verified { id, result } => link.questions.answer(&id, result),
+        FromSupervisor::Verified { id, result } => link.proofs.answer(&id, result),
         FromSupervisor::Running => phase(Phase::Running, None, None).await?,
         FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,
         FromSupervisor::Failed { reason } => phase(Phase::Failed, None, Some(&reason)).await?,
@@ -187,6 +187,16 @@ async fn handle(
         }
         FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
         FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,
+        FromSupervisor::GivenBack { id, shares } => link.shares.answer(&id, shares),
+        FromSupervisor::NeedShare { question, want } => {
+            let (gateway, link) = (gateway.clone(), link.clone());
+            tokio::spawn(async move {
+                let result = budgets::deal(&gateway, link.sandbox_id(), want).await.map_err(|error| error.0);
+                // One who went away asks again.
+                let _ = link.send(ToSupervisor::Share { question, result }).await;
+            });
+        }
+        FromSupervisor::SessionsReset { id } => report(Report::Reset { id }).await,
         FromSupervisor::Propose { question, process, proposal } => {
             let (gateway, link) = (gateway.clone(), link.clone());
             tokio::spawn(async move {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use openshell_api::generation::Content;
-use openshell_api::inference::{Backend, Catalogue};
+use openshell_api::inference::{Backend, Budget, Catalogue};
 use openshell_api::module::Binding;
 use openshell_api::provider::{CredentialRule, Provider};
 use openshell_api::push::{Enforcing, SetCeiling};
@@ -89,7 +89,7 @@ async fn change_catalogue(
             content.router.clone_from(&default_router);
         }
     };
-    for_all(gateway, permit, change, cause, effect).await.map(drop)
+    for_all(gateway, permit, |_| true, change, cause, effect).await.map(drop)
 }
 
 /// Replaces the gateway-wide chain.
@@ -122,7 +122,7 @@ pub async fn set_ceiling(
     }
     let _alone = gateway.locks.gateway_wide.write().await;
     let change = |content: &mut Content| content.ceiling.clone_from(&bindings);
-    for_all(&gateway, &permit, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
+    for_all(&gateway, &permit, |_| true, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
 }
 
 /// Binds a credential anew in the sandboxes that use it. The caller holds the gateway-wide lock alone.
@@ -149,15 +149,31 @@ pub async fn rebind(
     carry_out_as(gateway, change, targets, &cause, effect, Reach::Connected, began).await.map(drop)
 }
 
-/// Changes the content of every sandbox that is not being deleted. The caller holds the gateway-wide lock alone.
+/// Replaces what a user's sandboxes may spend together; it holds in all that are connected once this answers.
+pub async fn set_owner_budgets(
+    gateway: &Gateway,
+    permit: &Permit<Administer>,
+    owner: &str,
+    budgets: Vec<Budget>,
+) -> ApiResult<()> {
+    let _alone = gateway.locks.gateway_wide.write().await;
+    let change = |content: &mut Content| content.owner_budgets.clone_from(&budgets);
+    let effect = Effect::SetOwnerBudgets { owner: owner.to_owned(), budgets: budgets.clone() };
+    let cause = format!("set budgets of {owner}");
+    for_all(gateway, permit, |row| row.owner == owner, change, &cause, effect).await.map(drop)
+}
+
+/// Changes the content of every sandbox that is `meant` and not being deleted. The caller holds the gateway-wide lock alone.
 async fn for_all(
     gateway: &Gateway,
     permit: &Permit<Administer>,
+    meant: impl Fn(&SandboxRow) -> bool,
     change: impl Fn(&mut Content),
     cause: &str,
     effect: Effect,
 ) -> ApiResult<Vec<Enforcing>> {
-    let rows = gateway.store.sandboxes().await?;
+    let mut rows = gateway.store.sandboxes().await?;
+    rows.retain(meant);
     let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
     let mut targets = Vec::with_capacity(rows.len());
     for row in rows.into_iter().filter(|row| row.phase != Phase::Deleting) {

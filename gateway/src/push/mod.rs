@@ -16,7 +16,7 @@ mod two_phase;
 pub use approval::Plan;
 pub use canary::{promote_rollout, roll_back};
 pub use catch_up::catch_up;
-pub use gateway_wide::{add_backend, rebind, remove_backend, set_backend, set_ceiling};
+pub use gateway_wide::{add_backend, rebind, remove_backend, set_backend, set_ceiling, set_owner_budgets};
 pub use plan::initial;
 pub use requests::{lacking, promote, push, rollback, sandbox_not_found, set_inference};
 

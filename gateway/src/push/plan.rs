@@ -86,7 +86,8 @@ pub async fn initial(gateway: &Gateway, permit: &Permit<Operate>, spec: &CreateS
     let ceiling =
         refreshed(gateway, &gateway.store.setting::<Vec<Binding>>("ceiling").await?.unwrap_or_default()).await?;
     let known = gateway.store.providers().await?;
-    let mut content = Content { ceiling, chain: Vec::new(), router, catalogue, ..Content::default() };
+    let owner_budgets = gateway.store.owner_budgets(permit.user()).await?;
+    let mut content = Content { ceiling, router, catalogue, owner_budgets, ..Content::default() };
     for name in &spec.providers {
         let provider = known.iter().find(|provider| provider.name == *name).ok_or_else(|| {
             refuse(422, "provider_not_found", format!("there is no provider {name}"))

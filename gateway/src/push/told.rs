@@ -60,6 +60,11 @@ pub(super) async fn change<R: Right>(
             before.insert("ceiling".to_owned(), json!(old.iter().map(label).collect::<Vec<_>>()));
             after.insert("ceiling".to_owned(), json!(bindings.iter().map(label).collect::<Vec<_>>()));
         }
+        Effect::SetOwnerBudgets { owner, budgets } => {
+            object.clone_from(owner);
+            before.insert("budgets".to_owned(), json!(store.owner_budgets(owner).await?));
+            after.insert("budgets".to_owned(), json!(budgets));
+        }
         Effect::ApproveProposal { id, .. } => {
             after.insert("proposal".to_owned(), json!(id));
         }

@@ -1,7 +1,7 @@
 //! The commit of a push: new generations, together with the gateway-wide change that caused them and its entry in the audit trail.
 
 use openshell_api::generation::SignedGeneration;
-use openshell_api::inference::Backend;
+use openshell_api::inference::{Backend, Budget};
 use openshell_api::module::Binding;
 use openshell_api::provider::Provider;
 use openshell_api::rollout::Rollout;
@@ -36,6 +36,13 @@ pub enum Effect {
     SetProvider(Box<Provider>, Option<Vec<u8>>),
     /// The ceiling is replaced.
     SetCeiling(Vec<Binding>),
+    /// What a user's sandboxes may spend together is replaced.
+    SetOwnerBudgets {
+        /// The user.
+        owner: String,
+        /// Its budgets.
+        budgets: Vec<Budget>,
+    },
     /// A proposal is approved: this generation has it.
     ApproveProposal {
         /// Its id.
@@ -80,6 +87,7 @@ impl Store {
                     .execute(&mut **tx)
                     .await?;
             }
+            Effect::SetOwnerBudgets { owner, budgets } => super::budgets::set(tx, owner, budgets).await?,
             Effect::ApproveProposal { id, generation } => super::proposals::approve(tx, id, *generation).await?,
             Effect::PutRollout(rollout) => super::rollouts::put(tx, rollout).await?,
         }

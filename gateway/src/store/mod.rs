@@ -4,6 +4,7 @@
 //! `kill -9` and power loss. Several rows that belong together change in one transaction.
 
 mod audit;
+mod budgets;
 mod commit;
 mod inference;
 mod modules;
@@ -12,6 +13,7 @@ mod publishers;
 mod records;
 mod rollouts;
 mod sandboxes;
+mod sessions;
 mod supervisor_keys;
 mod usage;
 mod users;
@@ -25,6 +27,7 @@ use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 pub use audit::AuditQuery;
+pub use budgets::{Deal, PICO, Use};
 pub use commit::{Effect, NewGeneration};
 pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::{By, StoreModule};

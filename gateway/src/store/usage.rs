@@ -134,8 +134,10 @@ pub(super) async fn put_usage(
         let id = if number == 0 { record.id.clone() } else { format!("{}/{number}", record.id) };
         let done = sqlx::query(
             "INSERT OR IGNORE INTO usage
-             (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, cached_tokens, output_tokens, cost)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, cached_tokens, output_tokens, cost,
+              owner)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
+              COALESCE((SELECT owner FROM sandboxes WHERE id = ?2), ''))",
         )
         .bind(id)
         .bind(sandbox_id)

@@ -1,6 +1,7 @@
 //! A supervisor that speaks the real protocol, verifies what a real one verifies, and can be told to misbehave.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use openshell_api::generation::{Content, Generation};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
 use openshell_api::proposal::ProposalStatus;
+use openshell_api::share::{Share, Want};
 use openshell_api::stream::StreamRequest;
 use openshell_policy_host::{Artifact, VerifyingKey};
 use rustls_pki_types::pem::PemObject as _;
@@ -57,6 +59,8 @@ pub enum Mood {
     LoseAtActivate,
     /// Keeps new credentials and loses its link before it can say so.
     LoseAtRekey,
+    /// Loses its link when it is to forget what sessions contained.
+    LoseAtReset,
     /// Takes no new credentials.
     KeepOldKeys,
 }
@@ -81,6 +85,10 @@ pub struct State {
     pub decided: Vec<String>,
     /// What it answers when it is to prove its walls.
     pub verified: Option<Result<Enforcement, String>>,
+    /// Answers to what it asked of budgets that are spent together.
+    pub shares: HashMap<String, Result<Share, Problem>>,
+    /// Tokens that it has used or set aside, and keeps when it is to give back.
+    pub used: u64,
     /// Credentials it was given over its link and kept: key and refresh, oldest first.
     pub pairs: Vec<(String, String)>,
     /// What it shows when it next dials; absent: its newest key.
@@ -129,6 +137,20 @@ impl Supervisor {
     pub async fn answer(&self, question: &str) -> Result<ProposalStatus, Problem> {
         for _ in 0..1000 {
             if let Some(answer) = self.state.lock().unwrap().answers.remove(question) {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        panic!("the gateway does not answer");
+    }
+
+    /// Asks for a share of a budget, and waits for the answer.
+    pub async fn share(&self, want: Want) -> Result<Share, Problem> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let question = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+        self.say(FromSupervisor::NeedShare { question: question.clone(), want });
+        for _ in 0..2000 {
+            if let Some(answer) = self.state.lock().unwrap().shares.remove(&question) {
                 return answer;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -328,6 +350,18 @@ impl Supervisor {
                 state.secrets = values;
                 vec![]
             }
+            ToSupervisor::Share { question, result } => {
+                state.shares.insert(question, result);
+                vec![]
+            }
+            ToSupervisor::GiveBack { id, shares } => {
+                // It has used so much of each, and holds nothing that is on its way.
+                let used = state.used;
+                let keep = |share: Share| Share { tokens: share.tokens.map(|tokens| tokens.min(used)), ..share };
+                vec![FromSupervisor::GivenBack { id, shares: shares.into_iter().map(keep).collect() }]
+            }
+            ToSupervisor::ResetSessions { .. } if state.mood == Mood::LoseAtReset => return None,
+            ToSupervisor::ResetSessions { id, .. } => vec![FromSupervisor::SessionsReset { id }],
             ToSupervisor::Verify { id } => {
                 let result = state.verified.clone().unwrap_or_else(|| Err("nobody can try".to_owned()));
                 vec![FromSupervisor::Verified { id, result }]

@@ -1,4 +1,4 @@
-//! Which backends are worth asking: one that keeps failing is left alone for a while, then asked once.
+//! Which backends are worth asking: one that keeps failing is left alone until a probe finds it alive, then asked once.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +23,8 @@ struct State {
     until: Option<Instant>,
     /// Somebody is asking it, to see whether it is back.
     trial: bool,
+    /// A probe is at it, and nobody asks before it has an answer.
+    probed: bool,
     cooldown: Duration,
 }
 
@@ -43,7 +45,7 @@ impl Health {
         match state.until {
             None => Admission::Open,
             Some(until) if until > now => Admission::Closed(until - now),
-            Some(_) if state.trial => Admission::Closed(state.cooldown),
+            Some(_) if state.trial || state.probed => Admission::Closed(state.cooldown),
             Some(_) => {
                 state.trial = true;
                 Admission::Open
@@ -56,18 +58,49 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(backend);
     }
 
-    /// It failed at `now`, or said that it has no capacity for `retry_after`.
-    pub fn failed(&self, backend: &str, now: Instant, retry_after: Option<Duration>) {
+    /// It failed at `now`, or said that it has no capacity for `retry_after`. Answers when to probe it, where nobody does yet: from then
+    /// on [`Health::probed`] or [`Health::unprobed`] decide whether it is asked again.
+    #[must_use]
+    pub fn failed(&self, backend: &str, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let state = all.entry(backend.to_owned()).or_default();
         state.failures = state.failures.saturating_add(1);
+        state.trial = false;
         if let Some(wait) = retry_after {
             state.until = Some(now + wait.min(LONGEST));
-        } else if state.failures >= FAILURES {
-            state.cooldown = if state.cooldown.is_zero() { COOLDOWN } else { (state.cooldown * 2).min(LONGEST) };
-            state.until = Some(now + state.cooldown);
+            return None;
         }
-        state.trial = false;
+        if state.failures < FAILURES {
+            return None;
+        }
+        state.leave_alone(now);
+        (!std::mem::replace(&mut state.probed, true)).then_some(state.cooldown)
+    }
+
+    /// Whether a probe is still wanted: nobody was served meanwhile.
+    pub fn is_probed(&self, backend: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(backend).is_some_and(|state| state.probed)
+    }
+
+    /// What a probe found at `now`. Alive, one caller may ask it at once; else it answers when to probe it again.
+    #[must_use]
+    pub fn probed(&self, backend: &str, now: Instant, alive: bool) -> Option<Duration> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = all.get_mut(backend).filter(|state| state.probed)?;
+        if alive {
+            state.probed = false;
+            state.until = Some(now);
+            return None;
+        }
+        state.leave_alone(now);
+        Some(state.cooldown)
+    }
+
+    /// Nobody can probe it: a caller finds out once its time has passed.
+    pub fn unprobed(&self, backend: &str) {
+        if let Some(state) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(backend) {
+            state.probed = false;
+        }
     }
 
     /// Whoever was admitted did not find out: the caller hung up, or nothing was sent.
@@ -75,5 +108,12 @@ impl Health {
         if let Some(state) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(backend) {
             state.trial = false;
         }
+    }
+}
+
+impl State {
+    fn leave_alone(&mut self, now: Instant) {
+        self.cooldown = if self.cooldown.is_zero() { COOLDOWN } else { (self.cooldown * 2).min(LONGEST) };
+        self.until = Some(now + self.cooldown);
     }
 }

@@ -3,8 +3,8 @@
 //! A request's life: the crate `openshell-inference-format` says which API it speaks, parses its body once and lays out every
 //! text in it, [`sessions`] says what its conversation contained before, [`forecast`] what it will probably cost, [`asking`] asks the
 //! `route` hook, [`clearance`] checks each candidate again and makes the only value that [`upstream`] sends with, [`ledger`] sets aside
-//! what it may cost, [`attempts`] falls back, escalates and tries again before the first byte, leaving alone what [`health`] knows to be
-//! down, [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
+//! what it may cost, asking a [`purse`] for more of budgets that are shared, [`attempts`] falls back, escalates and tries again before the first byte, leaving alone what [`health`] knows to be
+//! down and a [`probe`] has not found alive again, [`relay`] streams the answer and reads its figures on the way. [`refusal`] answers in the caller's dialect.
 //!
 //! Absences: nothing the sandbox sent as a credential is forwarded; no redirect is followed; no byte goes to a backend
 //! without a [`clearance::Cleared`] for it.
@@ -18,6 +18,8 @@ mod health;
 mod intake;
 mod ledger;
 mod models;
+mod probe;
+mod purse;
 mod records;
 mod refusal;
 mod relay;
@@ -28,9 +30,10 @@ mod sessions;
 mod upstream;
 
 pub use ledger::{Ledger, Lost};
+pub use purse::Purse;
 pub use serve::{InferenceOptions, InferenceService};
 pub use service::{Body, BoxError, HOST, Inference};
-pub use sessions::{Rise, Sessions};
+pub use sessions::{Sessions, Told};
 
 #[cfg(test)]
 mod tests;

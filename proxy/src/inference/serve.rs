@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use openshell_api::decision::{DecisionRecord, RouteRecord};
-use openshell_api::inference::{Backend, Catalogue, InferenceRules};
+use openshell_api::inference::{Backend, Budget, Catalogue, InferenceRules};
 use openshell_inference_format::contract;
 use openshell_inference_format::document::{Document, Json};
 use openshell_inference_format::endpoint::{self, Endpoint};
@@ -23,8 +23,10 @@ use super::forecast::{Marks, Outputs, Prefixes};
 use super::head;
 use super::health::Health;
 use super::intake::{candidates, collect, unknown_endpoint};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Limits};
 use super::models::models;
+use super::probe::Probes;
+use super::purse::Purse;
 use super::records::findings;
 use super::refusal::{Cause, Refusal};
 use super::router::{Latencies, Router};
@@ -53,6 +55,8 @@ pub struct InferenceOptions {
     pub sessions: Arc<Sessions>,
     /// What has been spent.
     pub ledger: Arc<Ledger>,
+    /// Who deals out shares of budgets.
+    pub purse: Arc<dyn Purse>,
     /// Connections to backends.
     pub upstreams: Arc<Upstreams>,
 }
@@ -65,9 +69,11 @@ pub struct InferenceService {
     pub(super) record: Arc<dyn Record>,
     pub(super) sessions: Arc<Sessions>,
     ledger: Arc<Ledger>,
-    transport: Box<dyn Transport>,
+    purse: Arc<dyn Purse>,
+    transport: Arc<dyn Transport>,
     latencies: Latencies,
-    health: Health,
+    health: Arc<Health>,
+    probes: Probes,
     pub(super) outputs: Arc<Outputs>,
     pub(super) prefixes: Arc<Prefixes>,
     /// Which backend keeps which response.
@@ -82,6 +88,8 @@ pub(super) struct Terms<'a> {
     pub router: Option<&'a dyn Router>,
     pub catalogue: &'a Catalogue,
     pub rules: &'a InferenceRules,
+    /// Budgets that the sandbox shares.
+    pub shared: &'a [Budget],
 }
 
 /// A request that was read.
@@ -107,6 +115,7 @@ impl Inference for InferenceService {
             router: router.map(|policy| policy as &dyn Router),
             catalogue: &active.catalogue,
             rules: &active.inference,
+            shared: &active.owner_budgets,
         };
         let (parts, body) = request.into_parts();
         self.answer(&terms, &caller, parts, body).await
@@ -116,16 +125,23 @@ impl Inference for InferenceService {
 impl InferenceService {
     /// A service over the sandbox's own connections.
     pub fn new(options: InferenceOptions) -> Self {
-        let transport = Box::new(Pooled(Arc::clone(&options.upstreams)));
+        let transport = Arc::new(Pooled(Arc::clone(&options.upstreams)));
         Self::with_transport(options, transport)
     }
 
-    pub(super) fn with_transport(options: InferenceOptions, transport: Box<dyn Transport>) -> Self {
-        let InferenceOptions { sandbox, live, secrets, record, sessions, ledger, upstreams: _ } = options;
+    pub(super) fn with_transport(options: InferenceOptions, transport: Arc<dyn Transport>) -> Self {
+        let InferenceOptions { sandbox, live, secrets, record, sessions, ledger, purse, upstreams: _ } = options;
         let mut key = [0; 32];
         let made = getrandom::fill(&mut key);
         let made = made.inspect_err(|error| tracing::error!(%error, "no key for placeholders: nothing is redacted"));
         let placeholder_key = made.is_ok().then_some(key);
+        let health = Arc::<Health>::default();
+        let probes = Probes {
+            health: Arc::clone(&health),
+            transport: Arc::clone(&transport),
+            live: Arc::clone(&live),
+            secrets: secrets.clone(),
+        };
         Self {
             sandbox,
             live,
@@ -133,9 +149,11 @@ impl InferenceService {
             record,
             sessions,
             ledger,
+            purse,
             transport,
             latencies: Latencies::default(),
-            health: Health::default(),
+            health,
+            probes,
             outputs: Arc::default(),
             prefixes: Arc::default(),
             responses: moka::sync::Cache::new(RESPONSES),
@@ -274,8 +292,10 @@ impl InferenceService {
             secrets: &secrets,
             latencies: &self.latencies,
             health: &self.health,
+            probes: &self.probes,
             ledger: &self.ledger,
-            budgets: &terms.rules.budgets,
+            limits: Limits { own: &terms.rules.budgets, shared: terms.shared },
+            purse: &*self.purse,
             cascade: terms.rules.cascade.as_ref(),
             id: &draft.id,
             contents: Contents {

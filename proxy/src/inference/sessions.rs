@@ -4,58 +4,57 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
-use openshell_api::inference::Sensitivity;
+use openshell_api::inference::{Sensitivity, Session};
 use openshell_inference_format::document::{Document, Json};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 /// Sessions remembered one by one; beyond that, new ones count towards the whole sandbox, which is stricter.
 const MOST: usize = 50_000;
-/// The session of requests that name none.
-pub const SANDBOX: &str = "sandbox";
-
-/// A session's sensitivity rose to this.
+/// What the gateway is told, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rise {
-    /// Its key.
-    pub session: String,
-    /// What it counts as now.
-    pub sensitivity: Sensitivity,
+pub enum Told {
+    /// A session's sensitivity rose.
+    Rise(Session),
+    /// Sessions were forgotten, as this question asked.
+    Reset(String),
 }
 
-/// The sensitivity of every session of a sandbox. Only rises: nothing lowers an entry.
+/// The sensitivity of every session of a sandbox. Only rises, until a user has it forgotten.
 #[derive(Debug)]
 pub struct Sessions {
     known: Mutex<BTreeMap<String, Sensitivity>>,
-    rises: mpsc::UnboundedSender<Rise>,
+    told: mpsc::UnboundedSender<Told>,
 }
 
 impl Sessions {
     /// An empty store, and where each rise is announced, for the gateway to keep.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Rise>) {
-        let (rises, announced) = mpsc::unbounded_channel();
-        (Self { known: Mutex::default(), rises }, announced)
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Told>) {
+        let (told, announced) = mpsc::unbounded_channel();
+        (Self { known: Mutex::default(), told }, announced)
     }
 
     /// What the session counts as: `Public` if nothing is known. Never less than the sandbox's overflow.
     pub fn get(&self, session: &str) -> Sensitivity {
         let known = self.lock();
         let own = known.get(session).copied().unwrap_or_default();
-        let overflow =
-            if known.len() >= MOST { known.get(SANDBOX).copied().unwrap_or_default() } else { Sensitivity::Public };
+        let overflow = if known.len() >= MOST {
+            known.get(Session::SANDBOX).copied().unwrap_or_default()
+        } else {
+            Sensitivity::Public
+        };
         own.max(overflow)
     }
 
     /// Raises a session to at least `sensitivity`, announces a rise, and answers what it counts as now.
     pub fn raise(&self, session: &str, sensitivity: Sensitivity) -> Sensitivity {
         let mut known = self.lock();
-        let key = if known.len() < MOST || known.contains_key(session) { session } else { SANDBOX };
+        let key = if known.len() < MOST || known.contains_key(session) { session } else { Session::SANDBOX };
         let before = known.get(key).copied().unwrap_or_default();
         let now = before.max(sensitivity);
         if now > before {
             known.insert(key.to_owned(), now);
             // Nobody listens once the sandbox shuts down.
-            let _ = self.rises.send(Rise { session: key.to_owned(), sensitivity: now });
+            let _ = self.told.send(Told::Rise(Session { session: key.to_owned(), sensitivity: now }));
         }
         now
     }
@@ -67,6 +66,17 @@ impl Sessions {
             let entry = known.entry(session).or_default();
             *entry = (*entry).max(sensitivity);
         }
+    }
+
+    /// Forgets one session, or all of them, and announces it behind every rise that came before.
+    pub fn reset(&self, session: Option<&str>, question: String) {
+        let mut known = self.lock();
+        match session {
+            Some(session) => drop(known.remove(session)),
+            None => known.clear(),
+        }
+        // Nobody listens once the sandbox shuts down.
+        let _ = self.told.send(Told::Reset(question));
     }
 
     /// Everything known, to tell a gateway that may have missed a rise.
@@ -82,7 +92,7 @@ impl Sessions {
 /// The session a request belongs to: its header, else the API's own conversation, else the sandbox as a whole.
 pub fn key(headers: &HeaderMap, document: &Document) -> String {
     if let Some(header) = headers.get("x-openshell-session").filter(|h| !h.is_empty()) {
-        return named("header", header.as_bytes());
+        return Session::of_header(header.as_bytes());
     }
     let conversation = document.get("conversation").and_then(|c| c.text().or_else(|| c.get("id").and_then(Json::text)));
     if conversation.is_none()
@@ -93,17 +103,12 @@ pub fn key(headers: &HeaderMap, document: &Document) -> String {
     let user =
         document.get("metadata").and_then(|m| m.get("user_id")).and_then(Json::text).filter(|u| u.contains("session"));
     match conversation.or(user) {
-        Some(id) => named("conversation", id.as_bytes()),
-        None => SANDBOX.to_owned(),
+        Some(id) => Session::key("conversation", id.as_bytes()),
+        None => Session::SANDBOX.to_owned(),
     }
 }
 
 /// The session of whatever follows a response that a backend keeps.
 pub fn after(response: &str) -> String {
-    named("response", response.as_bytes())
-}
-
-/// Names from outside are hashed: they may be long, and they travel.
-fn named(kind: &str, name: &[u8]) -> String {
-    format!("{kind}:{}", hex::encode(&Sha256::digest(name)[..16]))
+    Session::key("response", response.as_bytes())
 }

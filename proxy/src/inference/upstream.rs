@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
+use openshell_api::inference::Backend;
 
 use super::clearance::Cleared;
 use super::refusal::full;
@@ -26,6 +27,9 @@ pub struct Outgoing {
 pub trait Transport: Send + Sync {
     /// Answers the response's head; its body streams. Dropping either gives the request up.
     async fn send(&self, cleared: Cleared<'_>, outgoing: Outgoing) -> Result<Response<Body>, BoxError>;
+
+    /// Asks for the list of models, with nothing of any request in it, and answers the status. Needs no clearance.
+    async fn models(&self, backend: &Backend, headers: HeaderMap) -> Result<StatusCode, BoxError>;
 }
 
 /// Over the sandbox's own pool of connections. The operator who wrote a backend's base URL granted its address.
@@ -39,6 +43,15 @@ impl Transport for Pooled {
         let mut request = Request::post(format!("{base}{}", outgoing.suffix)).body(full(outgoing.body))?;
         *request.headers_mut() = outgoing.headers;
         Ok(self.0.send(&permit, scheme, versions(scheme), request).await?)
+    }
+
+    async fn models(&self, backend: &Backend, headers: HeaderMap) -> Result<StatusCode, BoxError> {
+        let base = backend.base_url.trim_end_matches('/');
+        let (permit, scheme) = Permit::operator(base)?;
+        let mut request = Request::get(format!("{base}/models")).body(full(Bytes::new()))?;
+        *request.headers_mut() = headers;
+        request.headers_mut().remove(http::header::CONTENT_TYPE);
+        Ok(self.0.send(&permit, scheme, versions(scheme), request).await?.status())
     }
 }
 

@@ -316,6 +316,7 @@ impl Generations {
             router,
             catalogue: content.catalogue.clone(),
             inference: content.inference.clone(),
+            owner_budgets: content.owner_budgets.clone(),
             credentials: content.credentials.clone(),
         };
         Ok(Staged { generation, active, launch, loaded, aside })

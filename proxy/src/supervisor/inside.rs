@@ -19,7 +19,7 @@ use super::state::StateDir;
 use super::workload::{self, CA_BUNDLE, Proof, SYSTEM_BUNDLES, Sealed, Workload};
 use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
-use crate::inference::{InferenceOptions, InferenceService, Ledger, Sessions};
+use crate::inference::{InferenceOptions, InferenceService, Ledger, Purse, Sessions};
 use crate::isolation::{Overlay, ProveError, Prover, Sandbox, SealConfig, SealError, Wall, Walls};
 use crate::policy_local::{Denials, Desk, Proposals, Remembering};
 use crate::record::{Record, Spool};
@@ -63,6 +63,8 @@ pub struct Outside {
     pub records: Spool<DecisionRecord>,
     /// Asks the gateway's user for more.
     pub proposals: Arc<dyn Proposals>,
+    /// Who deals out shares of budgets.
+    pub purse: Arc<dyn Purse>,
     /// Number of the generation that is enforced.
     pub generation: watch::Receiver<u64>,
     /// Ends the proxy.
@@ -108,7 +110,7 @@ async fn try_seal(
     outside: Outside,
     workload: &Workload,
 ) -> Result<Inside, InsideError> {
-    let Outside { live, secrets, sessions, ledger, records, proposals, generation, shutdown } = outside;
+    let Outside { live, secrets, sessions, ledger, records, proposals, purse, generation, shutdown } = outside;
     let denials = Denials::default();
     let records: Arc<dyn Record> = Arc::new(Remembering { inner: Arc::new(records), denials: denials.clone() });
     let sandbox = spec.sandbox.to_string();
@@ -157,6 +159,7 @@ async fn try_seal(
         record: records.clone(),
         sessions,
         ledger,
+        purse,
         upstreams: upstreams.clone(),
     });
     let policy_local = Desk::new(sandbox.clone(), denials, proposals, generation);

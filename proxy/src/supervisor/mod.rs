@@ -15,8 +15,10 @@ pub mod logs;
 mod outbox;
 pub mod proposals;
 pub mod pushes;
+mod questions;
 mod refusals;
 pub mod session;
+mod shares;
 pub mod state;
 pub mod streams;
 #[cfg(test)]
@@ -44,6 +46,7 @@ use inside::{Connections, Outside};
 use logs::Logs;
 use proposals::Proposals;
 use session::Desk;
+use shares::Shares;
 use state::{StateDir, StateError};
 use workload::Workload;
 
@@ -138,11 +141,13 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         records.record(lost.record(spec.sandbox.as_str()));
     }
     let proposals = Arc::new(Proposals::default());
+    let shares = Arc::new(Shares::default());
     let outside = Outside {
         live,
         secrets: secrets.clone(),
         sessions: sessions.clone(),
         ledger: ledger.clone(),
+        purse: shares.clone(),
         records: records.clone(),
         proposals: proposals.clone(),
         generation: generations.numbers(),
@@ -160,6 +165,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         records: records.clone(),
         logs: logs.clone(),
         proposals,
+        shares,
         workload: workload.clone(),
         streams: Arc::default(),
         credentials,

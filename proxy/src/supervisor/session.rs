@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use openshell_api::decision::DecisionRecord;
+use openshell_api::inference::Session as Conversation;
 use openshell_api::link::{ExecStream, FromSupervisor, Sensitive, ToSupervisor};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -21,10 +22,11 @@ use super::logs::Logs;
 use super::outbox::{self, LinkEnded, Outbox};
 use super::proposals::Proposals;
 use super::pushes::{Pushes, Reevaluate};
+use super::shares::Shares;
 use super::streams::{Stream, Streams};
 use super::workload::{Phase, Proof, Workload};
 use crate::active::Secrets;
-use crate::inference::{Ledger, Rise, Sessions};
+use crate::inference::{Ledger, Sessions, Told};
 use crate::record::{Reader, Spool};
 
 /// Time between two pings.
@@ -52,13 +54,15 @@ pub struct Desk {
     /// What inference has cost.
     pub ledger: Arc<Ledger>,
     /// Each rise of it; one link at a time reads them.
-    pub risen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Rise>>,
+    pub risen: tokio::sync::Mutex<mpsc::UnboundedReceiver<Told>>,
     /// Decisions on their way to the gateway.
     pub records: Spool<DecisionRecord>,
     /// Log lines on their way to the gateway.
     pub logs: Logs,
     /// What programs in the sandbox ask of the gateway.
     pub proposals: Arc<Proposals>,
+    /// Its shares of budgets that are spent together with others.
+    pub shares: Arc<Shares>,
     /// What runs in the sandbox.
     pub workload: Arc<Workload>,
     /// Streams that outlive a link.
@@ -132,6 +136,7 @@ impl Session {
             self.outbox.send(&FromSupervisor::Session { session, sensitivity }).await?;
         }
         self.desk.proposals.linked(self.outbox.clone());
+        self.desk.shares.questions.linked(self.outbox.clone());
         let desk = self.desk.clone();
         let mut risen = desk.risen.lock().await;
         let mut delivery = JoinSet::new();
@@ -158,9 +163,10 @@ impl Session {
                     let phase = phases.borrow_and_update().clone();
                     self.report(phase).await?;
                 }
-                Some(Rise { session, sensitivity }) = risen.recv() => {
-                    self.outbox.send(&FromSupervisor::Session { session, sensitivity }).await?;
-                }
+                Some(told) = risen.recv() => self.outbox.send(&match told {
+                    Told::Rise(Conversation { session, sensitivity }) => FromSupervisor::Session { session, sensitivity },
+                    Told::Reset(id) => FromSupervisor::SessionsReset { id },
+                }).await?,
                 Some(_ended) = delivery.join_next() => return Err(LinkEnded.into()),
                 _ = pings.tick() => self.outbox.ping().await?,
                 () = &mut silence => return Err(SessionEnd::Silent),
@@ -253,7 +259,19 @@ impl Session {
             ToSupervisor::Abort { push } => self.pushes.abort(&push),
             ToSupervisor::Secrets { values } => self.desk.secrets.0.store(Arc::new(values)),
             ToSupervisor::Sessions { sensitivity } => self.desk.sessions.merge(sensitivity),
+            ToSupervisor::ResetSessions { id, session } => self.desk.sessions.reset(session.as_deref(), id),
             ToSupervisor::Spent { spent } => self.desk.ledger.merge(&spent, jiff::Timestamp::now()),
+            ToSupervisor::Share { question, result } => {
+                if let Ok(share) = &result {
+                    // Even if nobody waits for it any more: the gateway counts it as this sandbox's.
+                    self.desk.ledger.dealt(share.clone());
+                }
+                self.desk.shares.questions.answered(&question, result);
+            }
+            ToSupervisor::GiveBack { id, shares } => {
+                let shares = self.desk.ledger.give_back(shares, jiff::Timestamp::now());
+                self.outbox.send(&FromSupervisor::GivenBack { id, shares }).await?;
+            }
             ToSupervisor::Open { channel, request } => {
                 self.streams.retain(|_, stream| !stream.ended());
                 let opened = match self.streams.len() >= MAX_STREAMS || self.streams.contains_key(&channel) {
@@ -329,6 +347,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.desk.proposals.unlinked();
+        self.desk.shares.questions.unlinked();
         for (channel, stream) in self.streams.drain() {
             self.desk.streams.detach(stream, channel, false);
         }

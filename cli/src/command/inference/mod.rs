@@ -2,6 +2,7 @@
 
 mod explain;
 mod money;
+mod session;
 
 use openshell_api::Problem;
 use openshell_api::inference::Backend;
@@ -18,6 +19,7 @@ pub async fn run(cx: &Context, command: InferenceCommand) -> Result<u8, Error> {
         InferenceCommand::Explain(args) => return explain::run(cx, *args).await,
         InferenceCommand::Usage(args) => return money::usage(cx, args).await,
         InferenceCommand::Rules(args) => return money::rules(cx, args).await,
+        InferenceCommand::Session(command) => return session::run(cx, command).await,
     };
     let client = cx.client().await?;
     match command {

@@ -11,13 +11,15 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::response::Parts;
 use openshell_api::decision::Escalation;
-use openshell_api::inference::{Backend, Budget, Cascade, Sensitivity};
+use openshell_api::inference::{Backend, Cascade, Sensitivity};
 use openshell_inference_format::endpoint::Endpoint;
 use openshell_inference_format::translate::Untranslatable;
 
 use super::clearance::Contents;
 use super::health::Health;
-use super::ledger::{Ledger, Reservation};
+use super::ledger::{Ledger, Limits, Reservation};
+use super::probe::Probes;
+use super::purse::Purse;
 use super::relay::Relay;
 use super::router::Latencies;
 use super::upstream::Transport;
@@ -35,8 +37,10 @@ pub struct Attempts<'a> {
     pub secrets: &'a BTreeMap<String, String>,
     pub latencies: &'a Latencies,
     pub health: &'a Health,
+    pub probes: &'a Probes,
     pub ledger: &'a Ledger,
-    pub budgets: &'a [Budget],
+    pub limits: Limits<'a>,
+    pub purse: &'a dyn Purse,
     pub cascade: Option<&'a Cascade>,
     /// The decision's id.
     pub id: &'a str,

@@ -15,10 +15,14 @@ use super::{Answer, Attempts, Lasting, Refused, Served, Turn, Why, retry_after};
 use crate::inference::clearance::Cleared;
 use crate::inference::head;
 use crate::inference::health::{Admission, Health};
-use crate::inference::ledger::Claim;
+use crate::inference::ledger::{Claim, Exhausted, Reservation};
+use crate::inference::probe::Probes;
 use crate::inference::relay::{Relay, Terms};
 use crate::inference::service::BoxError;
 use crate::inference::upstream::{Outgoing, idle};
+
+/// How often more of shared budgets is asked for.
+const SHARES: u32 = 16;
 
 impl<'a> Attempts<'a> {
     /// One attempt, if the backend is worth one and there is money for it.
@@ -28,7 +32,7 @@ impl<'a> Attempts<'a> {
             return Err((format!("it failed lately and is left alone for {} ms", left.as_millis()), Why::Lasting));
         }
         // Whoever gives up in the middle, by hanging up, has not found out whether it is well.
-        let mut trial = Trial { health: self.health, backend: name, told: false };
+        let mut trial = Trial { health: self.health, probes: self.probes, backend: name, told: false };
         let cleared = match Cleared::check(backend, self.contents) {
             Ok(cleared) => cleared,
             Err(error) => return Err((error.to_string(), Why::Lasting)),
@@ -42,7 +46,7 @@ impl<'a> Attempts<'a> {
                 let model = backend.model.as_deref().unwrap_or(self.model);
                 let sensitivity = cleared.content().sensitivity;
                 let claim = Claim { id: &id, model, sensitivity, tokens: self.tokens };
-                match self.ledger.reserve(self.budgets, backend, claim, jiff::Timestamp::now()) {
+                match self.set_aside(backend, claim).await {
                     Ok(reservation) => Some(reservation),
                     Err(exhausted) => return Err((exhausted.to_string(), Why::Budget)),
                 }
@@ -85,6 +89,20 @@ impl<'a> Attempts<'a> {
                 Err((why.to_string(), kind))
             }
         }
+    }
+
+    /// Room in every budget. Of those that are shared, more is asked for until the request fits.
+    async fn set_aside(&self, backend: &Backend, claim: Claim<'_>) -> Result<Reservation, Exhausted> {
+        // Others may take what was just dealt: not for ever.
+        for _ in 0..SHARES {
+            match self.ledger.reserve(self.limits, backend, claim, jiff::Timestamp::now()) {
+                Err(Exhausted::Share(want)) => {
+                    self.ledger.dealt(self.purse.ask(want).await.map_err(Exhausted::Shared)?);
+                }
+                settled => return settled,
+            }
+        }
+        Err(Exhausted::Shared("other requests take all there is of its user's budget".to_owned()))
     }
 
     async fn attempt(&self, cleared: Cleared<'a>, logprobs: bool) -> Result<(Served<'a>, StatusCode), BoxError> {
@@ -177,6 +195,7 @@ pub(super) fn now() -> u64 {
 /// Tells what became of a backend; told nothing, that nobody found out.
 struct Trial<'a> {
     health: &'a Health,
+    probes: &'a Probes,
     backend: &'a str,
     told: bool,
 }
@@ -189,7 +208,9 @@ impl Trial<'_> {
 
     fn failed(&mut self, retry_after: Option<Duration>) {
         self.told = true;
-        self.health.failed(self.backend, Instant::now(), retry_after);
+        if let Some(pause) = self.health.failed(self.backend, Instant::now(), retry_after) {
+            self.probes.watch(self.backend, pause);
+        }
     }
 }
 

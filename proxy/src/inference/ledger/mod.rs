@@ -2,6 +2,7 @@
 //! both times, so that a supervisor that is killed forgets nothing.
 
 mod journal;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,11 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use openshell_api::decision::Charge;
 use openshell_api::inference::{Backend, Budget, Period, Sensitivity, Spent};
+use openshell_api::share::{Share, Want};
 use openshell_inference_format::price::{self, Prices, Tokens};
 use openshell_inference_format::usage::Usage;
 
 pub use journal::Lost;
 use journal::{Journal, Line};
+use shares::Shares;
 
 /// Millionths of a millionth of a dollar in a millionth of a dollar: prices count in the former, budgets in the latter.
 const PICO: u128 = 1_000_000;
@@ -29,8 +32,19 @@ pub struct Ledger(Arc<Books>);
 #[derive(Debug, Default)]
 struct Books {
     windows: Mutex<BTreeMap<Key, Window>>,
+    /// Locked after the windows.
+    shares: Mutex<Shares>,
     /// Locked after the windows. `None`: nothing is written down.
     journal: Option<Mutex<Journal>>,
+}
+
+/// The limits that hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits<'a> {
+    /// The sandbox's own budgets.
+    pub own: &'a [Budget],
+    /// Those that it shares.
+    pub shared: &'a [Budget],
 }
 
 /// What room is set aside for.
@@ -71,6 +85,12 @@ pub enum Exhausted {
         /// What is spent and what the limit is.
         spent: String,
     },
+    /// A budget that its user's sandboxes share has room for it, and this sandbox's share has not.
+    #[error("the sandbox's share of its user's budget is used up")]
+    Share(Want),
+    /// There is no more of such a budget to be had.
+    #[error("{0}")]
+    Shared(String),
     /// There are budgets, and what is set aside can't be written down: nobody would know of it after a crash.
     #[error("what is set aside for the request can't be written down: {0}")]
     Unwritten(String),
@@ -115,7 +135,8 @@ impl Ledger {
                 Window { number: row.window, cost: row.cost, tokens: row.tokens, ..Window::default() },
             );
         }
-        let books = Books { windows: Mutex::new(windows), journal: Some(Mutex::new(journal)) };
+        let books =
+            Books { windows: Mutex::new(windows), shares: Mutex::default(), journal: Some(Mutex::new(journal)) };
         // What is told to the gateway must not be told again.
         books.compact(&lock(&books.windows));
         Ok((Self(Arc::new(books)), lost))
@@ -125,7 +146,7 @@ impl Ledger {
     /// it: requests that run side by side never spend more than is left.
     pub fn reserve(
         &self,
-        budgets: &[Budget],
+        limits: Limits<'_>,
         backend: &Backend,
         claim: Claim<'_>,
         now: Timestamp,
@@ -135,8 +156,8 @@ impl Ledger {
         let cost = prices.most(tokens.0, tokens.1);
         let total = tokens.0.saturating_add(tokens.1);
         let mut windows = lock(&self.0.windows);
-        let mut limited = false;
-        for budget in budgets.iter().filter(|b| b.backend.as_ref().is_none_or(|name| *name == backend.name)) {
+        let mut limited = !limits.shared.is_empty();
+        for budget in limits.own.iter().filter(|b| b.backend.as_ref().is_none_or(|name| *name == backend.name)) {
             limited = true;
             let key = (budget.backend.as_ref().map(ToString::to_string), budget.period);
             let window = current(&mut windows, &key, now);
@@ -149,6 +170,8 @@ impl Ledger {
                 return Err(exhausted(budget, window, over_cost, over_tokens, (cost, total)));
             }
         }
+        let fits = lock(&self.0.shares).fits(limits.shared, &mut windows, backend.name.as_str(), (cost, total), now);
+        fits.map_err(Exhausted::Share)?;
         let line = Lost {
             id: claim.id.to_owned(),
             at: now,
@@ -175,6 +198,17 @@ impl Ledger {
         Ok(Reservation { books: Arc::clone(&self.0), id: claim.id.to_owned(), keys, cost, tokens, prices, open: true })
     }
 
+    /// Takes over a share of a budget that its user's sandboxes share.
+    pub fn dealt(&self, share: Share) {
+        lock(&self.0.shares).dealt(share);
+    }
+
+    /// Keeps of each of these shares what is spent and set aside; answers what that is.
+    pub fn give_back(&self, counted: Vec<Share>, now: Timestamp) -> Vec<Share> {
+        let mut windows = lock(&self.0.windows);
+        lock(&self.0.shares).give_back(counted, &mut windows, now)
+    }
+
     /// Takes over what the gateway remembers of the windows of now, where that is more.
     pub fn merge(&self, remembered: &[Spent], now: Timestamp) {
         let mut windows = lock(&self.0.windows);
@@ -189,7 +223,7 @@ impl Ledger {
     #[cfg(test)]
     pub fn unwritable(path: &Path) -> Self {
         let journal = Journal::unwritable(path).expect("a journal");
-        Self(Arc::new(Books { windows: Mutex::default(), journal: Some(Mutex::new(journal)) }))
+        Self(Arc::new(Books { journal: Some(Mutex::new(journal)), ..Books::default() }))
     }
 
     /// What is spent in the current window of all backends together: cost in millionths of a millionth of a dollar, and tokens.
@@ -256,12 +290,12 @@ impl Books {
     fn write(&self, line: Line) -> io::Result<()> {
         match &self.journal {
             None => Ok(()),
-            Some(journal) => journal.lock().unwrap_or_else(PoisonError::into_inner).write(line),
+            Some(journal) => lock(journal).write(line),
         }
     }
 
     fn is_long(&self) -> bool {
-        self.journal.as_ref().is_some_and(|j| j.lock().unwrap_or_else(PoisonError::into_inner).is_long())
+        self.journal.as_ref().is_some_and(|journal| lock(journal).is_long())
     }
 
     fn compact(&self, windows: &BTreeMap<Key, Window>) {
@@ -273,7 +307,7 @@ impl Books {
             cost: window.cost,
             tokens: window.tokens,
         });
-        let done = journal.lock().unwrap_or_else(PoisonError::into_inner).compact(rows.collect());
+        let done = lock(journal).compact(rows.collect());
         if let Err(error) = done {
             tracing::error!(%error, "the ledger of inference can't be written anew");
         }
@@ -293,8 +327,8 @@ impl Drop for Reservation {
     }
 }
 
-fn lock(windows: &Mutex<BTreeMap<Key, Window>>) -> MutexGuard<'_, BTreeMap<Key, Window>> {
-    windows.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(books: &Mutex<T>) -> MutexGuard<'_, T> {
+    books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The window that `now` falls into; a new one begins empty. A clock that goes back does not bring an old one back.

@@ -25,7 +25,8 @@ async fn send_frames(world: &World, frames: Vec<Result<Bytes, BoxError>>, path: 
     let request = Request::post(path).header("content-type", "application/json").body(()).expect("request");
     let (parts, ()) = request.into_parts();
     let body = StreamBody::new(futures_util::stream::iter(frames.into_iter().map(|frame| frame.map(Frame::data))));
-    let terms = Terms { generation: 7, router: Some(&Simple), catalogue: &world.catalogue, rules: &world.rules };
+    let terms =
+        Terms { generation: 7, router: Some(&Simple), catalogue: &world.catalogue, rules: &world.rules, shared: &[] };
     read(world.service.answer(&terms, &Caller::default(), parts, body).await).await
 }
 

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt as _;
 use openshell_api::decision::Verdict;
-use openshell_api::inference::{Backend, Sensitivity};
+use openshell_api::inference::{Backend, Sensitivity, Session};
 use openshell_policy_host::{self as host, Answer, Denial, Failure, InferenceRequest, PolicyRef, RouteDecision};
 use proptest::prelude::*;
 
 use super::world::{Origin, Simple, World, backend, chat, post, read};
-use crate::inference::Rise;
+use crate::inference::Told;
 use crate::inference::clearance::Cleared;
 use crate::inference::refusal::full;
 use crate::inference::router::Router;
@@ -23,7 +23,7 @@ const LEVELS: [Sensitivity; 4] =
     [Sensitivity::Public, Sensitivity::Internal, Sensitivity::Confidential, Sensitivity::Restricted];
 
 #[tokio::test]
-async fn sessions_never_forget() {
+async fn sessions_forget_nothing_until_a_user_says_so() {
     let (public, home) = (Origin::json(200, "{}").await, Origin::json(200, "{}").await);
     let mut world = World::new(vec![
         backend("public", public.address, Sensitivity::Public, 1),
@@ -48,8 +48,9 @@ async fn sessions_never_forget() {
         let answer = world.post(path, headers, &body).await;
         assert_eq!(answer.headers["x-openshell-served-by"], expected, "{headers:?} {body}");
     }
-    let mut rises: Vec<Rise> = Vec::new();
-    while let Ok(rise) = world.rises.try_recv() {
+    let mut rises = Vec::new();
+    while let Ok(told) = world.rises.try_recv() {
+        let Told::Rise(rise) = told else { unreachable!("nobody reset anything") };
         rises.push(rise);
     }
     assert_eq!(rises.len(), 3);
@@ -59,7 +60,21 @@ async fn sessions_never_forget() {
     let successor = World::new(world.catalogue.backends.clone());
     successor.sessions.merge(world.sessions.all());
     successor.sessions.merge([(rises[0].session.clone(), Sensitivity::Public)].into());
-    assert_eq!(successor.post(CHAT, &one, &chat("hello")).await.headers["x-openshell-served-by"], "home");
+    let served_by = async |headers| {
+        let answer = successor.post(CHAT, headers, &chat("hello")).await;
+        answer.headers["x-openshell-served-by"].to_str().expect("text").to_owned()
+    };
+    assert_eq!(served_by(&one).await, "home");
+    // One is forgotten, then all; what comes after is told behind it.
+    successor.sessions.reset(Some(&Session::of_header(b"one")), "first".into());
+    assert_eq!((served_by(&one).await.as_str(), served_by(&[]).await.as_str()), ("public", "home"));
+    successor.sessions.reset(None, "second".into());
+    assert_eq!(served_by(&[]).await, "public");
+    assert_eq!(successor.post(CHAT, &[], &chat("4111")).await.headers["x-openshell-served-by"], "home");
+    let mut successor = successor;
+    let told: Vec<Told> = std::iter::from_fn(|| successor.rises.try_recv().ok()).collect();
+    let again = Session { session: Session::SANDBOX.into(), sensitivity: Sensitivity::Restricted };
+    assert_eq!(told, [Told::Reset("first".into()), Told::Reset("second".into()), Told::Rise(again)]);
 }
 
 #[tokio::test]
@@ -220,6 +235,10 @@ impl Transport for Watched {
         *refused.status_mut() = http::StatusCode::UNAUTHORIZED;
         Ok(refused)
     }
+
+    async fn models(&self, _: &Backend, _: http::HeaderMap) -> Result<http::StatusCode, BoxError> {
+        Ok(http::StatusCode::UNAUTHORIZED)
+    }
 }
 
 proptest! {
@@ -248,7 +267,7 @@ proptest! {
             })
             .collect();
         let watched = Watched::default();
-        let mut world = World::over(backends, Some(Box::new(watched.clone())));
+        let mut world = World::over(backends, Some(Arc::new(watched.clone())));
         if cascade {
             let first = "b0".parse().expect("name");
             world.rules.cascade = Some(openshell_api::inference::Cascade { first, checks: vec!["cut".parse().expect("a check")] });

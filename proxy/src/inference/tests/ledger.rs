@@ -8,7 +8,7 @@ use openshell_inference_format::usage::Usage;
 
 use super::world::backend;
 use crate::inference::Ledger;
-use crate::inference::ledger::{Claim, Ended, Exhausted};
+use crate::inference::ledger::{Claim, Ended, Exhausted, Limits};
 
 fn entry() -> Backend {
     backend("one", "127.0.0.1:1".parse().expect("address"), Sensitivity::Public, 7)
@@ -20,6 +20,10 @@ fn at(second: i64) -> Timestamp {
 
 fn claim(id: &str) -> Claim<'_> {
     Claim { id, model: "m", sensitivity: Sensitivity::Confidential, tokens: (60, 40) }
+}
+
+fn own(budget: &Budget) -> Limits<'_> {
+    Limits { own: std::slice::from_ref(budget), shared: &[] }
 }
 
 fn ended() -> Ended {
@@ -38,18 +42,18 @@ fn a_killed_supervisor_forgets_nothing() {
     let now = at(1_000_000);
     let (ledger, lost) = open(&path);
     assert_eq!(lost, Vec::<String>::new());
-    let settled = ledger.reserve(&[], &entry(), claim("a"), now).expect("room");
+    let settled = ledger.reserve(Limits::default(), &entry(), claim("a"), now).expect("room");
     settled.settle(&ended());
-    ledger.reserve(&[], &entry(), claim("b"), now).expect("room").release();
+    ledger.reserve(Limits::default(), &entry(), claim("b"), now).expect("room").release();
     // Under way when the supervisor is killed: nothing is dropped then.
-    std::mem::forget(ledger.reserve(&[], &entry(), claim("c"), now).expect("room"));
+    std::mem::forget(ledger.reserve(Limits::default(), &entry(), claim("c"), now).expect("room"));
     std::mem::forget(ledger);
 
     let (ledger, lost) = open(&path);
     assert_eq!((lost, ledger.spent(Period::Day, now)), (vec!["c".to_owned()], (7 * 115, 115)));
     // A budget holds across it, and the next start has nothing more to tell.
     let budget = Budget { period: Period::Total, backend: None, cost: None, tokens: Some(214) };
-    let refused = ledger.reserve(std::slice::from_ref(&budget), &entry(), claim("d"), now);
+    let refused = ledger.reserve(own(&budget), &entry(), claim("d"), now);
     assert!(matches!(refused, Err(Exhausted::Budget { .. })), "{refused:?}");
     std::mem::forget(ledger);
     let (ledger, lost) = open(&path);
@@ -63,7 +67,7 @@ fn what_was_lost_is_told_as_a_decision() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ledger");
     let (ledger, _) = Ledger::open(&path).expect("a ledger");
-    std::mem::forget(ledger.reserve(&[], &entry(), claim("01ABC"), at(1_000_000)).expect("room"));
+    std::mem::forget(ledger.reserve(Limits::default(), &entry(), claim("01ABC"), at(1_000_000)).expect("room"));
     let (_, lost) = Ledger::open(&path).expect("a ledger");
     let record = lost[0].record("demo");
     let route = record.route.expect("route");
@@ -79,7 +83,7 @@ fn a_torn_line_is_the_last_one_or_an_error() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ledger");
     let (ledger, _) = open(&path);
-    ledger.reserve(&[], &entry(), claim("a"), at(1_000_000)).expect("room").settle(&ended());
+    ledger.reserve(Limits::default(), &entry(), claim("a"), at(1_000_000)).expect("room").settle(&ended());
     drop(ledger);
     let whole = std::fs::read(&path).expect("a file");
     let mut torn = whole.clone();
@@ -96,10 +100,10 @@ fn a_long_journal_is_written_anew() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("ledger");
     let (ledger, _) = open(&path);
-    let under_way = ledger.reserve(&[], &entry(), claim("under-way"), at(1_000_000)).expect("room");
+    let under_way = ledger.reserve(Limits::default(), &entry(), claim("under-way"), at(1_000_000)).expect("room");
     for number in 0..8_000 {
         let id = format!("request-{number}");
-        ledger.reserve(&[], &entry(), claim(&id), at(1_000_000)).expect("room").settle(&ended());
+        ledger.reserve(Limits::default(), &entry(), claim(&id), at(1_000_000)).expect("room").settle(&ended());
     }
     let length = std::fs::metadata(&path).expect("a file").len();
     assert!(length < 1_200_000, "{length} bytes");
@@ -114,8 +118,8 @@ fn where_nothing_can_be_written_budgets_refuse() {
     let path = directory.path().join("ledger");
     let ledger = Ledger::unwritable(&path);
     let budget = Budget { period: Period::Total, backend: None, cost: None, tokens: Some(1_000_000) };
-    let refused = ledger.reserve(std::slice::from_ref(&budget), &entry(), claim("a"), at(1_000_000));
+    let refused = ledger.reserve(own(&budget), &entry(), claim("a"), at(1_000_000));
     assert!(matches!(refused, Err(Exhausted::Unwritten(_))), "{refused:?}");
     // Without budgets nothing is at stake but figures.
-    assert!(ledger.reserve(&[], &entry(), claim("b"), at(1_000_000)).is_ok());
+    assert!(ledger.reserve(Limits::default(), &entry(), claim("b"), at(1_000_000)).is_ok());
 }

@@ -3,6 +3,7 @@ mod bad_input;
 mod bounds;
 mod cascade;
 mod families;
+mod forecast;
 mod ledger;
 mod money;
 mod redaction;

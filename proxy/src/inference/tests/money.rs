@@ -9,11 +9,12 @@ use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use openshell_api::decision::Charge;
 use openshell_api::inference::{Backend, BackendKind, Budget, InferenceRules, Period, Sensitivity, Spent};
+use openshell_api::share::{Pot, Share};
 use openshell_inference_format::usage::Usage;
 
 use super::world::{Origin, World, backend, chat, post};
 use crate::inference::Ledger;
-use crate::inference::ledger::{Claim, Ended};
+use crate::inference::ledger::{Claim, Ended, Exhausted, Limits};
 use crate::inference::refusal::full;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -190,6 +191,71 @@ async fn what_a_backend_refused_costs_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_shared_budget_is_asked_for_and_no_more_is_spent_than_is_dealt() {
+    let origin = origin(JSON, r#"{"usage":{"prompt_tokens":1,"completion_tokens":9}}"#).await;
+    let mut world = World::new(vec![priced(&origin, BackendKind::Openai)]);
+    world.shared = vec![budget(Period::Day, None, Some(1_000_000))];
+    *world.purse.left.lock().expect("left") = 150;
+    let body = r#"{"model":"m","max_tokens":100,"messages":[]}"#;
+    // Each sets some hundred tokens aside and uses ten: what the first was dealt is enough for the next ones.
+    let mut served = 0;
+    let refused = loop {
+        let answer = world.post(CHAT, &[], body).await;
+        match answer.status {
+            200 => served += 1,
+            _ => break answer,
+        }
+        assert!(served < 50, "a shared budget holds nobody back");
+    };
+    assert_eq!(refused.status, 402, "{}", refused.text);
+    assert!(refused.text.contains("tokens are left, and"), "{}", refused.text);
+    assert_eq!((served, origin.count()), (world.ledger.spent(Period::Day, Timestamp::now()).1 / 10, served as usize));
+    let asked = world.purse.asked.lock().expect("asked").clone();
+    assert!(asked.iter().all(|want| want.pot.period == Period::Day && want.pot.backend.is_none()), "{asked:?}");
+    assert!((2..=served as usize + 1).contains(&asked.len()), "{served} served, {asked:?}");
+    // The sandbox's own budgets hold as well, and another backend's shared one does not.
+    world.shared = vec![Budget { backend: Some("other".parse().expect("name")), ..budget(Period::Day, None, Some(1)) }];
+    assert_eq!(world.post(CHAT, &[], body).await.status, 200);
+    world.rules.budgets = vec![budget(Period::Day, None, Some(1))];
+    assert_eq!(world.post(CHAT, &[], body).await.status, 402);
+}
+
+#[test]
+fn what_is_given_back_is_what_is_neither_spent_nor_set_aside() {
+    let entry = backend("one", "127.0.0.1:1".parse().expect("address"), Sensitivity::Public, 7);
+    let (ledger, now) = (Ledger::default(), Timestamp::now());
+    let shared = [budget(Period::Day, None, Some(1_000_000)), budget(Period::Total, None, Some(1_000_000))];
+    let limits = Limits { own: &[], shared: &shared };
+    let share = |number: usize, tokens, serial| Share {
+        pot: Pot::of(&shared[number], now),
+        cost: None,
+        tokens: Some(tokens),
+        serial,
+    };
+    let wanted = |reserved: Result<_, Exhausted>| match reserved {
+        Err(Exhausted::Share(want)) => (want.pot.period, want.tokens),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wanted(ledger.reserve(limits, &entry, CLAIM, now)), (Period::Day, 100));
+    ledger.dealt(share(0, 250, 4));
+    assert_eq!(wanted(ledger.reserve(limits, &entry, CLAIM, now)), (Period::Total, 100));
+    ledger.dealt(share(1, 500, 1));
+    let first = ledger.reserve(limits, &entry, CLAIM, now).expect("room");
+    let usage = Usage { input: Some(10), output: Some(5), ..Usage::default() };
+    first.settle(&Ended { usage, complete: true, ..Ended::default() });
+    let _second = ledger.reserve(limits, &entry, CLAIM, now).expect("room");
+    // An older share than the one that is held changes nothing; of a newer one that is held nothing is given back.
+    ledger.dealt(share(0, 9_999, 3));
+    let yesterday = Share { pot: Pot { window: 1, ..Pot::of(&shared[0], now) }, ..share(0, 50, 9) };
+    let kept = ledger.give_back(vec![share(0, 250, 4), share(1, 500, 0), yesterday], now);
+    assert_eq!(kept, [share(0, 115, 4)]);
+    assert_eq!(wanted(ledger.reserve(limits, &entry, CLAIM, now)), (Period::Day, 215));
+    // A supervisor that began anew holds nothing, and says what it has used.
+    let anew = Ledger::default();
+    assert_eq!(anew.give_back(vec![share(1, 500, 7)], now), [share(1, 0, 7)]);
+}
+
 /// A request of up to a hundred tokens.
 const CLAIM: Claim<'static> = Claim { id: "one", model: "m", sensitivity: Sensitivity::Public, tokens: (60, 40) };
 
@@ -203,7 +269,9 @@ fn side_by_side_no_more_is_spent_than_there_is() {
             scope.spawn(|| {
                 for turn in 0..50 {
                     let now = Timestamp::from_second(1_000_000).expect("time");
-                    let Ok(room) = ledger.reserve(&limits, &entry, CLAIM, now) else { continue };
+                    let Ok(room) = ledger.reserve(Limits { own: &limits, shared: &[] }, &entry, CLAIM, now) else {
+                        continue;
+                    };
                     admitted.fetch_add(1, Ordering::Relaxed);
                     let usage = Usage { input: Some(60), output: Some(40), ..Usage::default() };
                     match turn % 2 {
@@ -218,8 +286,8 @@ fn side_by_side_no_more_is_spent_than_there_is() {
     let now = Timestamp::from_second(1_000_000).expect("time");
     assert_eq!((admitted.into_inner(), ledger.spent(Period::Day, now)), (30, (30 * 100 * 7, 3_000)));
     let tomorrow = Timestamp::from_second(1_000_000 + 86_400).expect("time");
-    assert!(ledger.reserve(&limits, &entry, CLAIM, now).is_err());
-    assert!(ledger.reserve(&limits, &entry, CLAIM, tomorrow).is_ok());
+    assert!(ledger.reserve(Limits { own: &limits, shared: &[] }, &entry, CLAIM, now).is_err());
+    assert!(ledger.reserve(Limits { own: &limits, shared: &[] }, &entry, CLAIM, tomorrow).is_ok());
     assert_eq!(ledger.spent(Period::Total, tomorrow).1, 3_100);
 }
 

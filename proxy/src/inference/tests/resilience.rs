@@ -127,25 +127,85 @@ fn what_keeps_failing_is_left_alone_then_tried_once() {
     let start = Instant::now();
     let at = |ms: u64| start + Duration::from_millis(ms);
     for _ in 0..4 {
-        health.failed("b", at(0), None);
+        assert_eq!(health.failed("b", at(0), None), None);
         assert_eq!(health.admit("b", at(0)), Admission::Open);
     }
-    health.failed("b", at(0), None);
+    assert_eq!(health.failed("b", at(0), None), Some(Duration::from_secs(1)));
     assert_eq!(health.admit("b", at(400)), Admission::Closed(Duration::from_millis(600)));
     assert_eq!(health.admit("other", at(400)), Admission::Open);
+    // As long as a probe is at it nobody asks; each that finds nothing doubles the time.
+    assert!(matches!(health.admit("b", at(1_000)), Admission::Closed(_)));
+    health.unprobed("b");
     // One trial at a time; one that finds out nothing makes room for another, one that fails doubles the time.
     assert_eq!(health.admit("b", at(1_000)), Admission::Open);
     assert!(matches!(health.admit("b", at(1_000)), Admission::Closed(_)));
     health.unknown("b");
     assert_eq!(health.admit("b", at(1_000)), Admission::Open);
-    health.failed("b", at(1_000), None);
+    assert_eq!(health.failed("b", at(1_000), None), Some(Duration::from_secs(2)));
     assert_eq!(health.admit("b", at(1_500)), Admission::Closed(Duration::from_millis(1_500)));
-    assert_eq!(health.admit("b", at(3_000)), Admission::Open);
+    assert_eq!(health.probed("b", at(3_000), false), Some(Duration::from_secs(4)));
+    assert_eq!(health.admit("b", at(5_000)), Admission::Closed(Duration::from_secs(2)));
+    // Alive, one is let through at once; a second probe is not begun beside the first.
+    assert_eq!(health.failed("b", at(5_500), None), None);
+    assert_eq!(health.probed("b", at(6_000), true), None);
+    assert_eq!(health.admit("b", at(6_000)), Admission::Open);
+    assert!(matches!(health.admit("b", at(6_000)), Admission::Closed(_)));
     health.served("b");
-    assert_eq!(health.admit("b", at(3_000)), Admission::Open);
-    assert_eq!(health.admit("b", at(3_000)), Admission::Open);
-    health.failed("b", at(3_000), Some(Duration::from_secs(3600)));
-    assert_eq!(health.admit("b", at(3_000)), Admission::Closed(Duration::from_secs(60)));
+    assert!(!health.is_probed("b"));
+    assert_eq!(health.probed("b", at(6_000), false), None);
+    for _ in 0..2 {
+        assert_eq!(health.admit("b", at(6_000)), Admission::Open);
+    }
+    assert_eq!(health.failed("b", at(6_000), Some(Duration::from_secs(3600))), None);
+    assert_eq!(health.admit("b", at(6_000)), Admission::Closed(Duration::from_secs(60)));
+}
+
+/// A backend that hangs when it is asked for a chat fails until `back`; the list of models tells whether it is back.
+#[tokio::test]
+async fn no_caller_waits_to_find_out_that_a_backend_is_still_down() {
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let back = Arc::clone(&up);
+    let origin = Origin::start(move |parts| {
+        let up = up.load(Ordering::Relaxed);
+        let probe = parts.method == http::Method::GET && parts.uri.path() == "/v1/models";
+        async move {
+            if !up && !probe {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
+            Response::builder().status(if up { 200 } else { 503 }).body(full("{}".into())).expect("response")
+        }
+    })
+    .await;
+    let mut ill = backend("ill", origin.address, Sensitivity::Public, 1);
+    ill.idle_timeout_ms = 50;
+    ill.provider = Some(openshell_api::Name::parse("acme").expect("name"));
+    let well = answers(&[]).await;
+    let world = World::new(vec![ill, backend("well", well.address, Sensitivity::Public, 2)]);
+    let served_by = async || {
+        let answer = world.post(CHAT, &[], &chat("hello")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.headers["x-openshell-served-by"].to_str().expect("text").to_owned()
+    };
+    let asked = || origin.seen.lock().expect("log").iter().filter(|seen| seen.head.starts_with("POST")).count();
+    for _ in 0..5 {
+        assert!(served_by().await.starts_with("well"));
+    }
+    let probes = || origin.count() - asked();
+    let began = Instant::now();
+    while probes() < 2 {
+        assert!(served_by().await.starts_with("well"));
+        assert!(began.elapsed() < Duration::from_secs(60), "nobody probed it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(asked(), 5, "callers waited for it all the same");
+    let probe = origin.last().head;
+    assert!(probe.starts_with("GET /v1/models") && probe.contains("authorization"), "{probe}");
+    back.store(true, Ordering::Relaxed);
+    while served_by().await.starts_with("well") {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never came back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(asked(), 6);
 }
 
 #[tokio::test]

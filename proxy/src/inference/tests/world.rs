@@ -15,7 +15,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use openshell_api::Name;
 use openshell_api::decision::DecisionRecord;
-use openshell_api::inference::{Backend, BackendKind, Catalogue, InferenceRules, Locality, Sensitivity};
+use openshell_api::inference::{Backend, BackendKind, Budget, Catalogue, InferenceRules, Locality, Sensitivity};
+use openshell_api::share::{Share, Want};
 use openshell_policy_host::{self as host, Answer, Denial, Finding, InferenceRequest, PolicyRef, RouteDecision};
 
 use crate::active::{Active, Secrets};
@@ -25,9 +26,9 @@ use crate::inference::refusal::full;
 use crate::inference::router::Router;
 use crate::inference::serve::Terms;
 use crate::inference::service::Body;
-use crate::inference::sessions::Rise;
+use crate::inference::sessions::Told;
 use crate::inference::upstream::Transport;
-use crate::inference::{InferenceOptions, InferenceService, Ledger, Sessions};
+use crate::inference::{InferenceOptions, InferenceService, Ledger, Purse, Sessions};
 use crate::record::Record;
 
 /// Orders cleared backends by price, and those that may redact; whatever says `4111` is restricted, whatever says `hush`
@@ -204,15 +205,38 @@ impl Record for Kept {
     }
 }
 
+/// Deals out tokens of one budget, as many as are asked for, as long as there are some.
+#[derive(Default)]
+pub struct Pool {
+    pub left: Mutex<u64>,
+    dealt: Mutex<u64>,
+    pub asked: Mutex<Vec<Want>>,
+}
+
+#[async_trait::async_trait]
+impl Purse for Pool {
+    async fn ask(&self, want: Want) -> Result<Share, String> {
+        let (mut left, mut dealt) = (self.left.lock().expect("left"), self.dealt.lock().expect("dealt"));
+        let mut asked = self.asked.lock().expect("asked");
+        let more = want.tokens.saturating_sub(*dealt);
+        asked.push(want.clone());
+        *left = left.checked_sub(more).ok_or_else(|| format!("{left} tokens are left, and {more} are asked for"))?;
+        *dealt += more;
+        Ok(Share { pot: want.pot, cost: None, tokens: Some(*dealt), serial: asked.len() as u64 })
+    }
+}
+
 /// A sandbox's inference, without the sandbox.
 pub struct World {
     pub service: InferenceService,
     pub catalogue: Catalogue,
     pub rules: InferenceRules,
+    pub shared: Vec<Budget>,
+    pub purse: Arc<Pool>,
     pub ledger: Arc<Ledger>,
     pub records: Arc<Kept>,
     pub sessions: Arc<Sessions>,
-    pub rises: tokio::sync::mpsc::UnboundedReceiver<Rise>,
+    pub rises: tokio::sync::mpsc::UnboundedReceiver<Told>,
 }
 
 /// An answer, read to its end.
@@ -228,20 +252,23 @@ impl World {
         Self::over(backends, None)
     }
 
-    pub fn over(backends: Vec<Backend>, transport: Option<Box<dyn Transport>>) -> Self {
+    pub fn over(backends: Vec<Backend>, transport: Option<Arc<dyn Transport>>) -> Self {
         let records = Arc::new(Kept::default());
         let (sessions, rises) = Sessions::new();
         let sessions = Arc::new(sessions);
-        let ledger = Arc::new(Ledger::default());
+        let (ledger, purse) = (Arc::new(Ledger::default()), Arc::new(Pool::default()));
         let secrets = Secrets::default();
         secrets.0.store(Arc::new(BTreeMap::from([("acme".to_owned(), "the-backends-own-key".to_owned())])));
+        let catalogue = Catalogue { backends };
+        let active = Active { catalogue: catalogue.clone(), ..Active::nothing() };
         let options = InferenceOptions {
             sandbox: "demo".into(),
-            live: Arc::new(ArcSwap::from_pointee(Active::nothing())),
+            live: Arc::new(ArcSwap::from_pointee(active)),
             secrets,
             record: Arc::clone(&records) as Arc<dyn Record>,
             sessions: Arc::clone(&sessions),
             ledger: Arc::clone(&ledger),
+            purse: Arc::clone(&purse) as Arc<dyn Purse>,
             upstreams: Upstreams::new(BTreeMap::new(), None).expect("trust"),
         };
         let service = match transport {
@@ -249,7 +276,7 @@ impl World {
             None => InferenceService::new(options),
         };
         let rules = InferenceRules::default();
-        Self { service, catalogue: Catalogue { backends }, rules, ledger, records, sessions, rises }
+        Self { service, catalogue, rules, shared: Vec::new(), purse, ledger, records, sessions, rises }
     }
 
     /// Sends a request as it is; its answer may still stream.
@@ -259,7 +286,8 @@ impl World {
 
     pub async fn send_under(&self, router: Option<&dyn Router>, request: Request<impl Into<Bytes>>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let terms = Terms { generation: 7, router, catalogue: &self.catalogue, rules: &self.rules };
+        let terms =
+            Terms { generation: 7, router, catalogue: &self.catalogue, rules: &self.rules, shared: &self.shared };
         self.service.answer(&terms, &Caller::default(), parts, Full::new(body.into())).await
     }
 
