@@ -23,8 +23,8 @@ network_policies:
     binaries: [{path: '**'}]
 ";
 
-/// Descriptors that a supervisor needs for itself.
-const OWN: u64 = 512;
+/// Descriptors that a supervisor needs for itself, the processes that it remembers included.
+const OWN: u64 = 1024;
 
 /// Dials `count` times in each setting, then holds `tunnels` connections, or as many as the limit of open files has room for.
 pub fn run(count: u32, tunnels: u32) -> Result<()> {
