@@ -36,8 +36,9 @@ start_engine() {
   answers "$own" && { echo "$own"; return; }
   say "starting a Docker engine in $ENGINE_DIR"
   # Descriptor 8 stays ours: the engine must not hold the lock.
+  # An engine without a bridge takes away the one that others of its network have: such a one gets a network of its own.
   # shellcheck disable=SC2086
-  setsid dockerd --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/run" --pidfile "$ENGINE_DIR/pid" \
+  setsid ${ENGINE_APART:+unshare --net} dockerd --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/run" --pidfile "$ENGINE_DIR/pid" \
     -H "$own" ${ENGINE_FLAGS:-} >>"$ENGINE_DIR/log" 2>&1 </dev/null 8>&- &
   for _ in $(seq 300); do
     answers "$own" && { echo "$own"; return; }

@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 
 use super::{BUSYBOX, USER, Yard, engine, proven, yard};
 
-/// An engine of a test's own, which ends with it. It has no bridge, so it does not get in the way of another one.
+/// An engine of a test's own, which ends with it. It has a network of its own without a bridge, so it does not get in the way of another
+/// one.
 struct Private {
     directory: PathBuf,
     flags: String,
@@ -29,7 +30,12 @@ impl Private {
 
     fn start(&self) -> Result<String> {
         let directory = self.directory.to_string_lossy();
-        engine(&[("ENGINE_DIR", directory.as_ref()), ("ENGINE_OWN", "1"), ("ENGINE_FLAGS", &self.flags)])
+        engine(&[
+            ("ENGINE_DIR", directory.as_ref()),
+            ("ENGINE_OWN", "1"),
+            ("ENGINE_APART", "1"),
+            ("ENGINE_FLAGS", &self.flags),
+        ])
     }
 
     fn stop(&self) -> Result<()> {
