@@ -18,6 +18,9 @@ pub struct ApiError(pub Problem);
 /// Answer of a call.
 pub type ApiResult<T> = Result<T, ApiError>;
 
+/// When to ask again, where the database is away.
+const RETRY_AFTER_S: u64 = 2;
+
 /// Code of the problem that a response tells, for whoever passes it on.
 #[derive(Debug, Clone)]
 pub(crate) struct Code(pub String);
@@ -77,6 +80,13 @@ impl From<StoreError> for ApiError {
                 .hint(format!("choose another name, or delete that {what} first")),
             StoreError::InUse { what, .. } => {
                 refuse(409, &format!("{what}_in_use"), error.to_string()).hint("remove what uses it first")
+            }
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a call was put off");
+                let mut put_off = refuse(503, "database_unavailable", error.to_string())
+                    .hint("ask again in a moment; sandboxes enforce what they have meanwhile");
+                put_off.0.retry_after_s = Some(RETRY_AFTER_S);
+                put_off
             }
             _ => Self::internal(error),
         }

@@ -25,7 +25,7 @@ use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
 use crate::secrets::{self, KeyFileError, Passphrase, SecretBox};
 use crate::state_dir::{self, StateDir, StateDirError, random};
-use crate::store::{Store, StoreError};
+use crate::store::{DatabaseUrl, Store, StoreError};
 use crate::tls::{self, Identity, TlsError};
 
 /// What a gateway is started with.
@@ -37,6 +37,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Unix socket on which plain HTTP is answered, for a reverse proxy on this machine.
     pub proxy_socket: Option<PathBuf>,
+    /// Its database, if that is not a file in its directory.
+    pub database: Option<DatabaseUrl>,
     /// Where users reach it, if by a proxy.
     pub public_url: Option<PublicUrl>,
     /// Sandboxes are containers, or none.
@@ -109,6 +111,17 @@ pub enum StartError {
     Setup(#[from] ApiError),
 }
 
+impl StartError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Setup(ApiError(problem)) => problem.hint.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// The gateway.
 pub struct Gateway {
     /// Its directory, locked.
@@ -156,7 +169,7 @@ impl Gateway {
     ) -> Result<(Arc<Self>, Identity), StartError> {
         let identity = tls::identity(&dir, address.ip())?;
         let signing = secrets::signing_key(&dir)?;
-        let store = Store::open(&dir.path("gateway.db"), signing.clone()).await?;
+        let store = Store::open(dir.root(), options.database.as_ref(), signing.clone()).await?;
         store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
         let upstream_ca = match &options.upstream_ca {
             None => None,

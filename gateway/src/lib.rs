@@ -36,3 +36,4 @@ mod upstream;
 pub use gateway::{Gateway, Options, StartError};
 pub use public_url::{InvalidPublicUrl, PublicUrl};
 pub use server::Running;
+pub use store::{DatabaseUrl, InvalidDatabaseUrl};

@@ -32,6 +32,8 @@ const LEAST_MEMORY: u64 = 128 * 1024 * 1024;
 const LEAST_PIDS: u32 = 64;
 /// How long a supervisor's last words may take to arrive after it ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Between two attempts to store what the database did not take.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl From<RuntimeError> for ApiError {
     fn from(error: RuntimeError) -> Self {
@@ -280,8 +282,13 @@ pub(crate) fn watch(gateway: &Arc<Gateway>, id: &str) {
     tokio::spawn(async move {
         gateway.runtime.wait(&id).await;
         tokio::time::sleep(LAST_WORDS).await;
-        if let Err(error) = supervisor_died(&gateway, &id).await {
+        // Nobody else will notice it: a database that is away is waited for.
+        while let Err(error) = supervisor_died(&gateway, &id).await {
             tracing::error!(sandbox = id, %error, "the end of a supervisor could not be stored");
+            tokio::select! {
+                () = gateway.stopping.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         }
     });
 }

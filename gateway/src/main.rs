@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::secrets::Passphrase;
-use openshell_gateway::{InvalidPublicUrl, Options, PublicUrl, Running};
+use openshell_gateway::{InvalidPublicUrl, Options, PublicUrl, Running, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -42,6 +42,8 @@ struct Run {
     /// Address to listen on; port 0 takes the port it had last, else any.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    #[command(flatten)]
+    database: flags::Database,
     /// Unix socket for a reverse proxy on this machine, which does TLS itself: plain HTTP is spoken there. Whoever may write to it
     /// (mode 0660) still needs a token.
     #[arg(long, value_name = "PATH")]
@@ -100,6 +102,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if let Some(hint) = error.downcast_ref().and_then(StartError::hint) {
+                eprintln!("hint: {hint}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -128,6 +133,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
     };
     let options = Options {
         state_dir: run.state_dir,
+        database: run.database.url()?,
         listen: run.listen,
         proxy_socket: run.proxy_socket,
         public_url: run.public_url,

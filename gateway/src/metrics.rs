@@ -177,7 +177,7 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
         text.line("openshell_budget_limit_dollars", &labels, *limit as f64 / 1e6);
     }
     text.head("openshell_audit_entries", "gauge", "Entries of the audit trail.");
-    text.line("openshell_audit_entries", &[], gateway.store.audit_head().seq);
+    text.line("openshell_audit_entries", &[], gateway.store.audit_head().await?.seq);
     text.head("openshell_uptime_seconds", "gauge", "Time since the gateway started.");
     text.line("openshell_uptime_seconds", &[], gateway.started.elapsed().as_secs());
     Ok(())

@@ -77,6 +77,11 @@ impl StateDir {
         Ok(Self { root, lock: Mutex::new(Some(lock)) })
     }
 
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A path inside.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)

@@ -8,11 +8,24 @@ use openshell_api::enforcement::Enforcement;
 use openshell_api::link::FromSupervisor;
 use reqwest::Method;
 use serde_json::json;
-use world::World;
+use world::{Database, World};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_refusal_is_a_problem() {
-    let world = World::new().await;
+with_both!(
+    every_refusal_is_a_problem,
+    tokens_open_what_they_are_for,
+    modules_are_checked_and_kept_by_digest,
+    a_200_mb_upload_is_refused_before_it_is_read,
+    backends_reach_sandboxes_with_their_secrets_and_nobody_else,
+    reports_are_kept_once_and_acknowledged,
+    commands_run_over_the_sandboxes_link,
+    a_monitor_is_told_what_was_decided_and_how_things_stand,
+    walls_are_proven_on_request_and_kept,
+    a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed,
+    a_sandbox_may_have_policies_from_the_start,
+);
+
+async fn every_refusal_is_a_problem(on: Database) {
+    let world = World::new(on).await;
     world.sandbox("taken").await;
     let check = async |method: Method, path: &str, body: &str, status: u16, code: &str| {
         let request = world.request(method, path).header("content-type", "application/json").body(body.to_owned());
@@ -43,9 +56,8 @@ async fn every_refusal_is_a_problem() {
     world.send(plain).await.problem(415, "not_json");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_open_what_they_are_for() {
-    let world = World::new().await;
+async fn tokens_open_what_they_are_for(on: Database) {
+    let world = World::new(on).await;
     world.sandbox("a").await;
     let supervisor = world.runtime.seat("a").spec.token;
     let check = async |path: &str, token: &str, expected: (u16, &str)| {
@@ -69,9 +81,8 @@ async fn tokens_open_what_they_are_for() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn modules_are_checked_and_kept_by_digest() {
-    let world = World::new().await;
+async fn modules_are_checked_and_kept_by_digest(on: Database) {
+    let world = World::new(on).await;
     let upload = async |query: &str, bytes: Vec<u8>| {
         world.send(world.request(Method::POST, &format!("/v1/modules?{query}")).body(bytes)).await
     };
@@ -93,18 +104,16 @@ async fn modules_are_checked_and_kept_by_digest() {
     assert_eq!(world.get(&format!("/v1/modules/{digest}")).await.ok()["hooks"], stored["hooks"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_200_mb_upload_is_refused_before_it_is_read() {
-    let world = World::new().await;
+async fn a_200_mb_upload_is_refused_before_it_is_read(on: Database) {
+    let world = World::new(on).await;
     let chunk = Bytes::from(vec![0; 1 << 20]);
     let chunks = futures_util::stream::iter((0..200).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
     let request = world.request(Method::POST, "/v1/modules?name=big&version=1").header("content-length", 200 << 20);
     world.send(request.body(reqwest::Body::wrap_stream(chunks))).await.problem(413, "too_large");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn backends_reach_sandboxes_with_their_secrets_and_nobody_else() {
-    let world = World::new().await;
+async fn backends_reach_sandboxes_with_their_secrets_and_nobody_else(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let provider = json!({ "name": "key", "type": "openai", "secret": "sk-very-secret" });
     let answer = world.post("/v1/providers", provider.clone()).await.ok();
@@ -145,9 +154,8 @@ async fn backends_reach_sandboxes_with_their_secrets_and_nobody_else() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn reports_are_kept_once_and_acknowledged() {
-    let world = World::new().await;
+async fn reports_are_kept_once_and_acknowledged(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let record = serde_json::from_value(json!({
         "id": "01", "at": "2026-01-01T00:00:00Z", "sandbox": "someone-else", "generation": 1, "stage": "connect",
@@ -190,9 +198,8 @@ async fn reports_are_kept_once_and_acknowledged() {
     tokio::time::timeout(std::time::Duration::from_secs(10), acknowledged).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn commands_run_over_the_sandboxes_link() {
-    let world = World::new().await;
+async fn commands_run_over_the_sandboxes_link(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let (frames, end) = exec(&world, json!({ "type": "exec", "exec": { "command": ["echo", "hi"] } }), &[]).await;
     assert_eq!(frames, [(1, b"echo hi".to_vec()), (2, b"oops".to_vec())]);
@@ -233,9 +240,8 @@ async fn exec(world: &World, request: serde_json::Value, input: &[&[u8]]) -> (Ve
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_monitor_is_told_what_was_decided_and_how_things_stand() {
-    let world = World::new().await;
+async fn a_monitor_is_told_what_was_decided_and_how_things_stand(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let record = |id: &str, verdict: &str| {
         serde_json::from_value(json!({
@@ -274,9 +280,8 @@ fn the_checked_in_document_is_current() {
     assert_eq!(checked_in.trim_end(), current, "write it anew: openshell-gateway openapi > gateway/openapi.json");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn walls_are_proven_on_request_and_kept() {
-    let world = World::new().await;
+async fn walls_are_proven_on_request_and_kept(on: Database) {
+    let world = World::new(on).await;
     let supervisor = world.sandbox("demo").await;
     let proof = |outcome| {
         json!({
@@ -302,9 +307,8 @@ async fn walls_are_proven_on_request_and_kept() {
     world.post("/v1/sandboxes/demo/verify", json!({})).await.problem(409, "sandbox_not_connected");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed() {
-    let world = World::new().await;
+async fn a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed(on: Database) {
+    let world = World::new(on).await;
     let created = world.post("/v1/sandboxes", json!({ "name": "trial", "observe": true })).await.ok();
     assert_eq!(created["observing"], true, "{created}");
     world.sandbox("demo").await;
@@ -322,9 +326,8 @@ async fn a_sandbox_that_only_observes_says_so_until_a_policy_is_pushed() {
     assert!(observing().await.is_empty(), "a rollback does not open it again");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_may_have_policies_from_the_start() {
-    let world = World::new().await;
+async fn a_sandbox_may_have_policies_from_the_start(on: Database) {
+    let world = World::new(on).await;
     let rules = world.rules().await;
     let create = |name: &str, yaml: &str| {
         let policy = json!({ "module": rules, "settings": { "yaml": yaml } });

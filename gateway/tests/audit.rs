@@ -7,7 +7,15 @@ use std::path::Path;
 use openshell_api::audit::{AuditEntry, AuditHead, AuditPage, Broken, Outcome, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::{World, sqlite};
+use world::{Database, World};
+
+with_both!(
+    every_change_and_every_refused_one_is_told_and_no_secret_is,
+    a_flood_of_refused_attempts_does_not_fill_the_disk,
+    tampering_is_found_row_by_row,
+    a_trail_that_was_cut_rewritten_or_lost_its_head_says_so_for_ever,
+    a_gateway_notices_while_it_runs,
+);
 
 /// The whole trail, page by page.
 async fn trail(world: &World) -> (AuditHead, Vec<openshell_api::audit::AuditLink>) {
@@ -36,9 +44,8 @@ async fn entries(world: &World) -> Vec<AuditEntry> {
     trail(world).await.1.iter().map(|link| serde_json::from_str(link.entry.get()).unwrap()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_change_and_every_refused_one_is_told_and_no_secret_is() {
-    let world = World::new().await;
+async fn every_change_and_every_refused_one_is_told_and_no_secret_is(on: Database) {
+    let world = World::new(on).await;
     let otto = world.user("otto", "operator").await;
     let env = json!({ "name": "his", "env": { "KEY": "hidden-value" }, "command": ["run", "--password=hidden-value"] });
     world.call(&otto, Method::POST, "/v1/sandboxes", Some(env)).await.ok();
@@ -117,9 +124,8 @@ async fn every_change_and_every_refused_one_is_told_and_no_secret_is() {
     world.get("/v1/audit?nonsense=1").await.problem(400, "bad_query");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_refused_attempts_does_not_fill_the_disk() {
-    let world = World::new().await;
+async fn a_flood_of_refused_attempts_does_not_fill_the_disk(on: Database) {
+    let world = World::new(on).await;
     let before = entries(&world).await.len();
     for n in 0..200 {
         let url = format!("{}/v1/sandboxes/x{n}", world.running.endpoint.url);
@@ -129,18 +135,23 @@ async fn a_flood_of_refused_attempts_does_not_fill_the_disk() {
     assert!((1..40).contains(&told), "{told}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tampering_is_found_row_by_row() {
-    let mut world = World::new().await;
+async fn tampering_is_found_row_by_row(on: Database) {
+    let mut world = World::new(on).await;
     for name in ["u1", "u2", "u3", "u4"] {
         world.post("/v1/users", json!({ "name": name, "role": "viewer" })).await.ok();
     }
     let length = entries(&world).await.len() as u64;
     assert!(length >= 6, "the built-in modules and the users: {length}");
     let state = world.dir.path().join("state");
+    let database = world.database.clone();
     let copy = |from: &str, to: &str| {
-        for file in ["gateway.db", "audit.head"] {
-            std::fs::copy(state.join(format!("{file}{from}")), state.join(format!("{file}{to}"))).unwrap();
+        std::fs::copy(state.join(format!("audit.head{from}")), state.join(format!("audit.head{to}"))).unwrap();
+        for table in ["audit", "audit_head"] {
+            let statement = match to {
+                "" => format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM {table}_kept"),
+                _ => format!("CREATE TABLE {table}_kept AS SELECT * FROM {table}"),
+            };
+            database.tamper(&state, &statement);
         }
     };
     world = world.changed_while_stopped(|_| copy("", ".kept")).await;
@@ -151,15 +162,23 @@ async fn tampering_is_found_row_by_row() {
                 format!("UPDATE audit SET entry = replace(entry, 'done', 'Done') WHERE seq = {seq}"),
             ),
             ("its time", format!("UPDATE audit SET entry = replace(entry, '20', '19') WHERE seq = {seq}")),
-            ("its hash", format!("UPDATE audit SET hash = zeroblob(32) WHERE seq = {seq}")),
+            (
+                "its hash",
+                format!(
+                    "UPDATE audit SET hash = (SELECT hash FROM audit WHERE seq <> {seq} LIMIT 1) WHERE seq = {seq}"
+                ),
+            ),
             ("no JSON", format!("UPDATE audit SET entry = 'x' WHERE seq = {seq}")),
             (
                 "away with it",
-                format!("DELETE FROM audit WHERE seq = {seq}; UPDATE audit SET seq = seq - 1 WHERE seq > {seq}"),
+                format!(
+                    "DELETE FROM audit WHERE seq = {seq}; UPDATE audit SET seq = -seq WHERE seq > {seq}; \
+                     UPDATE audit SET seq = -seq - 1 WHERE seq < 0"
+                ),
             ),
             ("away, with a gap", format!("DELETE FROM audit WHERE seq = {seq}")),
         ] {
-            world = world.changed_while_stopped(|state| sqlite(state, &sql)).await;
+            world = world.changed_while_stopped(|state| database.tamper(state, &sql)).await;
             let found = verified(&world).await;
             let first = match &found {
                 Err(
@@ -179,26 +198,27 @@ async fn tampering_is_found_row_by_row() {
     assert_eq!(verified(&world).await, Ok((length, Vec::new())), "as it was");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_trail_that_was_cut_rewritten_or_lost_its_head_says_so_for_ever() {
-    let cut: &dyn Fn(&Path) = &|state| sqlite(state, "DELETE FROM audit WHERE seq > 3");
-    let emptied: &dyn Fn(&Path) = &|state| sqlite(state, "DELETE FROM audit");
-    let headless: &dyn Fn(&Path) = &|state| std::fs::remove_file(state.join("audit.head")).unwrap();
-    let forged: &dyn Fn(&Path) = &|state| {
+type Tamper<'a> = &'a dyn Fn(&Database, &Path);
+
+async fn a_trail_that_was_cut_rewritten_or_lost_its_head_says_so_for_ever(on: Database) {
+    let cut: Tamper<'_> = &|on, state| on.tamper(state, "DELETE FROM audit WHERE seq > 3");
+    let emptied: Tamper<'_> = &|on, state| on.tamper(state, "DELETE FROM audit");
+    let headless: Tamper<'_> = &|on, state| {
+        on.tamper(state, "DELETE FROM audit_head");
+        std::fs::remove_file(state.join("audit.head")).unwrap();
+    };
+    let forged: Tamper<'_> = &|_, state| {
         let mut head: Value = serde_json::from_slice(&std::fs::read(state.join("audit.head")).unwrap()).unwrap();
         head["seq"] = 3.into();
         std::fs::write(state.join("audit.head"), head.to_string()).unwrap();
     };
     // Everything made anew from a link on, hashes and all, as only somebody with the database and no key could.
-    let rewritten: &dyn Fn(&Path) = &|state| {
-        let program = "import sqlite3,sys,hashlib
-c=sqlite3.connect(sys.argv[1]); h=bytes(32)
-for seq,entry in c.execute('SELECT seq,entry FROM audit ORDER BY seq').fetchall():
-    entry=entry.replace('u2','u9'); h=hashlib.sha256(h+entry.encode()).digest()
-    c.execute('UPDATE audit SET entry=?,hash=? WHERE seq=?',(entry,h,seq))
-c.commit()";
-        let done = std::process::Command::new("python3").args(["-c", program]).arg(state.join("gateway.db")).status();
-        assert!(done.unwrap().success());
+    let rewritten: Tamper<'_> = &|on, state| on.rehash(state, "replace(entry, 'u2', 'u9')");
+    // A link that follows from the one before it, and is nobody's.
+    let appended: Tamper<'_> = &|on, state| {
+        on.tamper(state, "INSERT INTO audit SELECT seq + 1, replace(entry, '\"seq\":' || seq || ',', '\"seq\":' || (seq + 1) || ','), hash
+             FROM audit ORDER BY seq DESC LIMIT 1");
+        on.rehash(state, "entry");
     };
     for (what, tamper, reason) in [
         ("cut", cut, "its end was cut off"),
@@ -206,12 +226,14 @@ c.commit()";
         ("headless", headless, "the signed head is missing"),
         ("forged", forged, "does not bear this gateway's signature"),
         ("rewritten", rewritten, "is not the one that was signed"),
+        ("appended", appended, "were not written by a gateway"),
     ] {
-        let world = World::new().await;
+        let world = World::new(on.another()).await;
+        let database = world.database.clone();
         for name in ["u1", "u2", "u3"] {
             world.post("/v1/users", json!({ "name": name, "role": "viewer" })).await.ok();
         }
-        let world = world.changed_while_stopped(tamper).await;
+        let world = world.changed_while_stopped(|state| tamper(&database, state)).await;
         // Life goes on, and what was noticed is not forgotten.
         world.post("/v1/users", json!({ "name": "later", "role": "viewer" })).await.ok();
         let world = world.restart().await;
@@ -221,11 +243,12 @@ c.commit()";
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_notices_while_it_runs() {
-    let world = World::new().await;
+async fn a_gateway_notices_while_it_runs(on: Database) {
+    let world = World::new(on).await;
     world.post("/v1/users", json!({ "name": "u1", "role": "viewer" })).await.ok();
-    sqlite(&world.dir.path().join("state"), "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)");
+    world
+        .database
+        .tamper(&world.dir.path().join("state"), "DELETE FROM audit WHERE seq = (SELECT max(seq) FROM audit)");
     let (_, links) = trail(&world).await;
     assert_eq!(
         verified(&world).await,

@@ -7,7 +7,16 @@ use openshell_gateway::identity::limits::Rate;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
-use world::{Answer, World, sqlite};
+use world::{Answer, Database, World};
+
+with_both!(
+    every_call_asks_for_its_role_and_no_supervisor_may_make_one,
+    users_and_tokens_come_and_go,
+    a_token_expires,
+    operators_work_with_their_own,
+    failures_lock_out_who_fails_and_nobody_else,
+    pages_of_other_origins_change_nothing_and_bare_headers_are_nobody,
+);
 
 /// Least role of each call that the document lists, by method and path.
 const LEAST: &[(&str, &str)] = &[
@@ -63,11 +72,10 @@ fn calls() -> Vec<String> {
     calls
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_call_asks_for_its_role_and_no_supervisor_may_make_one() {
+async fn every_call_asks_for_its_role_and_no_supervisor_may_make_one(on: Database) {
     // A thousand refusals are no attack here.
     let many = Rate { burst: 1_000_000, every: Duration::from_micros(1) };
-    let world = World::with(IdentityOptions { failures: many, ..IdentityOptions::default() }).await;
+    let world = World::with(on, IdentityOptions { failures: many, ..IdentityOptions::default() }).await;
     let sandbox = world.sandbox("a").await;
     let (key, refresh) = sandbox.pairs(1).await.remove(0);
     let tokens = [
@@ -122,9 +130,8 @@ async fn every_call_asks_for_its_role_and_no_supervisor_may_make_one() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn users_and_tokens_come_and_go() {
-    let world = World::new().await;
+async fn users_and_tokens_come_and_go(on: Database) {
+    let world = World::new(on).await;
     let alice = world.user("alice", "operator").await;
     let ask = async |token: &str, method: Method, path: &str, body: Option<Value>| {
         world.call(token, method, path, body).await
@@ -198,23 +205,24 @@ async fn users_and_tokens_come_and_go() {
     world.delete("/v1/users/alice").await.problem(404, "user_not_found");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_expires() {
-    let world = World::new().await;
+async fn a_token_expires(on: Database) {
+    let world = World::new(on).await;
+    let database = world.database.clone();
     world.user("alice", "viewer").await;
     let made = world.post("/v1/users/alice/tokens", json!({ "name": "short", "expires_in_s": 60 })).await.ok();
     let token = made["secret"].as_str().unwrap().to_owned();
     world.call(&token, Method::GET, "/v1/whoami", None).await.ok();
     let world = world
-        .changed_while_stopped(|state| sqlite(state, "UPDATE user_tokens SET expires_ms = 1 WHERE name = 'short'"))
+        .changed_while_stopped(|state| {
+            database.tamper(state, "UPDATE user_tokens SET expires_ms = 1 WHERE name = 'short'")
+        })
         .await;
     let refused = world.call(&token, Method::GET, "/v1/whoami", None).await.problem(401, "token_expired");
     assert!(refused["detail"].as_str().unwrap().starts_with("the token of alice expired at 1970-01-01"), "{refused}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn operators_work_with_their_own() {
-    let world = World::new().await;
+async fn operators_work_with_their_own(on: Database) {
+    let world = World::new(on).await;
     let (otto, olga, vera) = (
         world.user("otto", "operator").await,
         world.user("olga", "operator").await,
@@ -307,9 +315,8 @@ async fn operators_work_with_their_own() {
     world.delete("/v1/sandboxes/his").await.ok();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn failures_lock_out_who_fails_and_nobody_else() {
-    let world = World::new().await;
+async fn failures_lock_out_who_fails_and_nobody_else(on: Database) {
+    let world = World::new(on.another()).await;
     let alice = world.user("alice", "viewer").await;
     let url = format!("{}/v1/whoami", world.running.endpoint.url);
     let ask = async |token: &str| world.http.get(&url).bearer_auth(token).send().await.unwrap();
@@ -328,16 +335,15 @@ async fn failures_lock_out_who_fails_and_nobody_else() {
 
     // Per user: requests, whatever they are.
     let slow = Rate { burst: 5, every: Duration::from_secs(60) };
-    let world = World::with(IdentityOptions { requests: slow, ..IdentityOptions::default() }).await;
+    let world = World::with(on.another(), IdentityOptions { requests: slow, ..IdentityOptions::default() }).await;
     for _ in 0..5 {
         world.get("/v1/whoami").await.ok();
     }
     world.get("/v1/whoami").await.problem(429, "too_many_attempts");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_of_other_origins_change_nothing_and_bare_headers_are_nobody() {
-    let world = World::new().await;
+async fn pages_of_other_origins_change_nothing_and_bare_headers_are_nobody(on: Database) {
+    let world = World::new(on).await;
     let foreign = world.request(Method::POST, "/v1/users").header("origin", "https://evil.test");
     world.send(foreign.json(&json!({ "name": "x", "role": "admin" }))).await.problem(403, "cross_origin");
     let url = format!("{}/v1/whoami", world.running.endpoint.url);

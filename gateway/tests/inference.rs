@@ -8,8 +8,17 @@ use openshell_api::link::FromSupervisor;
 use openshell_api::share::{Pot, Want};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::World;
 use world::supervisor::{Mood, Supervisor};
+use world::{Database, World};
+
+with_both!(
+    usage_is_kept_once_and_told_to_who_begins_anew,
+    answers_that_did_not_pass_are_paid_for_too,
+    rules_are_part_of_what_a_sandbox_enforces,
+    backends_change_and_are_tried,
+    sessions_are_forgotten_by_an_administrator_alone_and_here_as_there,
+    what_a_users_sandboxes_spend_together_is_never_more_than_the_budget,
+);
 
 /// A request that was served now.
 fn served(id: &str, backend: &str, model: &str, tokens: (u64, u64), cost: u64) -> Value {
@@ -31,9 +40,8 @@ async fn put(world: &World, path: &str, body: Value) -> world::Answer {
     world.send(world.request(Method::PUT, path).json(&body)).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn usage_is_kept_once_and_told_to_who_begins_anew() {
-    let world = World::new().await;
+async fn usage_is_kept_once_and_told_to_who_begins_anew(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     let records = [
         served("1", "cheap", "small", (10, 20), 500),
@@ -89,9 +97,8 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew() {
     assert_eq!(world.get(path).await.ok(), json!(expected));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_that_did_not_pass_are_paid_for_too() {
-    let world = World::new().await;
+async fn answers_that_did_not_pass_are_paid_for_too(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let mut record = served("1", "large", "big", (10, 20), 500);
     record["route"]["escalated"] = json!([
@@ -108,9 +115,8 @@ async fn answers_that_did_not_pass_are_paid_for_too() {
     assert_eq!(found, [(Some("small"), Some(7)), (Some("large"), Some(500))], "{lines}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rules_are_part_of_what_a_sandbox_enforces() {
-    let world = World::new().await;
+async fn rules_are_part_of_what_a_sandbox_enforces(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let path = "/v1/sandboxes/a/inference";
     assert_eq!(world.get(path).await.ok(), json!({}));
@@ -138,8 +144,7 @@ async fn rules_are_part_of_what_a_sandbox_enforces() {
     assert_eq!(a.generation(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn backends_change_and_are_tried() {
+async fn backends_change_and_are_tried(on: Database) {
     let models = axum::Router::new().route(
         "/v1/models",
         axum::routing::get(|headers: HeaderMap| async move {
@@ -155,7 +160,7 @@ async fn backends_change_and_are_tried() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, models).await.unwrap() });
 
-    let world = World::new().await;
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     for (name, secret) in [("right", "sk-right"), ("wrong", "sk-wrong")] {
         world.post("/v1/providers", json!({ "name": name, "type": "openai", "secret": secret })).await.ok();
@@ -195,9 +200,8 @@ async fn backends_change_and_are_tried() {
     assert_eq!(world.get("/v1/inference/backends").await.ok()[0]["base_url"], json!("http://127.0.0.1:1/v1"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sessions_are_forgotten_by_an_administrator_alone_and_here_as_there() {
-    let world = World::new().await;
+async fn sessions_are_forgotten_by_an_administrator_alone_and_here_as_there(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let (viewer, path) = (world.user("vera", "viewer").await, "/v1/sandboxes/a/inference/sessions");
     let says = |session: &str, sensitivity| {
@@ -245,10 +249,9 @@ fn want(tokens: u64) -> Want {
     Want { pot: Pot { period: Period::Total, window: 0, backend: None }, cost: 0, tokens }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_users_sandboxes_spend_together_is_never_more_than_the_budget() {
+async fn what_a_users_sandboxes_spend_together_is_never_more_than_the_budget(on: Database) {
     const LIMIT: u64 = 10_000;
-    let world = World::new().await;
+    let world = World::new(on).await;
     let supervisors = [world.sandbox("a").await, world.sandbox("b").await, world.sandbox("c").await];
     let path = "/v1/users/admin/budgets";
     put(&world, "/v1/users/nobody-there/budgets", json!([])).await.problem(404, "user_not_found");

@@ -12,11 +12,17 @@ use openshell_api::sandbox::CreateSandbox;
 use openshell_gateway::runtime::process::ProcessRuntime;
 use openshell_gateway::runtime::{Runtime, RuntimeError, Start};
 use serde_json::json;
-use world::World;
+use world::{Database, World};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn acknowledged_state_survives_a_restart() {
-    let world = World::new().await;
+with_both!(
+    acknowledged_state_survives_a_restart,
+    a_sandbox_that_does_not_start_leaves_nothing,
+    the_end_of_a_workload_and_the_death_of_a_supervisor_are_told_apart,
+    what_belongs_to_no_sandbox_is_removed_at_the_next_start,
+);
+
+async fn acknowledged_state_survives_a_restart(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     world.push(&["a"], "one.test").await.ok();
     let before = world.get("/v1/sandboxes/a/generations").await.ok();
@@ -29,9 +35,8 @@ async fn acknowledged_state_survives_a_restart() {
     assert_eq!(a.generation(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_that_does_not_start_leaves_nothing() {
-    let world = World::new().await;
+async fn a_sandbox_that_does_not_start_leaves_nothing(on: Database) {
+    let world = World::new(on).await;
     world.runtime.mute.store(true, Ordering::Relaxed);
     let problem = world.post("/v1/sandboxes", json!({ "name": "a" })).await.problem(500, "sandbox_failed");
     let detail = problem["detail"].as_str().unwrap();
@@ -42,9 +47,8 @@ async fn a_sandbox_that_does_not_start_leaves_nothing() {
     world.sandbox("a").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_workload_and_the_death_of_a_supervisor_are_told_apart() {
-    let world = World::new().await;
+async fn the_end_of_a_workload_and_the_death_of_a_supervisor_are_told_apart(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     a.say(FromSupervisor::Exited { code: 3 });
     world.until("/v1/sandboxes/a", |sandbox| sandbox["phase"] == "exited" && sandbox["exit_code"] == 3).await;
@@ -57,9 +61,8 @@ async fn the_end_of_a_workload_and_the_death_of_a_supervisor_are_told_apart() {
     assert_eq!(world.get("/v1/sandboxes").await.ok(), json!([]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_no_sandbox_is_removed_at_the_next_start() {
-    let world = World::new().await;
+async fn what_belongs_to_no_sandbox_is_removed_at_the_next_start(on: Database) {
+    let world = World::new(on).await;
     world.sandbox("a").await;
     let mut stray = world.runtime.seat("a");
     stray.spec.sandbox_id = "stray".into();

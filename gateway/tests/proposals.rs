@@ -6,8 +6,17 @@ use openshell_api::decision::ProcessRecord;
 use openshell_api::link::FromSupervisor;
 use openshell_api::proposal::ProposalState;
 use serde_json::{Value, json};
-use world::World;
 use world::supervisor::Supervisor;
+use world::{Database, World};
+
+with_both!(
+    an_approved_proposal_is_a_generation_with_that_in_its_rules,
+    a_sandbox_without_a_policy_gets_its_first_rules,
+    what_was_not_seen_is_not_approved,
+    a_rejection_says_why_and_changes_nothing,
+    only_the_built_in_rules_can_be_extended,
+    a_sandbox_can_not_flood_its_user,
+);
 
 fn process() -> ProcessRecord {
     ProcessRecord { executable: "/usr/bin/agent".into(), pid: 7, ..ProcessRecord::default() }
@@ -36,9 +45,8 @@ fn yaml(supervisor: &Supervisor) -> String {
     supervisor.content().chain[0].settings["yaml"].as_str().unwrap().to_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_approved_proposal_is_a_generation_with_that_in_its_rules() {
-    let world = World::new().await;
+async fn an_approved_proposal_is_a_generation_with_that_in_its_rules(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     world.push(&["a"], "one.test").await.ok();
     let before = yaml(&a);
@@ -79,9 +87,8 @@ async fn an_approved_proposal_is_a_generation_with_that_in_its_rules() {
     assert_eq!(yaml(&a), before, "and it is taken back like any change");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_without_a_policy_gets_its_first_rules() {
-    let world = World::new().await;
+async fn a_sandbox_without_a_policy_gets_its_first_rules(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let id = propose(&a, wants("one.test")).await.unwrap();
     world.post(&format!("/v1/proposals/{id}/approve"), json!({ "generation": 1 })).await.ok();
@@ -89,9 +96,8 @@ async fn a_sandbox_without_a_policy_gets_its_first_rules() {
     assert!(yaml(&a).starts_with("version: 1\nnetwork_policies:\n  proposal-"), "{}", yaml(&a));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_seen_is_not_approved() {
-    let world = World::new().await;
+async fn what_was_not_seen_is_not_approved(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     world.push(&["a"], "one.test").await.ok();
     let id = propose(&a, wants("two.test")).await.unwrap();
@@ -120,9 +126,8 @@ async fn what_was_not_seen_is_not_approved() {
     assert_eq!(a.generation(), 5);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rejection_says_why_and_changes_nothing() {
-    let world = World::new().await;
+async fn a_rejection_says_why_and_changes_nothing(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     let id = propose(&a, wants("one.test")).await.unwrap();
     assert_eq!(stands(&b, &id).await, Err("proposal_not_found".into()), "another sandbox's is none of its business");
@@ -139,9 +144,8 @@ async fn a_rejection_says_why_and_changes_nothing() {
     assert_eq!(of("").await, 0, "they go with their sandbox");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_built_in_rules_can_be_extended() {
-    let world = World::new().await;
+async fn only_the_built_in_rules_can_be_extended(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let id = propose(&a, wants("one.test")).await.unwrap();
     let approve = async |generation: u64| {
@@ -174,9 +178,8 @@ async fn only_the_built_in_rules_can_be_extended() {
     assert!(router["hooks"].to_string().contains("route"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_can_not_flood_its_user() {
-    let world = World::new().await;
+async fn a_sandbox_can_not_flood_its_user(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let mut first = String::new();
     for number in 0..10 {

@@ -7,8 +7,15 @@ use std::time::{Duration, Instant};
 use openshell_api::provider::PLACEHOLDER_MARK;
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::World;
 use world::supervisor::Mood;
+use world::{Database, World};
+
+with_both!(
+    a_new_secret_and_new_bindings_reach_live_sandboxes_at_once,
+    the_master_key_turns_while_everything_runs,
+    no_answer_file_or_entry_holds_a_secret,
+    access_tokens_are_renewed_before_they_expire_and_reach_live_sandboxes,
+);
 
 const SECRET: &str = "sk-a-secret-that-nobody-may-see";
 const SECOND: &str = "sk-the-secret-that-took-its-place";
@@ -17,9 +24,8 @@ async fn put(world: &World, path: &str, body: Value) -> world::Answer {
     world.send(world.request(Method::PUT, path).json(&body)).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_secret_and_new_bindings_reach_live_sandboxes_at_once() {
-    let world = World::new().await;
+async fn a_new_secret_and_new_bindings_reach_live_sandboxes_at_once(on: Database) {
+    let world = World::new(on).await;
     world.post("/v1/providers", json!({ "name": "key", "type": "openai", "secret": SECRET })).await.ok();
     world.post("/v1/sandboxes", json!({ "name": "a", "providers": ["key"] })).await.ok();
     let (a, b) = (world.runtime.seat("a").supervisor, world.sandbox("b").await);
@@ -77,9 +83,8 @@ async fn a_new_secret_and_new_bindings_reach_live_sandboxes_at_once() {
     put(&world, "/v1/providers/none", json!({})).await.problem(404, "provider_not_found");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_master_key_turns_while_everything_runs() {
-    let world = World::new().await;
+async fn the_master_key_turns_while_everything_runs(on: Database) {
+    let world = World::new(on).await;
     for n in 0..5 {
         let provider = json!({ "name": format!("key-{n}"), "type": "github", "secret": format!("{SECRET}-{n}") });
         world.post("/v1/providers", provider).await.ok();
@@ -110,9 +115,8 @@ async fn the_master_key_turns_while_everything_runs() {
     assert_eq!(told["links"].as_array().unwrap().len(), 2, "{told}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_answer_file_or_entry_holds_a_secret() {
-    let world = World::new().await;
+async fn no_answer_file_or_entry_holds_a_secret(on: Database) {
+    let world = World::new(on).await;
     let provider = json!({ "name": "key", "type": "openai", "secret": SECRET });
     world.post("/v1/providers", provider.clone()).await.ok();
     let mut said = vec![world.post("/v1/providers", provider).await.body.to_string()];
@@ -194,9 +198,8 @@ async fn token_endpoint() -> (String, std::sync::Arc<std::sync::Mutex<(u32, bool
     (url, state)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn access_tokens_are_renewed_before_they_expire_and_reach_live_sandboxes() {
-    let world = World::new().await;
+async fn access_tokens_are_renewed_before_they_expire_and_reach_live_sandboxes(on: Database) {
+    let world = World::new(on).await;
     let (url, endpoint) = token_endpoint().await;
     let create = |secret: &str, url: &str| {
         let refresh = json!({ "token_url": url, "client_id": "app", "client_secret": "client-secret" });

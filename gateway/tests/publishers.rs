@@ -6,7 +6,9 @@ use ed25519_dalek::SigningKey;
 use openshell_api::signature::{ModuleSignature, PublisherKey, SIGNATURE_HEADER};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::{Answer, World, allow};
+use world::{Answer, Database, World, allow};
+
+with_both!(with_a_trusted_publisher_only_what_it_signed_is_taken, publishers_come_and_go,);
 
 /// The rules as a module of somebody's own: other bytes, so not the built-in ones.
 fn component() -> Vec<u8> {
@@ -33,9 +35,8 @@ async fn trust(world: &World, name: &str, seed: u8) -> Value {
     world.post("/v1/publishers", json!({ "name": name, "key": PublisherKey::of(&key(seed)) })).await.ok()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_a_trusted_publisher_only_what_it_signed_is_taken() {
-    let world = World::new().await;
+async fn with_a_trusted_publisher_only_what_it_signed_is_taken(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     let digest = openshell_policy_host::digest(&component());
     let signed = |seed: u8, version: &str| ModuleSignature::sign(&key(seed), "own", version, &digest);
@@ -79,9 +80,8 @@ async fn with_a_trusted_publisher_only_what_it_signed_is_taken() {
     upload(&world, "3.0.0", None).await.problem(422, "unsigned_module");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn publishers_come_and_go() {
-    let world = World::new().await;
+async fn publishers_come_and_go(on: Database) {
+    let world = World::new(on).await;
     assert_eq!(world.get("/v1/publishers").await.ok(), json!([]));
     trust(&world, "acme", 1).await;
     let again = json!({ "name": "acme", "key": PublisherKey::of(&key(2)) });

@@ -3,12 +3,22 @@
 mod world;
 
 use serde_json::json;
-use world::World;
 use world::supervisor::Mood;
+use world::{Database, World};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_push_reaches_every_sandbox_and_is_acknowledged() {
-    let world = World::new().await;
+with_both!(
+    a_push_reaches_every_sandbox_and_is_acknowledged,
+    one_refusal_changes_nothing_anywhere,
+    a_sandbox_lost_after_the_commit_catches_up,
+    a_push_to_who_is_not_there_says_so,
+    conflicting_pushes_do_not_interleave,
+    rollback_is_a_push_of_older_content,
+    a_gateway_that_was_set_back_never_sends_a_sandbox_backwards,
+    a_ceiling_reaches_all_and_those_that_come_later,
+);
+
+async fn a_push_reaches_every_sandbox_and_is_acknowledged(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     assert_eq!((a.generation(), a.content().chain.len()), (1, 0), "a new sandbox denies everything");
 
@@ -30,9 +40,8 @@ async fn a_push_reaches_every_sandbox_and_is_acknowledged() {
     assert_eq!(a.content().chain.len(), 1, "a binding of the same name is replaced");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_refusal_changes_nothing_anywhere() {
-    let world = World::new().await;
+async fn one_refusal_changes_nothing_anywhere(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     for (mood, word) in [(Mood::Refuse, "not today"), (Mood::LoseAtStage, "connection has ended")] {
         b.mood(mood);
@@ -53,9 +62,8 @@ async fn one_refusal_changes_nothing_anywhere() {
     assert_eq!((a.generation(), b.generation()), (2, 2));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sandbox_lost_after_the_commit_catches_up() {
-    let world = World::new().await;
+async fn a_sandbox_lost_after_the_commit_catches_up(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     b.mood(Mood::LoseAtActivate);
     world.push(&["a", "b"], "one.test").await.problem(504, "not_acknowledged");
@@ -68,9 +76,8 @@ async fn a_sandbox_lost_after_the_commit_catches_up() {
     assert_eq!(b.content().chain, a.content().chain);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_push_to_who_is_not_there_says_so() {
-    let world = World::new().await;
+async fn a_push_to_who_is_not_there_says_so(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     world.push(&["nobody"], "one.test").await.problem(404, "sandbox_not_found");
     world.push(&["a", "nobody"], "one.test").await.problem(404, "sandbox_not_found");
@@ -85,9 +92,8 @@ async fn a_push_to_who_is_not_there_says_so() {
     assert_eq!(a.generation(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn conflicting_pushes_do_not_interleave() {
-    let world = World::new().await;
+async fn conflicting_pushes_do_not_interleave(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     let pushes = ["1.test", "2.test", "3.test", "4.test"].map(|host| {
         let order: &[&str] = if host < "3" { &["a", "b"] } else { &["b", "a"] };
@@ -100,9 +106,8 @@ async fn conflicting_pushes_do_not_interleave() {
     assert_eq!(a.content(), b.content());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rollback_is_a_push_of_older_content() {
-    let world = World::new().await;
+async fn rollback_is_a_push_of_older_content(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     world.post("/v1/sandboxes/a/rollback", json!({})).await.problem(409, "nothing_to_roll_back");
     world.push(&["a"], "one.test").await.ok();
@@ -125,9 +130,8 @@ async fn rollback_is_a_push_of_older_content() {
     assert_eq!((causes[0], causes[1], causes[5]), ("rollback to 1", "rollback to 3", "sandbox created"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_was_set_back_never_sends_a_sandbox_backwards() {
-    let world = World::new().await;
+async fn a_gateway_that_was_set_back_never_sends_a_sandbox_backwards(on: Database) {
+    let world = World::new(on).await;
     let a = world.sandbox("a").await;
     a.state.lock().unwrap().hello_generation = Some(40);
     a.connect();
@@ -135,9 +139,8 @@ async fn a_gateway_that_was_set_back_never_sends_a_sandbox_backwards() {
     assert_eq!(a.generation(), 41);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_ceiling_reaches_all_and_those_that_come_later() {
-    let world = World::new().await;
+async fn a_ceiling_reaches_all_and_those_that_come_later(on: Database) {
+    let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     b.disconnect();
     world.until("/v1/sandboxes/b", |sandbox| sandbox["connected"] == false).await;

@@ -6,7 +6,15 @@ use openshell_api::decision::{AnswerKind, DecisionRecord, ProcessRecord, Stage, 
 use openshell_api::link::FromSupervisor;
 use serde_json::{Value, json};
 use world::supervisor::{Mood, Supervisor};
-use world::{World, allow};
+use world::{Database, World, allow};
+
+with_both!(
+    a_canary_that_does_well_is_promoted_to_all_that_labels_select,
+    a_canary_that_gives_no_answer_is_taken_back_by_itself,
+    a_canary_whose_sandbox_fails_is_taken_back_even_across_a_restart,
+    a_canary_that_refuses_to_go_back_is_named,
+    shares_and_labels_that_make_no_sense_are_refused,
+);
 
 /// Four sandboxes of a team and one of another, each with rules.
 async fn team(world: &World) -> Vec<(String, Supervisor)> {
@@ -56,9 +64,8 @@ fn decided(supervisor: &Supervisor, sandbox: &str, first: u64, answer: AnswerKin
     supervisor.say(FromSupervisor::Records { first, records: vec![record] });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_does_well_is_promoted_to_all_that_labels_select() {
-    let world = World::new().await;
+async fn a_canary_that_does_well_is_promoted_to_all_that_labels_select(on: Database) {
+    let world = World::new(on).await;
     let team = team(&world).await;
     let report = begin(&world, json!({ "percent": 25 })).await.ok();
     let id = report["rollout"].as_str().unwrap().to_owned();
@@ -97,9 +104,8 @@ async fn a_canary_that_does_well_is_promoted_to_all_that_labels_select() {
     assert_eq!(canary.1.generation(), 3, "who had it is not bothered again");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_gives_no_answer_is_taken_back_by_itself() {
-    let world = World::new().await;
+async fn a_canary_that_gives_no_answer_is_taken_back_by_itself(on: Database) {
+    let world = World::new(on).await;
     let team = team(&world).await;
     let report = begin(&world, json!({ "percent": 50, "max_failures": 1 })).await.ok();
     let path = format!("/v1/rollouts/{}", report["rollout"].as_str().unwrap());
@@ -125,9 +131,8 @@ async fn a_canary_that_gives_no_answer_is_taken_back_by_itself() {
     world.post(&format!("{path}/promote"), json!({})).await.problem(409, "rollout_ended");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_canary_whose_sandbox_fails_is_taken_back_even_across_a_restart() {
-    let world = World::new().await;
+async fn a_canary_whose_sandbox_fails_is_taken_back_even_across_a_restart(on: Database) {
+    let world = World::new(on).await;
     let team = team(&world).await;
     let report = begin(&world, json!({ "percent": 1 })).await.ok();
     let path = format!("/v1/rollouts/{}", report["rollout"].as_str().unwrap());
@@ -142,9 +147,8 @@ async fn a_canary_whose_sandbox_fails_is_taken_back_even_across_a_restart() {
     assert_eq!(canary.1.content().chain[0].settings, allow("old.test"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_refuses_to_go_back_is_named() {
-    let world = World::new().await;
+async fn a_canary_that_refuses_to_go_back_is_named(on: Database) {
+    let world = World::new(on).await;
     let team = team(&world).await;
     let report = begin(&world, json!({ "percent": 25 })).await.ok();
     let path = format!("/v1/rollouts/{}", report["rollout"].as_str().unwrap());
@@ -156,9 +160,8 @@ async fn a_canary_that_refuses_to_go_back_is_named() {
     assert!(ended["reason"].as_str().unwrap().contains(&format!("{} still has it", canary.0)), "{ended}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn shares_and_labels_that_make_no_sense_are_refused() {
-    let world = World::new().await;
+async fn shares_and_labels_that_make_no_sense_are_refused(on: Database) {
+    let world = World::new(on).await;
     let module = world.rules().await;
     let push = async |more: Value| {
         let mut push = json!({ "module": module, "settings": allow("new.test") });

@@ -6,8 +6,15 @@ use std::time::Duration;
 
 use openshell_gateway::identity::IdentityOptions;
 use serde_json::{Value, json};
-use world::World;
 use world::supervisor::Mood;
+use world::{Database, World};
+
+with_both!(
+    keys_are_renewed_over_the_link_and_old_ones_overlap,
+    a_link_that_is_not_renewed_ends_with_its_key_and_its_refresh_brings_it_back,
+    a_pair_whose_acknowledgement_is_lost_is_good,
+    deletion_revokes_and_one_sandboxs_credentials_are_not_anothers,
+);
 
 fn lives(seconds: u64) -> IdentityOptions {
     IdentityOptions { key_life: Duration::from_secs(seconds), ..IdentityOptions::default() }
@@ -17,9 +24,8 @@ async fn connected(world: &World, name: &str, wanted: bool) {
     world.until(&format!("/v1/sandboxes/{name}"), |sandbox| sandbox["connected"] == wanted).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_are_renewed_over_the_link_and_old_ones_overlap() {
-    let world = World::with(lives(4)).await;
+async fn keys_are_renewed_over_the_link_and_old_ones_overlap(on: Database) {
+    let world = World::with(on, lives(4)).await;
     let a = world.sandbox("a").await;
     let first = world.runtime.seat("a").spec.token;
     let pairs = a.pairs(1).await;
@@ -44,9 +50,8 @@ async fn keys_are_renewed_over_the_link_and_old_ones_overlap() {
     assert!(a.let_in(&pairs[2].1).await, "the newest refresh, which is used up only once its successor is kept");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_not_renewed_ends_with_its_key_and_its_refresh_brings_it_back() {
-    let world = World::with(lives(2)).await;
+async fn a_link_that_is_not_renewed_ends_with_its_key_and_its_refresh_brings_it_back(on: Database) {
+    let world = World::with(on, lives(2)).await;
     let a = world.sandbox("a").await;
     a.pairs(1).await;
     a.mood(Mood::KeepOldKeys);
@@ -68,9 +73,8 @@ async fn a_link_that_is_not_renewed_ends_with_its_key_and_its_refresh_brings_it_
     connected(&world, "a", true).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pair_whose_acknowledgement_is_lost_is_good() {
-    let world = World::with(lives(60)).await;
+async fn a_pair_whose_acknowledgement_is_lost_is_good(on: Database) {
+    let world = World::with(on, lives(60)).await;
     let a = world.sandbox("a").await;
     a.pairs(1).await;
     // Started anew, it loses its link each time that it has kept a pair.
@@ -91,9 +95,8 @@ async fn a_pair_whose_acknowledgement_is_lost_is_good() {
     assert_eq!(world.get("/v1/audit?action=supervisor").await.ok()["links"], json!([]), "nobody had a copy");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn deletion_revokes_and_one_sandboxs_credentials_are_not_anothers() {
-    let world = World::new().await;
+async fn deletion_revokes_and_one_sandboxs_credentials_are_not_anothers(on: Database) {
+    let world = World::new(on.another()).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     let (of_a, of_b) = (a.pairs(1).await.remove(0), b.pairs(1).await.remove(0));
     world.delete("/v1/sandboxes/a").await.ok();
@@ -102,7 +105,7 @@ async fn deletion_revokes_and_one_sandboxs_credentials_are_not_anothers() {
     }
     connected(&world, "b", true).await;
     assert!(b.let_in(&of_b.0).await, "it is the other sandbox's own");
-    let other = World::new().await;
+    let other = World::new(on.another()).await;
     other.sandbox("b").await;
     let elsewhere = other.runtime.seat("b").supervisor;
     assert!(!elsewhere.let_in(&of_b.0).await, "another gateway's credentials are nobody's here");

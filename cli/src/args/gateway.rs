@@ -227,6 +227,11 @@ pub struct StartArgs {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
+    /// PostgreSQL database to keep everything in, as postgres://USER:PASSWORD@HOST/DATABASE; absent: a file. The variable
+    /// OPENSHELL_DATABASE says the same, unseen by other users.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip)]
+    pub database: Option<String>,
     /// Further options of `openshell-gateway run`, after `--`. Name files by their whole paths.
     #[arg(last = true, value_name = "OPTION")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -57,6 +57,6 @@ pub(super) async fn list(
     (status = 200, body = AuditHead),
     (status = 403, description = "forbidden", body = Problem),
 ))]
-pub(super) async fn head(Call { gateway, .. }: Call<Administer>) -> axum::Json<AuditHead> {
-    axum::Json(gateway.store.audit_head())
+pub(super) async fn head(Call { gateway, .. }: Call<Administer>) -> ApiResult<axum::Json<AuditHead>> {
+    Ok(axum::Json(gateway.store.audit_head().await?))
 }

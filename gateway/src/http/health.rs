@@ -7,6 +7,7 @@ use openshell_api::status::Status;
 use super::call::{Call, Open};
 use crate::error::{ApiResult, refuse};
 use crate::identity::Read;
+use crate::store::StoreError;
 
 /// Answers as long as the process serves.
 #[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, description = "It serves")))]
@@ -22,6 +23,7 @@ pub(super) async fn alive() -> &'static str {
 pub(super) async fn ready(Open(gateway): Open) -> ApiResult<&'static str> {
     match gateway.store.ping().await {
         Ok(()) => Ok("ok\n"),
+        Err(error @ StoreError::Unavailable(_)) => Err(error.into()),
         Err(error) => Err(refuse(503, "not_ready", error.to_string())),
     }
 }

@@ -1,4 +1,9 @@
-//! The audit trail: appended to in the transaction of what it tells of; its head signed and kept beside the database.
+//! The audit trail: appended to in the transaction of what it tells of; its head signed, in that transaction, and once more beside the
+//! database.
+//!
+//! Gateways of one database go on from each other's links: each takes an end that it did not write itself for genuine if the signed head
+//! says so and the last link it knew of is still there. So whoever writes to the database without the key is noticed by all of them, and
+//! whoever puts an older state of it back by each that has seen the newer one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +12,9 @@ use ed25519_dalek::SigningKey;
 use openshell_api::audit::{AuditHead, AuditLink, AuditPage, BROKEN_ACTION, FIRST, LinkHash, hash_text, link_hash};
 use serde_json::json;
 use serde_json::value::RawValue;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::Notify;
 
+use super::db::{Builder, Row, Transaction, Turn, query, query_scalar};
 use super::{Store, StoreError, int, uint};
 use crate::audit::Change;
 
@@ -94,33 +98,37 @@ impl Trail {
             Err(error) => return Err(format!("the signed head can't be read: {error}")),
         };
         let head: AuditHead = serde_json::from_slice(&text).map_err(|_| "the signed head is damaged".to_owned())?;
-        let hash = openshell_api::audit::parse_hash(&head.hash);
-        let ours = head == AuditHead::sign(head.seq, &hash.unwrap_or(FIRST), &self.signing);
-        match hash.filter(|_| ours) {
-            Some(hash) => Ok(Some((head.seq, hash))),
-            None => Err("the signed head does not bear this gateway's signature".to_owned()),
-        }
+        let place =
+            self.place(&head).ok_or_else(|| "the signed head does not bear this gateway's signature".to_owned())?;
+        Ok(Some(place))
+    }
+
+    /// What a head says, if it bears this gateway's signature.
+    fn place(&self, head: &AuditHead) -> Option<Place> {
+        let hash = openshell_api::audit::parse_hash(&head.hash)?;
+        (*head == AuditHead::sign(head.seq, &hash, &self.signing)).then_some((head.seq, hash))
+    }
+
+    fn parse(&self, head: &str) -> Option<Place> {
+        self.place(&serde_json::from_str(head).ok()?)
     }
 }
 
 /// A transaction whose change has its place in the trail. Dropped, neither is.
 pub(super) struct Changing<'a> {
-    tx: Transaction<'static, Sqlite>,
+    tx: Transaction,
     trail: &'a Trail,
     head: Place,
 }
 
 impl Changing<'_> {
     /// For the change itself.
-    pub(super) fn tx(&mut self) -> &mut SqliteConnection {
+    pub(super) fn tx(&mut self) -> &mut Transaction {
         &mut self.tx
     }
 
-    pub(super) fn transaction(&mut self) -> &mut Transaction<'static, Sqlite> {
-        &mut self.tx
-    }
-
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        sign(&mut self.tx, &AuditHead::sign(self.head.0, &self.head.1, &self.trail.signing)).await?;
         self.tx.commit().await?;
         self.trail.advance(self.head);
         Ok(())
@@ -130,11 +138,11 @@ impl Changing<'_> {
 impl Store {
     /// Begins a change, with its entry at the end of the trail.
     pub(super) async fn changing(&self, change: &Change) -> Result<Changing<'_>, StoreError> {
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.write.begin(Turn::Trail).await?;
         let mut head = last(&mut tx).await?;
         let known = self.trail.head();
-        if head != known {
-            // Somebody else wrote to the database while the gateway was looking after it.
+        if head != known && !self.went_on(&mut tx, known, head).await? {
+            // Somebody wrote to the database who is no gateway of it.
             let reason = format!("the trail ended at link {}, and now at link {}", known.0, head.0);
             head = append_broken(&mut tx, head, known, &reason).await?;
         }
@@ -147,12 +155,21 @@ impl Store {
         self.changing(change).await?.commit().await
     }
 
+    /// Whether the trail went on from a place to another one by the hands of gateways alone: the first is still in it, and its end is
+    /// signed.
+    async fn went_on(&self, tx: &mut Transaction, from: Place, to: Place) -> Result<bool, StoreError> {
+        let still = from.0 == 0 || hash_at(tx, from.0).await? == Some(from.1);
+        Ok(still && self.trail.parse(signed_head(tx).await?.as_deref().unwrap_or_default()) == Some(to))
+    }
+
     /// Takes the trail up where the last gateway left it. What does not agree with the head it signed is written down in the trail.
     pub(super) async fn take_up_trail(&self) -> Result<(), StoreError> {
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.write.begin(Turn::Trail).await?;
         let found = last(&mut tx).await?;
         let (kept, reason) = match self.trail.kept() {
             Err(reason) => ((0, FIRST), Some(reason)),
+            // Another gateway of the same database may have written all of it.
+            Ok(None) if self.is_shared() && self.went_on(&mut tx, (0, FIRST), found).await? => (found, None),
             Ok(None) if found.0 > 0 => ((0, FIRST), Some("the signed head is missing".to_owned())),
             Ok(None) => ((0, FIRST), None),
             Ok(Some(kept)) if kept.0 > found.0 => {
@@ -160,16 +177,20 @@ impl Store {
                     format!("the trail ends at link {}, and link {} was signed: its end was cut off", found.0, kept.0);
                 (kept, Some(reason))
             }
-            Ok(Some(kept)) => match kept.0 == 0 || hash_at(&mut tx, kept.0).await? == Some(kept.1) {
-                true => (kept, None),
-                false => (kept, Some(format!("link {} is not the one that was signed", kept.0))),
-            },
+            Ok(Some(kept)) if kept.0 > 0 && hash_at(&mut tx, kept.0).await? != Some(kept.1) => {
+                (kept, Some(format!("link {} is not the one that was signed", kept.0)))
+            }
+            Ok(Some(kept)) if kept != found && !self.went_on(&mut tx, kept, found).await? => {
+                (kept, Some(format!("links after {} were not written by a gateway", kept.0)))
+            }
+            Ok(Some(kept)) => (kept, None),
         };
         let mut head = found;
         if let Some(reason) = reason {
             tracing::error!(reason, "the audit trail was tampered with");
             head = append_broken(&mut tx, found, kept, &reason).await?;
         }
+        sign(&mut tx, &AuditHead::sign(head.0, &head.1, &self.trail.signing)).await?;
         tx.commit().await?;
         *self.trail.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
         self.trail.keep(false);
@@ -194,30 +215,41 @@ impl Store {
         self.trail.keep(true);
     }
 
-    /// The head, signed.
-    pub fn audit_head(&self) -> AuditHead {
-        self.trail.signed()
+    /// The head, signed. Where several gateways write, it is the database's, if that goes on from the one that this gateway knows.
+    pub async fn audit_head(&self) -> Result<AuditHead, StoreError> {
+        if self.is_shared() {
+            let mut tx = self.write.begin(Turn::Trail).await?;
+            let (known, found) = (self.trail.head(), last(&mut tx).await?);
+            if found != known && self.went_on(&mut tx, known, found).await? {
+                self.trail.advance(found);
+            }
+        }
+        Ok(self.trail.signed())
     }
 
     /// A page of the trail, oldest first.
     pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
         let limit = query.limit.clamp(1, MAX_PAGE);
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT seq, entry, hash FROM audit WHERE seq > ");
+        let mut sql = Builder::new("SELECT seq, entry, hash FROM audit WHERE seq > ");
         sql.push_bind(int(query.after));
         if let Some(user) = &query.user {
-            sql.push(" AND entry ->> '$.user' = ").push_bind(user);
+            sql.push(" AND json_extract(entry, '$.user') = ").push_bind(user);
         }
         if let Some(action) = &query.action {
-            sql.push(" AND (entry ->> '$.action' = ").push_bind(action);
-            sql.push(" OR substr(entry ->> '$.action', 1, ").push_bind(action.len() as i64 + 1).push(") = ");
+            sql.push(" AND (json_extract(entry, '$.action') = ").push_bind(action);
+            sql.push(" OR substr(json_extract(entry, '$.action'), 1, CAST(")
+                .push_bind(action.len() as i64 + 1)
+                .push(" AS INTEGER)) = ");
             sql.push_bind(format!("{action}.")).push(")");
         }
         if let Some(object) = &query.object {
-            sql.push(" AND entry ->> '$.object' = ").push_bind(object);
+            sql.push(" AND json_extract(entry, '$.object') = ").push_bind(object);
         }
         if let Some(since) = query.since {
             // Times are written with as many digits as they need, so they are held against each other as times.
-            sql.push(" AND julianday(entry ->> '$.at') >= julianday(").push_bind(since.to_string()).push(")");
+            sql.push(" AND julianday(json_extract(entry, '$.at')) >= julianday(")
+                .push_bind(since.to_string())
+                .push(")");
         }
         sql.push(if query.newest { " ORDER BY seq DESC LIMIT " } else { " ORDER BY seq LIMIT " });
         sql.push_bind(i64::from(limit) + 1);
@@ -235,7 +267,7 @@ impl Store {
     }
 }
 
-fn link(row: &SqliteRow) -> Result<AuditLink, StoreError> {
+fn link(row: &Row) -> Result<AuditLink, StoreError> {
     let text: String = row.try_get("entry")?;
     // What is no JSON any more is passed on as a text, so that whoever verifies it finds where the trail is broken.
     let entry = match RawValue::from_string(text.clone()) {
@@ -247,25 +279,38 @@ fn link(row: &SqliteRow) -> Result<AuditLink, StoreError> {
     Ok(AuditLink { entry, hash: format!("sha256:{}", hex::encode(hash)) })
 }
 
-async fn last(tx: &mut SqliteConnection) -> Result<Place, StoreError> {
-    let row = sqlx::query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(tx).await?;
+async fn last(tx: &mut Transaction) -> Result<Place, StoreError> {
+    let row = query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetch_optional(tx).await?;
     let Some(row) = row else { return Ok((0, FIRST)) };
     let hash: Vec<u8> = row.try_get("hash")?;
     // A hash of another length follows from nothing.
     Ok((uint(row.try_get("seq")?), hash.try_into().unwrap_or(FIRST)))
 }
 
-async fn hash_at(tx: &mut SqliteConnection, seq: u64) -> Result<Option<LinkHash>, StoreError> {
+async fn hash_at(tx: &mut Transaction, seq: u64) -> Result<Option<LinkHash>, StoreError> {
     let hash: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT hash FROM audit WHERE seq = ?").bind(int(seq)).fetch_optional(tx).await?;
+        query_scalar("SELECT hash FROM audit WHERE seq = $1").bind(int(seq)).fetch_optional(tx).await?;
     Ok(hash.and_then(|hash| hash.try_into().ok()))
 }
 
-async fn append(tx: &mut SqliteConnection, before: Place, change: &Change) -> Result<Place, StoreError> {
+/// The head as the gateway that wrote last has signed it.
+async fn signed_head(tx: &mut Transaction) -> Result<Option<String>, StoreError> {
+    Ok(query_scalar("SELECT head FROM audit_head WHERE id = 1").fetch_optional(tx).await?)
+}
+
+async fn sign(tx: &mut Transaction, head: &AuditHead) -> Result<(), StoreError> {
+    query("INSERT INTO audit_head (id, head) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET head = excluded.head")
+        .bind(super::json("audit head", head)?)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn append(tx: &mut Transaction, before: Place, change: &Change) -> Result<Place, StoreError> {
     let seq = before.0 + 1;
     let entry = super::json("audit entry", &change.entry(seq, jiff::Timestamp::now()))?;
     let hash = link_hash(&before.1, &entry);
-    sqlx::query("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)")
+    query("INSERT INTO audit (seq, entry, hash) VALUES ($1, $2, $3)")
         .bind(int(seq))
         .bind(entry)
         .bind(hash.as_slice())
@@ -274,12 +319,7 @@ async fn append(tx: &mut SqliteConnection, before: Place, change: &Change) -> Re
     Ok((seq, hash))
 }
 
-async fn append_broken(
-    tx: &mut SqliteConnection,
-    found: Place,
-    expected: Place,
-    reason: &str,
-) -> Result<Place, StoreError> {
+async fn append_broken(tx: &mut Transaction, found: Place, expected: Place, reason: &str) -> Result<Place, StoreError> {
     let detail = json!({ "reason": reason, "signed": { "seq": expected.0, "hash": hash_text(&expected.1) } });
     let change = Change::new(None, BROKEN_ACTION, String::new()).noticed().detail(detail);
     append(tx, found, &change).await

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use openshell_api::inference::{Budget, Period};
 use openshell_api::share::{Pot, Share, Want};
-use sqlx::{Row as _, Sqlite, Transaction};
 
+use super::db::{Transaction, Turn, query, query_scalar};
 use super::{Store, StoreError, int, json, parse, uint};
 
 /// What became of a wish for more.
@@ -36,7 +36,7 @@ const SPARE: u64 = 8;
 impl Store {
     /// The budgets that a user's sandboxes spend together.
     pub async fn owner_budgets(&self, owner: &str) -> Result<Vec<Budget>, StoreError> {
-        let text: Option<String> = sqlx::query_scalar("SELECT budgets FROM owner_budgets WHERE owner = $1")
+        let text: Option<String> = query_scalar("SELECT budgets FROM owner_budgets WHERE owner = $1")
             .bind(owner)
             .fetch_optional(&self.read)
             .await?;
@@ -46,7 +46,7 @@ impl Store {
     /// Deals a sandbox of `owner` a share of a budget that holds what it wants, unless all shares and what was spent would then come
     /// to more than the budget.
     pub async fn deal(&self, sandbox_id: &str, owner: &str, budget: &Budget, want: &Want) -> Result<Deal, StoreError> {
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.write.begin(Turn::Budgets(owner)).await?;
         let (used, own) = standing(&mut tx, owner, &want.pot, Some(sandbox_id)).await?;
         let old = share(&mut tx, sandbox_id, &want.pot).await?;
         let (old_cost, old_tokens, serial) = old.unwrap_or_default();
@@ -71,7 +71,7 @@ impl Store {
             tokens: budget.tokens.map(|_| tokens),
             serial: serial + 1,
         };
-        sqlx::query(
+        query(
             "INSERT INTO budget_shares (sandbox_id, period, number, backend, cost, tokens, serial)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (sandbox_id, period, number, backend)
@@ -84,14 +84,14 @@ impl Store {
         .bind(int(cost))
         .bind(int(tokens))
         .bind(int(dealt.serial))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         // Shares of windows that are over hold nothing back any more.
-        sqlx::query("DELETE FROM budget_shares WHERE sandbox_id = $1 AND period = $2 AND number < $3")
+        query("DELETE FROM budget_shares WHERE sandbox_id = $1 AND period = $2 AND number < $3")
             .bind(sandbox_id)
             .bind(period(want.pot.period))
             .bind(want.pot.window)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(Deal::Dealt(dealt))
@@ -99,7 +99,7 @@ impl Store {
 
     /// A sandbox keeps so much of a share and no more. Changes nothing if another share was dealt meanwhile.
     pub async fn given_back(&self, sandbox_id: &str, left: &Share) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "UPDATE budget_shares SET cost = COALESCE($5, cost), tokens = COALESCE($6, tokens)
              WHERE sandbox_id = $1 AND period = $2 AND number = $3 AND backend = $4 AND serial = $7",
         )
@@ -117,7 +117,7 @@ impl Store {
 
     /// What a sandbox was dealt of a budget in a window, as it is to be told: the limits that the budget has.
     pub async fn share(&self, sandbox_id: &str, budget: &Budget, pot: &Pot) -> Result<Option<Share>, StoreError> {
-        let mut tx = self.read.begin().await?;
+        let mut tx = self.read.snapshot().await?;
         Ok(share(&mut tx, sandbox_id, pot).await?.map(|(cost, tokens, serial)| Share {
             pot: pot.clone(),
             cost: budget.cost.map(|_| cost),
@@ -128,7 +128,7 @@ impl Store {
 
     /// What is used of a user's budget in a window.
     pub async fn owner_use(&self, owner: &str, pot: &Pot) -> Result<Use, StoreError> {
-        let mut tx = self.read.begin().await?;
+        let mut tx = self.read.snapshot().await?;
         Ok(standing(&mut tx, owner, pot, None).await?.0)
     }
 }
@@ -138,34 +138,34 @@ pub const PICO: u64 = 1_000_000;
 
 /// What is used of a budget, without what `except` holds; and what that one has spent itself.
 async fn standing(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction,
     owner: &str,
     pot: &Pot,
     except: Option<&str>,
 ) -> Result<(Use, (u64, u64)), StoreError> {
     let window = match pot.period {
         Period::Day => {
-            "SELECT sandbox_id, SUM(cost) AS cost, SUM(input_tokens + output_tokens) AS tokens FROM usage
+            "SELECT sandbox_id, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
             WHERE owner = $1 AND ($2 = '' OR backend = $2) AND day = $3 GROUP BY sandbox_id"
         }
         Period::Month => {
-            "SELECT sandbox_id, SUM(cost) AS cost, SUM(input_tokens + output_tokens) AS tokens FROM usage
+            "SELECT sandbox_id, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
             WHERE owner = $1 AND ($2 = '' OR backend = $2) AND month = $3 GROUP BY sandbox_id"
         }
         Period::Total => {
-            "SELECT sandbox_id, SUM(cost) AS cost, SUM(input_tokens + output_tokens) AS tokens FROM usage
+            "SELECT sandbox_id, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
             WHERE owner = $1 AND ($2 = '' OR backend = $2) AND $3 = 0 GROUP BY sandbox_id"
         }
     };
-    let rows = sqlx::query(window).bind(owner).bind(backend(pot)).bind(pot.window).fetch_all(&mut **tx).await?;
+    let rows = query(window).bind(owner).bind(backend(pot)).bind(pot.window).fetch_all(&mut *tx).await?;
     let (mut all, mut spent) = (Use::default(), BTreeMap::new());
     for row in &rows {
         let one = (uint(row.try_get("cost")?), uint(row.try_get("tokens")?));
         all.cost = all.cost.saturating_add(one.0);
         all.tokens = all.tokens.saturating_add(one.1);
-        spent.insert(row.try_get::<String, _>("sandbox_id")?, one);
+        spent.insert(row.try_get::<String>("sandbox_id")?, one);
     }
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT budget_shares.sandbox_id, cost, tokens FROM budget_shares
          JOIN sandboxes ON sandboxes.id = budget_shares.sandbox_id
          WHERE sandboxes.owner = $1 AND period = $2 AND number = $3 AND backend = $4",
@@ -174,7 +174,7 @@ async fn standing(
     .bind(period(pot.period))
     .bind(pot.window)
     .bind(backend(pot))
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *tx)
     .await?;
     for row in &rows {
         let id: String = row.try_get("sandbox_id")?;
@@ -190,12 +190,8 @@ async fn standing(
 }
 
 /// Cost, tokens and serial of a share.
-async fn share(
-    tx: &mut Transaction<'_, Sqlite>,
-    sandbox_id: &str,
-    pot: &Pot,
-) -> Result<Option<(u64, u64, u64)>, StoreError> {
-    let row = sqlx::query(
+async fn share(tx: &mut Transaction, sandbox_id: &str, pot: &Pot) -> Result<Option<(u64, u64, u64)>, StoreError> {
+    let row = query(
         "SELECT cost, tokens, serial FROM budget_shares
          WHERE sandbox_id = $1 AND period = $2 AND number = $3 AND backend = $4",
     )
@@ -203,7 +199,7 @@ async fn share(
     .bind(period(pot.period))
     .bind(pot.window)
     .bind(backend(pot))
-    .fetch_optional(&mut **tx)
+    .fetch_optional(&mut *tx)
     .await?;
     row.map(|row| Ok((uint(row.try_get("cost")?), uint(row.try_get("tokens")?), uint(row.try_get("serial")?))))
         .transpose()
@@ -222,14 +218,14 @@ fn backend(pot: &Pot) -> &str {
 }
 
 /// Keeps a user's budgets, whole.
-pub(super) async fn set(tx: &mut Transaction<'_, Sqlite>, owner: &str, budgets: &[Budget]) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn set(tx: &mut Transaction, owner: &str, budgets: &[Budget]) -> Result<(), StoreError> {
+    query(
         "INSERT INTO owner_budgets (owner, budgets) VALUES ($1, $2)
          ON CONFLICT (owner) DO UPDATE SET budgets = excluded.budgets",
     )
     .bind(owner)
     .bind(json("budget", &budgets)?)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     Ok(())
 }

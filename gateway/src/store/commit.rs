@@ -5,8 +5,8 @@ use openshell_api::inference::{Backend, Budget};
 use openshell_api::module::Binding;
 use openshell_api::provider::Provider;
 use openshell_api::rollout::Rollout;
-use sqlx::{Sqlite, Transaction};
 
+use super::db::{Transaction, query};
 use super::{Store, StoreError, int, is_unique_violation, json};
 use crate::audit::Change;
 
@@ -63,28 +63,30 @@ impl Store {
         change: &Change,
     ) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        let tx = changing.transaction();
+        let tx = changing.tx();
         match effect {
             Effect::None => {}
             Effect::AddBackend(backend) => add_backend(tx, backend).await?,
             Effect::SetBackend(backend) => {
-                sqlx::query("UPDATE backends SET provider = ?, backend = ? WHERE name = ?")
+                query("UPDATE backends SET provider = $1, backend = $2 WHERE name = $3")
                     .bind(backend.provider.as_ref().map(|name| name.as_str()))
                     .bind(json("backend", backend)?)
                     .bind(backend.name.as_str())
-                    .execute(&mut **tx)
+                    .execute(&mut *tx)
                     .await?;
             }
             Effect::RemoveBackend(name) => {
-                sqlx::query("DELETE FROM backends WHERE name = ?").bind(name).execute(&mut **tx).await?;
+                query("DELETE FROM backends WHERE name = $1").bind(name).execute(&mut *tx).await?;
             }
             Effect::SetProvider(provider, secret) => {
                 super::inference::set_provider(tx, provider, secret.as_deref()).await?;
             }
             Effect::SetCeiling(ceiling) => {
-                sqlx::query("INSERT OR REPLACE INTO settings (key, value) VALUES ('ceiling', ?)")
+                query(
+                    "INSERT INTO settings (key, value) VALUES ('ceiling', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                )
                     .bind(json("ceiling", ceiling)?)
-                    .execute(&mut **tx)
+                    .execute(&mut *tx)
                     .await?;
             }
             Effect::SetOwnerBudgets { owner, budgets } => super::budgets::set(tx, owner, budgets).await?,
@@ -99,27 +101,27 @@ impl Store {
 }
 
 pub(super) async fn insert_generation(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction,
     sandbox_id: &str,
     number: u64,
     signed: &SignedGeneration,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO generations (sandbox_id, number, payload, signature) VALUES (?, ?, ?, ?)")
+    query("INSERT INTO generations (sandbox_id, number, payload, signature) VALUES ($1, $2, $3, $4)")
         .bind(sandbox_id)
         .bind(int(number))
         .bind(&signed.payload)
         .bind(&signed.signature)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }
 
-async fn add_backend(tx: &mut Transaction<'_, Sqlite>, backend: &Backend) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO backends (name, provider, backend) VALUES (?, ?, ?)")
+async fn add_backend(tx: &mut Transaction, backend: &Backend) -> Result<(), StoreError> {
+    query("INSERT INTO backends (name, provider, backend) VALUES ($1, $2, $3)")
         .bind(backend.name.as_str())
         .bind(backend.provider.as_ref().map(|name| name.as_str()))
         .bind(json("backend", backend)?)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await
         .map_err(|error| {
             if is_unique_violation(&error) {

@@ -2,9 +2,8 @@
 
 use openshell_api::inference::{Backend, Catalogue};
 use openshell_api::provider::{CredentialRule, Provider, RefreshState};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, Transaction};
 
+use super::db::{Row, Transaction, query, query_scalar};
 use super::{Store, StoreError, is_unique_violation, json, name, parse, timestamp};
 use crate::audit::Change;
 
@@ -36,9 +35,9 @@ impl Store {
     pub async fn insert_provider(&self, stored: &StoredProvider, change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
         let provider = &stored.provider;
-        sqlx::query(
+        query(
             "INSERT INTO providers (name, kind, rule, secret, created_at, owner, shared, refresh)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(provider.name.as_str())
         .bind(&provider.kind)
@@ -68,7 +67,7 @@ impl Store {
         change: &Change,
     ) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        set_provider(changing.transaction(), provider, secret).await?;
+        set_provider(changing.tx(), provider, secret).await?;
         changing.commit().await
     }
 
@@ -76,7 +75,7 @@ impl Store {
     pub async fn set_secrets(&self, secrets: &[(String, Vec<u8>)], change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
         for (name, secret) in secrets {
-            sqlx::query("UPDATE providers SET secret = ? WHERE name = ?")
+            query("UPDATE providers SET secret = $1 WHERE name = $2")
                 .bind(secret)
                 .bind(name)
                 .execute(changing.tx())
@@ -88,36 +87,36 @@ impl Store {
     /// Every provider, by name.
     pub async fn providers(&self) -> Result<Vec<Provider>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} ORDER BY name"));
-        sqlx::query(sql).fetch_all(&self.read).await?.iter().map(provider).collect()
+        query(sql).fetch_all(&self.read).await?.iter().map(provider).collect()
     }
 
     /// A provider by name.
     pub async fn provider(&self, name: &str) -> Result<Option<Provider>, StoreError> {
-        let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} WHERE name = ?"));
-        sqlx::query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider).transpose()
+        let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} WHERE name = $1"));
+        query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider).transpose()
     }
 
     /// Encrypted secrets of every provider.
     pub async fn provider_secrets(&self) -> Result<Vec<ProviderSecret>, StoreError> {
-        sqlx::query(SECRETS).fetch_all(&self.read).await?.iter().map(provider_secret).collect()
+        query(SECRETS).fetch_all(&self.read).await?.iter().map(provider_secret).collect()
     }
 
     /// Those of providers whose access tokens are renewed.
     pub async fn refreshed_secrets(&self) -> Result<Vec<ProviderSecret>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("{SECRETS} WHERE refresh IS NOT NULL"));
-        sqlx::query(sql).fetch_all(&self.read).await?.iter().map(provider_secret).collect()
+        query(sql).fetch_all(&self.read).await?.iter().map(provider_secret).collect()
     }
 
     /// The encrypted secret of one.
     pub async fn provider_secret(&self, name: &str) -> Result<Option<ProviderSecret>, StoreError> {
-        let sql = sqlx::AssertSqlSafe(format!("{SECRETS} WHERE name = ?"));
-        sqlx::query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider_secret).transpose()
+        let sql = sqlx::AssertSqlSafe(format!("{SECRETS} WHERE name = $1"));
+        query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider_secret).transpose()
     }
 
     /// Forgets a provider; answers whether there was one. Refuses while a backend uses it.
     pub async fn delete_provider(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query("DELETE FROM providers WHERE name = ?").bind(name).execute(changing.tx()).await;
+        let done = query("DELETE FROM providers WHERE name = $1").bind(name).execute(changing.tx()).await;
         match done {
             Ok(done) if done.rows_affected() == 0 => Ok(false),
             Ok(_) => changing.commit().await.map(|()| true),
@@ -131,7 +130,7 @@ impl Store {
     /// Every backend, in the operator's order.
     pub async fn catalogue(&self) -> Result<Catalogue, StoreError> {
         let rows: Vec<String> =
-            sqlx::query_scalar("SELECT backend FROM backends ORDER BY position").fetch_all(&self.read).await?;
+            query_scalar("SELECT backend FROM backends ORDER BY position").fetch_all(&self.read).await?;
         let backends = rows.iter().map(|text| parse::<Backend>("backend", text)).collect::<Result<_, _>>()?;
         Ok(Catalogue { backends })
     }
@@ -139,22 +138,22 @@ impl Store {
 
 /// Changes a provider in a transaction.
 pub(super) async fn set_provider(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction,
     provider: &Provider,
     secret: Option<&[u8]>,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE providers SET rule = ?, shared = ?, secret = COALESCE(?, secret), refresh = ? WHERE name = ?")
+    query("UPDATE providers SET rule = $1, shared = $2, secret = COALESCE($3, secret), refresh = $4 WHERE name = $5")
         .bind(json("credential rule", &provider.rule)?)
         .bind(provider.shared)
         .bind(secret)
         .bind(refresh_text(provider)?)
         .bind(provider.name.as_str())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }
 
-fn provider(row: &SqliteRow) -> Result<Provider, StoreError> {
+fn provider(row: &Row) -> Result<Provider, StoreError> {
     Ok(Provider {
         name: name(row.try_get("name")?)?,
         kind: row.try_get("kind")?,
@@ -166,7 +165,7 @@ fn provider(row: &SqliteRow) -> Result<Provider, StoreError> {
     })
 }
 
-fn provider_secret(row: &SqliteRow) -> Result<ProviderSecret, StoreError> {
+fn provider_secret(row: &Row) -> Result<ProviderSecret, StoreError> {
     Ok(ProviderSecret {
         name: row.try_get("name")?,
         rule: parse("credential rule", row.try_get("rule")?)?,
@@ -175,8 +174,8 @@ fn provider_secret(row: &SqliteRow) -> Result<ProviderSecret, StoreError> {
     })
 }
 
-fn refresh(row: &SqliteRow) -> Result<Option<RefreshState>, StoreError> {
-    row.try_get::<Option<&str>, _>("refresh")?.map(|text| parse("refresh", text)).transpose()
+fn refresh(row: &Row) -> Result<Option<RefreshState>, StoreError> {
+    row.try_get::<Option<&str>>("refresh")?.map(|text| parse("refresh", text)).transpose()
 }
 
 fn refresh_text(provider: &Provider) -> Result<Option<String>, StoreError> {

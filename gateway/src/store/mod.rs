@@ -1,11 +1,12 @@
-//! What a gateway keeps, in SQLite. All SQL lives under this module.
+//! What a gateway keeps, in a SQLite file of its own or in PostgreSQL. All SQL lives under this module; `db` knows what the two
+//! databases differ in.
 //!
-//! One connection writes, several read (write-ahead log). `synchronous = FULL`: what a call has acknowledged survives
-//! `kill -9` and power loss. Several rows that belong together change in one transaction.
+//! What a call has acknowledged survives `kill -9` and power loss. Several rows that belong together change in one transaction.
 
 mod audit;
 mod budgets;
 mod commit;
+mod db;
 mod inference;
 mod modules;
 mod proposals;
@@ -15,16 +16,15 @@ mod rollouts;
 mod sandboxes;
 mod sessions;
 mod supervisor_keys;
+mod url;
 mod usage;
 mod users;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use db::{Pool, query, query_scalar};
 use ed25519_dalek::SigningKey;
-use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 pub use audit::AuditQuery;
 pub use budgets::{Deal, PICO, Use};
@@ -35,6 +35,7 @@ pub use proposals::{ProposalQuery, ProposalRow, Refused};
 pub use records::{DecisionQuery, DecisionText, Numbered};
 pub use sandboxes::{NewSandbox, SandboxRow};
 pub use supervisor_keys::{KeyKind, KeyState, SupervisorKey};
+pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use usage::{UsageBy, UsageQuery};
 pub use users::KnownToken;
 
@@ -43,10 +44,24 @@ pub use users::KnownToken;
 pub enum StoreError {
     /// The database refused or failed.
     #[error("the gateway's database failed: {0}")]
-    Database(#[from] sqlx::Error),
-    /// Its schema can't be brought up to date: changed by hand, or written by a newer gateway.
+    Database(#[source] sqlx::Error),
+    /// The database does not answer at the moment. What was asked was most likely not done.
+    #[error("the gateway's database does not answer: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database did not answer when the gateway started.
+    #[error("the database {database} can't be used: {source}")]
+    Unreachable {
+        /// Where it should be, without the password.
+        database: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// A newer gateway has changed its schema.
+    #[error("the gateway's database was brought up to date by a newer gateway: this one does not know migration {0}")]
+    Newer(i64),
+    /// Its schema can't be brought up to date: changed by hand, or the database refused.
     #[error("the gateway's database has a schema this version can't use: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[source] sqlx::migrate::MigrateError),
     /// A stored document does not parse: the database was changed by something else.
     #[error("a stored {what} does not parse: {source}")]
     Corrupt {
@@ -81,45 +96,68 @@ pub enum StoreError {
     },
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if db::is_unavailable(&error) { Self::Unavailable(error) } else { Self::Database(error) }
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => Self::Newer(version),
+            error => Self::Migration(error),
+        }
+    }
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "is it running, and is the URL right? It reads postgres://user:password@host:port/database; beyond this machine TLS is \
+                 required and verified, unless the URL says otherwise (?sslmode=…, ?sslrootcert=FILE)",
+            ),
+            Self::Newer(_) => Some("run the newer version again, or restore a backup that this one made"),
+            _ => None,
+        }
+    }
+}
+
 /// The gateway's database.
 #[derive(Clone)]
 pub struct Store {
-    write: SqlitePool,
-    read: SqlitePool,
+    write: Pool,
+    read: Pool,
     trail: Arc<audit::Trail>,
 }
 
 impl Store {
-    /// Opens or creates the database and brings its schema up to date. Refuses one written by a newer gateway. The audit trail's
-    /// head is signed with `signing` and kept beside the database.
-    pub async fn open(path: &Path, signing: SigningKey) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
-        // Where SQLite has ended a transaction by itself (a full disk), sqlx goes on counting it, and what it takes for a later
-        // commit commits nothing. Such a connection is closed; pinging it first lets a rollback that is under way end.
-        let write = SqlitePoolOptions::new().max_connections(1).after_release(|connection, _| {
-            Box::pin(async move {
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        });
-        let write = write.connect_with(options.clone()).await?;
-        sqlx::migrate!("./migrations").run(&write).await?;
-        let read = SqlitePoolOptions::new().max_connections(8).connect_with(options.read_only(true)).await?;
-        let trail = Arc::new(audit::Trail::new(signing, path.with_file_name("audit.head")));
+    /// Opens the database at `url`, else the file `gateway.db` in `directory`, and brings its schema up to date. Refuses one written by
+    /// a newer gateway. The audit trail's head is signed with `signing` and kept in that directory, too.
+    pub async fn open(directory: &Path, url: Option<&DatabaseUrl>, signing: SigningKey) -> Result<Self, StoreError> {
+        let (write, read) = match url {
+            None => db::open_sqlite(&directory.join("gateway.db")).await?,
+            Some(url) => {
+                let pool = db::open_postgres(url).await?;
+                (pool.clone(), pool)
+            }
+        };
+        let trail = Arc::new(audit::Trail::new(signing, directory.join("audit.head")));
         let store = Self { write, read, trail };
         store.take_up_trail().await?;
         Ok(store)
     }
 
+    /// Whether other gateways may use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.write, Pool::Postgres(_))
+    }
+
     /// Answers whether the database can be read.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.read).await?;
+        query("SELECT 1").execute(&self.read).await?;
         Ok(())
     }
 
@@ -133,7 +171,7 @@ impl Store {
     /// A setting, by key.
     pub async fn setting<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
         let text: Option<String> =
-            sqlx::query_scalar("SELECT value FROM settings WHERE key = ?").bind(key).fetch_optional(&self.read).await?;
+            query_scalar("SELECT value FROM settings WHERE key = $1").bind(key).fetch_optional(&self.read).await?;
         text.map(|text| parse("setting", &text)).transpose()
     }
 }

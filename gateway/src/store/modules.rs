@@ -1,9 +1,8 @@
 //! Modules and artifacts, by digest.
 
 use openshell_api::module::Module;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::db::{Row, query, query_scalar};
 use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
 use crate::audit::Change;
 
@@ -54,32 +53,31 @@ impl Store {
         change: &Change,
     ) -> Result<StoreModule, StoreError> {
         let mut changing = self.changing(change).await?;
-        let tx = changing.transaction();
-        let named: i64 = sqlx::query_scalar("SELECT count(*) FROM module_versions WHERE name = ?")
+        let tx = changing.tx();
+        let named: i64 = query_scalar("SELECT count(*) FROM module_versions WHERE name = $1")
             .bind(module.name.as_str())
-            .fetch_one(&mut **tx)
+            .fetch_one(&mut *tx)
             .await?;
-        let owner: Option<String> = sqlx::query_scalar("SELECT owner FROM module_owners WHERE name = ?")
+        let owner: Option<String> = query_scalar("SELECT owner FROM module_owners WHERE name = $1")
             .bind(module.name.as_str())
-            .fetch_optional(&mut **tx)
+            .fetch_optional(&mut *tx)
             .await?;
         if named > 0 && !by.admin && owner.as_deref() != Some(by.user) {
             return Ok(StoreModule::Foreign { owner: owner.unwrap_or_else(|| "the gateway".to_owned()) });
         }
-        let known: Option<String> =
-            sqlx::query_scalar("SELECT digest FROM module_versions WHERE name = ? AND version = ?")
-                .bind(module.name.as_str())
-                .bind(&module.version)
-                .fetch_optional(&mut **tx)
-                .await?;
+        let known: Option<String> = query_scalar("SELECT digest FROM module_versions WHERE name = $1 AND version = $2")
+            .bind(module.name.as_str())
+            .bind(&module.version)
+            .fetch_optional(&mut *tx)
+            .await?;
         match known {
             Some(digest) if digest == module.digest => return Ok(StoreModule::Known),
             Some(digest) if !replace => return Ok(StoreModule::Taken { digest }),
             _ => {}
         }
-        sqlx::query(
+        query(
             "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, bytes, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (digest) DO UPDATE SET name = excluded.name, version = excluded.version",
         )
         .bind(&module.digest)
@@ -93,19 +91,22 @@ impl Store {
         .bind(int(module.size))
         .bind(bytes)
         .bind(module.created_at.to_string())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
-        sqlx::query("INSERT OR REPLACE INTO module_versions (name, version, digest) VALUES (?, ?, ?)")
-            .bind(module.name.as_str())
-            .bind(&module.version)
-            .bind(&module.digest)
-            .execute(&mut **tx)
-            .await?;
+        query(
+            "INSERT INTO module_versions (name, version, digest) VALUES ($1, $2, $3)
+             ON CONFLICT (name, version) DO UPDATE SET digest = excluded.digest",
+        )
+        .bind(module.name.as_str())
+        .bind(&module.version)
+        .bind(&module.digest)
+        .execute(&mut *tx)
+        .await?;
         if named == 0 && by.user != By::GATEWAY.user {
-            sqlx::query("INSERT OR REPLACE INTO module_owners (name, owner) VALUES (?, ?)")
+            query("INSERT INTO module_owners (name, owner) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET owner = excluded.owner")
                 .bind(module.name.as_str())
                 .bind(by.user)
-                .execute(&mut **tx)
+                .execute(&mut *tx)
                 .await?;
         }
         changing.commit().await?;
@@ -115,21 +116,21 @@ impl Store {
     /// Every module, newest first.
     pub async fn modules(&self) -> Result<Vec<Module>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules ORDER BY created_at DESC, name"));
-        let rows = sqlx::query(sql).fetch_all(&self.read).await?;
+        let rows = query(sql).fetch_all(&self.read).await?;
         self.with_signers(rows.iter().map(module).collect::<Result<_, _>>()?).await
     }
 
     /// A module by digest.
     pub async fn module(&self, digest: &str) -> Result<Option<Module>, StoreError> {
-        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules WHERE digest = ?"));
-        let row = sqlx::query(sql).bind(digest).fetch_optional(&self.read).await?;
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules WHERE digest = $1"));
+        let row = query(sql).bind(digest).fetch_optional(&self.read).await?;
         let found: Vec<Module> = row.iter().map(module).collect::<Result<_, _>>()?;
         Ok(self.with_signers(found).await?.pop())
     }
 
     /// Digest of a module by name and version.
     pub async fn module_version(&self, name: &str, version: &str) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT digest FROM module_versions WHERE name = ? AND version = ?")
+        Ok(query_scalar("SELECT digest FROM module_versions WHERE name = $1 AND version = $2")
             .bind(name)
             .bind(version)
             .fetch_optional(&self.read)
@@ -138,15 +139,12 @@ impl Store {
 
     /// A module's bytes.
     pub async fn module_bytes(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT bytes FROM modules WHERE digest = ?")
-            .bind(digest)
-            .fetch_optional(&self.read)
-            .await?)
+        Ok(query_scalar("SELECT bytes FROM modules WHERE digest = $1").bind(digest).fetch_optional(&self.read).await?)
     }
 
     /// Digest of the artifact that was compiled under this key.
     pub async fn artifact_digest(&self, cache_key: &str) -> Result<Option<String>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT digest FROM artifacts WHERE cache_key = ?")
+        Ok(query_scalar("SELECT digest FROM artifacts WHERE cache_key = $1")
             .bind(cache_key)
             .fetch_optional(&self.read)
             .await?)
@@ -154,7 +152,7 @@ impl Store {
 
     /// An artifact's bytes.
     pub async fn artifact_bytes(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(sqlx::query_scalar("SELECT bytes FROM artifacts WHERE digest = ?")
+        Ok(query_scalar("SELECT bytes FROM artifacts WHERE digest = $1")
             .bind(digest)
             .fetch_optional(&self.read)
             .await?)
@@ -162,7 +160,9 @@ impl Store {
 
     /// Keeps an artifact.
     pub async fn put_artifact(&self, digest: &str, cache_key: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        sqlx::query("INSERT OR IGNORE INTO artifacts (digest, cache_key, bytes, created_at) VALUES (?, ?, ?, ?)")
+        query(
+            "INSERT INTO artifacts (digest, cache_key, bytes, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
             .bind(digest)
             .bind(cache_key)
             .bind(bytes)
@@ -173,7 +173,7 @@ impl Store {
     }
 }
 
-fn module(row: &SqliteRow) -> Result<Module, StoreError> {
+fn module(row: &Row) -> Result<Module, StoreError> {
     Ok(Module {
         digest: row.try_get("digest")?,
         name: name(row.try_get("name")?)?,

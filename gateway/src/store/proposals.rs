@@ -2,9 +2,8 @@
 
 use openshell_api::decision::ProcessRecord;
 use openshell_api::proposal::{Proposal, ProposalState, Propose};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, Sqlite, Transaction};
 
+use super::db::{Row, Transaction, query};
 use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
 use crate::audit::Change;
 
@@ -55,8 +54,8 @@ impl Store {
         asked: &Propose,
         asked_by: &ProcessRecord,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO proposals (id, sandbox_id, state, asked, asked_by, created_at) VALUES (?, ?, 'pending', ?, ?, ?)",
+        query(
+            "INSERT INTO proposals (id, sandbox_id, state, asked, asked_by, created_at) VALUES ($1, $2, 'pending', $3, $4, $5)",
         )
         .bind(id)
         .bind(sandbox_id)
@@ -70,17 +69,17 @@ impl Store {
 
     /// A proposal by id.
     pub async fn proposal(&self, id: &str) -> Result<Option<ProposalRow>, StoreError> {
-        let row = sqlx::query(proposals!("WHERE proposals.id = ?")).bind(id).fetch_optional(&self.read).await?;
+        let row = query(proposals!("WHERE proposals.id = $1")).bind(id).fetch_optional(&self.read).await?;
         row.as_ref().map(proposal).transpose()
     }
 
     /// Proposals that match, oldest first.
-    pub async fn proposals(&self, query: &ProposalQuery) -> Result<Vec<ProposalRow>, StoreError> {
-        let rows = sqlx::query(proposals!(
-            "WHERE (?1 IS NULL OR sandboxes.name = ?1) AND (?2 IS NULL OR proposals.state = ?2) ORDER BY proposals.id"
+    pub async fn proposals(&self, which: &ProposalQuery) -> Result<Vec<ProposalRow>, StoreError> {
+        let rows = query(proposals!(
+            "WHERE ($1 IS NULL OR sandboxes.name = $1) AND ($2 IS NULL OR proposals.state = $2) ORDER BY proposals.id"
         ))
-        .bind(query.sandbox.as_deref())
-        .bind(query.state.map(state_text))
+        .bind(which.sandbox.as_deref())
+        .bind(which.state.map(state_text))
         .fetch_all(&self.read)
         .await?;
         rows.iter().map(proposal).collect()
@@ -89,8 +88,8 @@ impl Store {
     /// Refuses a proposal for good; `false`: it was decided before.
     pub async fn reject_proposal(&self, id: &str, reason: Option<&str>, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query(
-            "UPDATE proposals SET state = 'rejected', reason = ?, decided_at = ? WHERE id = ? AND state = 'pending'",
+        let done = query(
+            "UPDATE proposals SET state = 'rejected', reason = $1, decided_at = $2 WHERE id = $3 AND state = 'pending'",
         )
         .bind(reason)
         .bind(jiff::Timestamp::now().to_string())
@@ -105,9 +104,9 @@ impl Store {
 
     /// Forgets decided proposals of a sandbox, all but the newest `keep`.
     pub async fn forget_proposals(&self, sandbox_id: &str, keep: i64) -> Result<(), StoreError> {
-        sqlx::query(
-            "DELETE FROM proposals WHERE sandbox_id = ?1 AND state <> 'pending' AND id NOT IN
-             (SELECT id FROM proposals WHERE sandbox_id = ?1 AND state <> 'pending' ORDER BY id DESC LIMIT ?2)",
+        query(
+            "DELETE FROM proposals WHERE sandbox_id = $1 AND state <> 'pending' AND id NOT IN
+             (SELECT id FROM proposals WHERE sandbox_id = $1 AND state <> 'pending' ORDER BY id DESC LIMIT $2)",
         )
         .bind(sandbox_id)
         .bind(keep)
@@ -118,10 +117,11 @@ impl Store {
 
     /// What a sandbox's newest records say about refusals of a destination.
     pub async fn refused(&self, sandbox: &str, host: &str, port: u16) -> Result<Refused, StoreError> {
-        let row = sqlx::query(
+        let row = query(
             "SELECT count(*) AS count, max(id) AS newest FROM
-             (SELECT id, record FROM decisions WHERE sandbox = ?1 ORDER BY seq DESC LIMIT ?4)
-             WHERE record ->> '$.verdict' = 'deny' AND record ->> '$.host' = ?2 AND record ->> '$.port' = ?3",
+             (SELECT id, record FROM decisions WHERE sandbox = $1 ORDER BY seq DESC LIMIT $4) AS lately
+             WHERE json_extract(record, '$.verdict') = 'deny' AND json_extract(record, '$.host') = $2
+             AND CAST(json_extract(record, '$.port') AS BIGINT) = $3",
         )
         .bind(sandbox)
         .bind(host)
@@ -134,17 +134,17 @@ impl Store {
 }
 
 /// Marks a proposal as one that a generation has.
-pub(super) async fn approve(tx: &mut Transaction<'_, Sqlite>, id: &str, generation: u64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE proposals SET state = 'approved', generation = ?, decided_at = ? WHERE id = ?")
+pub(super) async fn approve(tx: &mut Transaction, id: &str, generation: u64) -> Result<(), StoreError> {
+    query("UPDATE proposals SET state = 'approved', generation = $1, decided_at = $2 WHERE id = $3")
         .bind(int(generation))
         .bind(jiff::Timestamp::now().to_string())
         .bind(id)
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }
 
-fn proposal(row: &SqliteRow) -> Result<ProposalRow, StoreError> {
+fn proposal(row: &Row) -> Result<ProposalRow, StoreError> {
     let decided: Option<&str> = row.try_get("decided_at")?;
     let generation: Option<i64> = row.try_get("generation")?;
     Ok(ProposalRow {

@@ -2,23 +2,22 @@
 
 use openshell_api::module::Module;
 use openshell_api::signature::{ModuleSignature, Publisher, PublisherKey};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::db::{Row, query, query_scalar};
 use super::{Store, StoreError, is_unique_violation, json, name, timestamp};
 use crate::audit::Change;
 
 impl Store {
     /// Trusted publishers, by name.
     pub async fn publishers(&self) -> Result<Vec<Publisher>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM publishers ORDER BY name").fetch_all(&self.read).await?;
+        let rows = query("SELECT * FROM publishers ORDER BY name").fetch_all(&self.read).await?;
         rows.iter().map(publisher).collect()
     }
 
     /// Trusts a publisher. Refuses a name or a key that is trusted already.
     pub async fn insert_publisher(&self, publisher: &Publisher, change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        sqlx::query("INSERT INTO publishers (name, key, added_at) VALUES (?, ?, ?)")
+        query("INSERT INTO publishers (name, key, added_at) VALUES ($1, $2, $3)")
             .bind(publisher.name.as_str())
             .bind(publisher.key.to_string())
             .bind(publisher.added_at.to_string())
@@ -37,7 +36,7 @@ impl Store {
     /// Trusts a publisher no longer; `false`: nobody of that name was.
     pub async fn delete_publisher(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query("DELETE FROM publishers WHERE name = ?").bind(name).execute(changing.tx()).await?;
+        let done = query("DELETE FROM publishers WHERE name = $1").bind(name).execute(changing.tx()).await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
@@ -46,8 +45,9 @@ impl Store {
 
     /// Keeps a verified signature of a stored module.
     pub async fn put_signature(&self, signature: &ModuleSignature) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT OR REPLACE INTO module_signatures (digest, name, version, key, signature) VALUES (?, ?, ?, ?, ?)",
+        query(
+            "INSERT INTO module_signatures (digest, name, version, key, signature) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (digest, name, version, key) DO UPDATE SET signature = excluded.signature",
         )
         .bind(&signature.digest)
         .bind(&signature.name)
@@ -61,8 +61,8 @@ impl Store {
 
     /// Keys that vouch for these bytes under this name and version.
     pub async fn signers(&self, digest: &str, name: &str, version: &str) -> Result<Vec<PublisherKey>, StoreError> {
-        let keys: Vec<String> = sqlx::query_scalar(
-            "SELECT key FROM module_signatures WHERE digest = ? AND name = ? AND version = ? ORDER BY key",
+        let keys: Vec<String> = query_scalar(
+            "SELECT key FROM module_signatures WHERE digest = $1 AND name = $2 AND version = $3 ORDER BY key",
         )
         .bind(digest)
         .bind(name)
@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-fn publisher(row: &SqliteRow) -> Result<Publisher, StoreError> {
+fn publisher(row: &Row) -> Result<Publisher, StoreError> {
     Ok(Publisher {
         name: name(row.try_get("name")?)?,
         key: parsed(row.try_get("key")?)?,

@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::inference::Sensitivity;
 use openshell_api::sandbox::LogLine;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 
+use super::db::{Builder, Row, Turn, query, query_scalar};
 use super::usage::put_usage;
 use super::{Store, StoreError, int, json, parse};
 
@@ -49,18 +48,15 @@ impl Store {
     /// Keeps decisions of a sandbox, and what they used; those known already are skipped. Answers whether any used something.
     pub async fn put_decisions(&self, sandbox_id: &str, decisions: &[DecisionText<'_>]) -> Result<bool, StoreError> {
         let mut used = false;
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.write.begin(Turn::Decisions).await?;
         for rows in decisions.chunks(ROWS_AT_ONCE) {
-            let mut insert =
-                QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO decisions (id, sandbox, at_us, record) ");
-            insert.push_values(rows, |mut row, DecisionText { record, text }| {
-                row.push_bind(record.id.as_str())
-                    .push_bind(record.sandbox.as_str())
-                    .push_bind(record.at.as_microsecond())
-                    .push_bind(&**text);
-            });
+            let mut insert = Builder::new("INSERT INTO decisions (id, sandbox, at_us, record) ");
+            insert.push_values(rows.iter().map(|DecisionText { record, text }| {
+                [(&record.id).into(), (&record.sandbox).into(), record.at.as_microsecond().into(), (&**text).into()]
+            }));
+            insert.push(" ON CONFLICT DO NOTHING");
             // Prepared once for whole chunks; the rest of a batch has any length.
-            insert.build().persistent(rows.len() == ROWS_AT_ONCE).execute(&mut *tx).await?;
+            insert.build().persistent(rows.len() == ROWS_AT_ONCE).execute(&mut tx).await?;
         }
         for DecisionText { record, .. } in decisions {
             used |= put_usage(&mut tx, sandbox_id, record).await?;
@@ -70,14 +66,14 @@ impl Store {
     }
 
     /// The newest decisions that match, oldest of them first.
-    pub async fn decisions(&self, query: &DecisionQuery) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT seq, record FROM decisions WHERE (?1 IS NULL OR sandbox = ?1) AND (?2 IS NULL OR at_us >= ?2)
-             ORDER BY seq DESC LIMIT ?3",
+    pub async fn decisions(&self, which: &DecisionQuery) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
+        let rows = query(
+            "SELECT seq, record FROM decisions WHERE ($1 IS NULL OR sandbox = $1) AND ($2 IS NULL OR at_us >= $2)
+             ORDER BY seq DESC LIMIT $3",
         )
-        .bind(query.sandbox.as_deref())
-        .bind(query.since.map(|at| at.as_microsecond()))
-        .bind(i64::from(query.limit))
+        .bind(which.sandbox.as_deref())
+        .bind(which.since.map(|at| at.as_microsecond()))
+        .bind(i64::from(which.limit))
         .fetch_all(&self.read)
         .await?;
         rows.iter().rev().map(|row| numbered("decision", row, "record")).collect()
@@ -86,7 +82,7 @@ impl Store {
     /// One decision.
     pub async fn decision(&self, id: &str) -> Result<Option<DecisionRecord>, StoreError> {
         let text: Option<String> =
-            sqlx::query_scalar("SELECT record FROM decisions WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
+            query_scalar("SELECT record FROM decisions WHERE id = $1").bind(id).fetch_optional(&self.read).await?;
         text.map(|text| parse("decision", &text)).transpose()
     }
 
@@ -98,16 +94,17 @@ impl Store {
         since: Option<jiff::Timestamp>,
         seq: i64,
     ) -> Result<Option<(i64, String)>, StoreError> {
-        let row = sqlx::query(
-            "SELECT max(seq) AS last, group_concat(record, char(10)) AS lines FROM (
+        let row = query(
+            "SELECT max(seq) AS last, string_agg(record, $5 ORDER BY seq) AS lines FROM (
                  SELECT seq, record FROM decisions
-                 WHERE seq > ?1 AND (?2 IS NULL OR sandbox = ?2) AND (?3 IS NULL OR at_us >= ?3)
-                 ORDER BY seq LIMIT ?4)",
+                 WHERE seq > $1 AND ($2 IS NULL OR sandbox = $2) AND ($3 IS NULL OR at_us >= $3)
+                 ORDER BY seq LIMIT $4) AS page",
         )
         .bind(seq)
         .bind(sandbox)
         .bind(since.map(|at| at.as_microsecond()))
         .bind(LINES_PER_PAGE)
+        .bind("\n")
         .fetch_one(&self.read)
         .await?;
         let last: Option<i64> = row.try_get("last")?;
@@ -123,8 +120,8 @@ impl Store {
         sandbox: Option<&str>,
         seq: i64,
     ) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT seq, record FROM decisions WHERE seq > ?1 AND (?2 IS NULL OR sandbox = ?2) ORDER BY seq LIMIT 500",
+        let rows = query(
+            "SELECT seq, record FROM decisions WHERE seq > $1 AND ($2 IS NULL OR sandbox = $2) ORDER BY seq LIMIT 500",
         )
         .bind(seq)
         .bind(sandbox)
@@ -135,30 +132,29 @@ impl Store {
 
     /// Number of the newest decision; 0: none.
     pub async fn last_decision_seq(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM decisions").fetch_one(&self.read).await?)
+        Ok(query_scalar("SELECT coalesce(max(seq), 0) FROM decisions").fetch_one(&self.read).await?)
     }
 
     /// How many decisions are kept.
     pub async fn count_decisions(&self) -> Result<u64, StoreError> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM decisions").fetch_one(&self.read).await?;
+        let count: i64 = query_scalar("SELECT count(*) FROM decisions").fetch_one(&self.read).await?;
         Ok(super::uint(count))
     }
 
     /// Forgets all but the newest `keep` decisions and, per sandbox, `keep_lines` log lines.
     pub async fn trim(&self, keep: i64, keep_lines: i64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - ?")
+        query("DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - $1")
             .bind(keep)
             .execute(&self.write)
             .await?;
-        let crowded: Vec<String> =
-            sqlx::query_scalar("SELECT sandbox_id FROM logs GROUP BY sandbox_id HAVING count(*) > ?")
-                .bind(keep_lines)
-                .fetch_all(&self.read)
-                .await?;
+        let crowded: Vec<String> = query_scalar("SELECT sandbox_id FROM logs GROUP BY sandbox_id HAVING count(*) > $1")
+            .bind(keep_lines)
+            .fetch_all(&self.read)
+            .await?;
         for id in crowded {
-            sqlx::query(
-                "DELETE FROM logs WHERE sandbox_id = ?1 AND seq <=
-                 (SELECT seq FROM logs WHERE sandbox_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+            query(
+                "DELETE FROM logs WHERE sandbox_id = $1 AND seq <=
+                 (SELECT seq FROM logs WHERE sandbox_id = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
             )
             .bind(id)
             .bind(keep_lines)
@@ -170,13 +166,13 @@ impl Store {
 
     /// Keeps log lines of a sandbox; `first` is the supervisor's number of the first one.
     pub async fn put_logs(&self, sandbox_id: &str, first: u64, lines: &[LogLine]) -> Result<(), StoreError> {
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.write.begin(Turn::Logs).await?;
         for (number, line) in (first..).zip(lines) {
-            sqlx::query("INSERT OR IGNORE INTO logs (sandbox_id, source_seq, line) VALUES (?, ?, ?)")
+            query("INSERT INTO logs (sandbox_id, source_seq, line) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(sandbox_id)
                 .bind(int(number))
                 .bind(json("log line", line)?)
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
         }
         tx.commit().await?;
@@ -185,7 +181,7 @@ impl Store {
 
     /// The newest `limit` log lines of a sandbox, oldest of them first.
     pub async fn logs(&self, sandbox_id: &str, limit: u32) -> Result<Vec<Numbered<LogLine>>, StoreError> {
-        let rows = sqlx::query("SELECT seq, line FROM logs WHERE sandbox_id = ? ORDER BY seq DESC LIMIT ?")
+        let rows = query("SELECT seq, line FROM logs WHERE sandbox_id = $1 ORDER BY seq DESC LIMIT $2")
             .bind(sandbox_id)
             .bind(i64::from(limit))
             .fetch_all(&self.read)
@@ -195,7 +191,7 @@ impl Store {
 
     /// Log lines stored after `seq`, oldest first, at most 500.
     pub async fn logs_after(&self, sandbox_id: &str, seq: i64) -> Result<Vec<Numbered<LogLine>>, StoreError> {
-        let rows = sqlx::query("SELECT seq, line FROM logs WHERE sandbox_id = ? AND seq > ? ORDER BY seq LIMIT 500")
+        let rows = query("SELECT seq, line FROM logs WHERE sandbox_id = $1 AND seq > $2 ORDER BY seq LIMIT 500")
             .bind(sandbox_id)
             .bind(seq)
             .fetch_all(&self.read)
@@ -210,9 +206,10 @@ impl Store {
         session: &str,
         sensitivity: Sensitivity,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO sessions (sandbox_id, session, sensitivity) VALUES (?, ?, ?)
-             ON CONFLICT (sandbox_id, session) DO UPDATE SET sensitivity = max(sensitivity, excluded.sensitivity)",
+        query(
+            "INSERT INTO sessions (sandbox_id, session, sensitivity) VALUES ($1, $2, $3)
+             ON CONFLICT (sandbox_id, session) DO UPDATE SET sensitivity = excluded.sensitivity
+             WHERE sessions.sensitivity < excluded.sensitivity",
         )
         .bind(sandbox_id)
         .bind(session)
@@ -224,13 +221,13 @@ impl Store {
 
     /// What the sessions of a sandbox have contained. A number this version does not know counts as `Restricted`.
     pub async fn sessions(&self, sandbox_id: &str) -> Result<BTreeMap<String, Sensitivity>, StoreError> {
-        let rows = sqlx::query("SELECT session, sensitivity FROM sessions WHERE sandbox_id = ?")
+        let rows = query("SELECT session, sensitivity FROM sessions WHERE sandbox_id = $1")
             .bind(sandbox_id)
             .fetch_all(&self.read)
             .await?;
         rows.iter()
             .map(|row| {
-                let sensitivity = match row.try_get::<i64, _>("sensitivity")? {
+                let sensitivity = match row.try_get::<i64>("sensitivity")? {
                     0 => Sensitivity::Public,
                     1 => Sensitivity::Internal,
                     2 => Sensitivity::Confidential,
@@ -244,7 +241,7 @@ impl Store {
 
 fn numbered<T: serde::de::DeserializeOwned>(
     what: &'static str,
-    row: &SqliteRow,
+    row: &Row,
     column: &str,
 ) -> Result<Numbered<T>, StoreError> {
     Ok(Numbered { seq: row.try_get("seq")?, item: parse(what, row.try_get(column)?)? })

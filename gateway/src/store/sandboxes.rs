@@ -4,9 +4,8 @@ use openshell_api::Name;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Generation, SignedGeneration};
 use openshell_api::sandbox::{CreateSandbox, Phase, RuntimeKind, Sandbox};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::db::{Row, Turn, query, query_scalar};
 use super::{Store, StoreError, int, is_unique_violation, json, name, parse, timestamp, uint};
 use crate::audit::Change;
 
@@ -94,10 +93,10 @@ impl SandboxRow {
 macro_rules! sandboxes {
     ($rest:literal) => {
         concat!(
-            "SELECT sandboxes.*, COALESCE( \
-               (SELECT COALESCE(payload ->> '$.content.observe', 0) FROM generations \
+            "SELECT sandboxes.*, CAST(CASE WHEN CAST(COALESCE( \
+               (SELECT COALESCE(json_extract(payload, '$.content.observe'), 'false') FROM generations \
                  WHERE sandbox_id = sandboxes.id AND number = sandboxes.generation), \
-               spec ->> '$.observe', 0) AS observing FROM sandboxes ",
+               json_extract(spec, '$.observe')) AS TEXT) IN ('1', 'true') THEN 1 ELSE 0 END AS BIGINT) AS observing FROM sandboxes ",
             $rest
         )
     };
@@ -107,10 +106,10 @@ impl Store {
     /// Stores a sandbox in phase `Starting`, with its first generation. Refuses a name that is taken.
     pub async fn insert_sandbox(&self, new: NewSandbox<'_>) -> Result<(), StoreError> {
         let mut changing = self.changing(new.change).await?;
-        let tx = changing.transaction();
-        sqlx::query(
+        let tx = changing.tx();
+        query(
             "INSERT INTO sandboxes (id, name, owner, runtime, phase, spec, token_hash, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(new.id)
         .bind(new.name.as_str())
@@ -120,7 +119,7 @@ impl Store {
         .bind(json("sandbox", new.spec)?)
         .bind(new.token_hash.as_slice())
         .bind(new.created_at.to_string())
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await
         .map_err(|error| {
             if is_unique_violation(&error) {
@@ -136,19 +135,19 @@ impl Store {
 
     /// Every sandbox, oldest first.
     pub async fn sandboxes(&self) -> Result<Vec<SandboxRow>, StoreError> {
-        let rows = sqlx::query(sandboxes!("ORDER BY id")).fetch_all(&self.read).await?;
+        let rows = query(sandboxes!("ORDER BY id")).fetch_all(&self.read).await?;
         rows.iter().map(sandbox).collect()
     }
 
     /// A sandbox by name.
     pub async fn sandbox_named(&self, name: &str) -> Result<Option<SandboxRow>, StoreError> {
-        let row = sqlx::query(sandboxes!("WHERE name = ?")).bind(name).fetch_optional(&self.read).await?;
+        let row = query(sandboxes!("WHERE name = $1")).bind(name).fetch_optional(&self.read).await?;
         row.as_ref().map(sandbox).transpose()
     }
 
     /// A sandbox by id.
     pub async fn sandbox(&self, id: &str) -> Result<Option<SandboxRow>, StoreError> {
-        let row = sqlx::query(sandboxes!("WHERE id = ?")).bind(id).fetch_optional(&self.read).await?;
+        let row = query(sandboxes!("WHERE id = $1")).bind(id).fetch_optional(&self.read).await?;
         row.as_ref().map(sandbox).transpose()
     }
 
@@ -160,7 +159,7 @@ impl Store {
         exit_code: Option<i32>,
         failure: Option<&str>,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sandboxes SET phase = ?, exit_code = ?, failure = ? WHERE id = ? AND phase <> 'deleting'")
+        query("UPDATE sandboxes SET phase = $1, exit_code = $2, failure = $3 WHERE id = $4 AND phase <> 'deleting'")
             .bind(phase_text(phase))
             .bind(exit_code)
             .bind(failure)
@@ -174,15 +173,15 @@ impl Store {
     /// not told of again.
     pub async fn begin_deletion(&self, id: &str, exit_code: Option<i32>, change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query(
-            "UPDATE sandboxes SET phase = 'deleting', exit_code = ?, failure = NULL WHERE id = ? AND phase <> 'deleting'",
+        let done = query(
+            "UPDATE sandboxes SET phase = 'deleting', exit_code = $1, failure = NULL WHERE id = $2 AND phase <> 'deleting'",
         )
         .bind(exit_code)
         .bind(id)
         .execute(changing.tx())
         .await?;
         if done.rows_affected() > 0 {
-            sqlx::query("DELETE FROM supervisor_keys WHERE sandbox_id = ?").bind(id).execute(changing.tx()).await?;
+            query("DELETE FROM supervisor_keys WHERE sandbox_id = $1").bind(id).execute(changing.tx()).await?;
             changing.commit().await?;
         }
         Ok(())
@@ -190,7 +189,7 @@ impl Store {
 
     /// Keeps which protections are missing.
     pub async fn set_degraded(&self, id: &str, degraded: &[String]) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sandboxes SET degraded = ? WHERE id = ?")
+        query("UPDATE sandboxes SET degraded = $1 WHERE id = $2")
             .bind(json("degraded", &degraded)?)
             .bind(id)
             .execute(&self.write)
@@ -200,7 +199,7 @@ impl Store {
 
     /// Keeps what a probe found about the walls, and which are missing.
     pub async fn set_walls(&self, id: &str, degraded: &[String], enforcement: &Enforcement) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sandboxes SET degraded = ?, enforcement = ? WHERE id = ?")
+        query("UPDATE sandboxes SET degraded = $1, enforcement = $2 WHERE id = $3")
             .bind(json("degraded", &degraded)?)
             .bind(json("enforcement", enforcement)?)
             .bind(id)
@@ -211,12 +210,12 @@ impl Store {
 
     /// Keeps that generations were acknowledged: all of them, or none.
     pub async fn set_enforcing(&self, acknowledged: &[(&str, u64)]) -> Result<(), StoreError> {
-        let mut tx = self.write.begin().await?;
+        let mut tx = self.write.begin(Turn::Enforcing).await?;
         for (id, generation) in acknowledged {
-            sqlx::query("UPDATE sandboxes SET generation = ? WHERE id = ?")
+            query("UPDATE sandboxes SET generation = $1 WHERE id = $2")
                 .bind(int(*generation))
                 .bind(*id)
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
         }
         tx.commit().await?;
@@ -225,14 +224,14 @@ impl Store {
 
     /// Forgets a sandbox, its generations, logs and sessions. Its decision records stay.
     pub async fn delete_sandbox(&self, id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM sandboxes WHERE id = ?").bind(id).execute(&self.write).await?;
+        query("DELETE FROM sandboxes WHERE id = $1").bind(id).execute(&self.write).await?;
         Ok(())
     }
 
     /// The newest generation of a sandbox, as signed.
     pub async fn latest_generation(&self, id: &str) -> Result<Option<SignedGeneration>, StoreError> {
         let row =
-            sqlx::query("SELECT payload, signature FROM generations WHERE sandbox_id = ? ORDER BY number DESC LIMIT 1")
+            query("SELECT payload, signature FROM generations WHERE sandbox_id = $1 ORDER BY number DESC LIMIT 1")
                 .bind(id)
                 .fetch_optional(&self.read)
                 .await?;
@@ -241,7 +240,7 @@ impl Store {
 
     /// Generations of a sandbox, newest first.
     pub async fn generations(&self, id: &str, limit: u32) -> Result<Vec<Generation>, StoreError> {
-        let rows = sqlx::query("SELECT payload FROM generations WHERE sandbox_id = ? ORDER BY number DESC LIMIT ?")
+        let rows = query("SELECT payload FROM generations WHERE sandbox_id = $1 ORDER BY number DESC LIMIT $2")
             .bind(id)
             .bind(i64::from(limit))
             .fetch_all(&self.read)
@@ -257,7 +256,7 @@ impl Store {
     /// One generation of a sandbox.
     pub async fn generation(&self, id: &str, number: u64) -> Result<Option<Generation>, StoreError> {
         let text: Option<String> =
-            sqlx::query_scalar("SELECT payload FROM generations WHERE sandbox_id = ? AND number = ?")
+            query_scalar("SELECT payload FROM generations WHERE sandbox_id = $1 AND number = $2")
                 .bind(id)
                 .bind(int(number))
                 .fetch_optional(&self.read)
@@ -266,7 +265,7 @@ impl Store {
     }
 }
 
-fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
+fn sandbox(row: &Row) -> Result<SandboxRow, StoreError> {
     Ok(SandboxRow {
         id: row.try_get("id")?,
         name: name(row.try_get("name")?)?,
@@ -274,20 +273,22 @@ fn sandbox(row: &SqliteRow) -> Result<SandboxRow, StoreError> {
         runtime: parse_runtime(row.try_get("runtime")?)?,
         phase: parse_phase(row.try_get("phase")?)?,
         spec: parse("sandbox", row.try_get("spec")?)?,
-        exit_code: row.try_get("exit_code")?,
+        exit_code: exit_code(row.try_get("exit_code")?),
         failure: row.try_get("failure")?,
         degraded: parse("degraded", row.try_get("degraded")?)?,
-        enforcement: row
-            .try_get::<Option<&str>, _>("enforcement")?
-            .map(|text| parse("enforcement", text))
-            .transpose()?,
+        enforcement: row.try_get::<Option<&str>>("enforcement")?.map(|text| parse("enforcement", text)).transpose()?,
         generation: uint(row.try_get("generation")?),
         observing: row.try_get("observing")?,
         created_at: timestamp(row.try_get("created_at")?)?,
     })
 }
 
-fn signed(row: &SqliteRow) -> Result<SignedGeneration, StoreError> {
+/// As the kernel has it; what does not fit was never written by a gateway.
+fn exit_code(stored: Option<i64>) -> Option<i32> {
+    stored.map(|code| i32::try_from(code).unwrap_or(i32::MAX))
+}
+
+fn signed(row: &Row) -> Result<SignedGeneration, StoreError> {
     Ok(SignedGeneration { payload: row.try_get("payload")?, signature: row.try_get("signature")? })
 }
 

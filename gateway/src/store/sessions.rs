@@ -1,5 +1,6 @@
 //! Forgetting what sessions contained. Nothing else lowers them.
 
+use super::db::query;
 use super::{Store, StoreError};
 use crate::audit::Change;
 
@@ -12,7 +13,7 @@ impl Store {
         change: &Change,
     ) -> Result<u64, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query("DELETE FROM sessions WHERE sandbox_id = $1 AND ($2 IS NULL OR session = $2)")
+        let done = query("DELETE FROM sessions WHERE sandbox_id = $1 AND ($2 IS NULL OR session = $2)")
             .bind(sandbox_id)
             .bind(session)
             .execute(changing.tx())

@@ -1,7 +1,6 @@
 //! Credentials of supervisors: pairs of a key, which is short-lived, and a refresh, which is good once.
 
-use sqlx::Row as _;
-
+use super::db::{Transaction, Turn, query, query_scalar};
 use super::{Store, StoreError, millis};
 use crate::identity::tokens::TokenHash;
 
@@ -50,7 +49,7 @@ pub struct SupervisorKey {
 impl Store {
     /// Whose a credential is.
     pub async fn supervisor_key(&self, hash: &TokenHash) -> Result<Option<SupervisorKey>, StoreError> {
-        let row = sqlx::query("SELECT sandbox_id, pair, kind, state, expires_ms FROM supervisor_keys WHERE hash = ?")
+        let row = query("SELECT sandbox_id, pair, kind, state, expires_ms FROM supervisor_keys WHERE hash = $1")
             .bind(hash.as_slice())
             .fetch_optional(&self.read)
             .await?;
@@ -78,8 +77,8 @@ impl Store {
 
     /// Forgets every credential of a sandbox but a first one, with which its supervisor is started.
     pub async fn first_supervisor_key(&self, sandbox_id: &str, hash: &TokenHash) -> Result<(), StoreError> {
-        let mut tx = self.write.begin().await?;
-        sqlx::query("DELETE FROM supervisor_keys WHERE sandbox_id = ?").bind(sandbox_id).execute(&mut *tx).await?;
+        let mut tx = self.write.begin(Turn::Sandbox(sandbox_id)).await?;
+        query("DELETE FROM supervisor_keys WHERE sandbox_id = $1").bind(sandbox_id).execute(&mut tx).await?;
         insert_first(&mut tx, sandbox_id, hash).await?;
         tx.commit().await?;
         Ok(())
@@ -87,7 +86,7 @@ impl Store {
 
     /// Forgets every credential of a sandbox.
     pub async fn revoke_supervisor_keys(&self, sandbox_id: &str) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM supervisor_keys WHERE sandbox_id = ?").bind(sandbox_id).execute(&self.write).await?;
+        query("DELETE FROM supervisor_keys WHERE sandbox_id = $1").bind(sandbox_id).execute(&self.write).await?;
         Ok(())
     }
 
@@ -100,23 +99,22 @@ impl Store {
         refresh: &TokenHash,
         expires: jiff::Timestamp,
     ) -> Result<i64, StoreError> {
-        let mut tx = self.write.begin().await?;
-        let pair: i64 =
-            sqlx::query_scalar("SELECT COALESCE(max(pair), 0) + 1 FROM supervisor_keys WHERE sandbox_id = ?")
-                .bind(sandbox_id)
-                .fetch_one(&mut *tx)
-                .await?;
+        let mut tx = self.write.begin(Turn::Sandbox(sandbox_id)).await?;
+        let pair: i64 = query_scalar("SELECT COALESCE(max(pair), 0) + 1 FROM supervisor_keys WHERE sandbox_id = $1")
+            .bind(sandbox_id)
+            .fetch_one(&mut tx)
+            .await?;
         for (hash, kind, expires) in [(key, "key", Some(expires.as_millisecond())), (refresh, "refresh", None)] {
-            sqlx::query(
+            query(
                 "INSERT INTO supervisor_keys (hash, sandbox_id, pair, kind, state, expires_ms)
-                 VALUES (?, ?, ?, ?, 'offered', ?)",
+                 VALUES ($1, $2, $3, $4, 'offered', $5)",
             )
             .bind(hash.as_slice())
             .bind(sandbox_id)
             .bind(pair)
             .bind(kind)
             .bind(expires)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         }
         tx.commit().await?;
@@ -131,31 +129,31 @@ impl Store {
         pair: i64,
         old_until: jiff::Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write.begin().await?;
-        let done = sqlx::query(
-            "UPDATE supervisor_keys SET state = 'current' WHERE sandbox_id = ? AND pair = ? AND state = 'offered'",
+        let mut tx = self.write.begin(Turn::Sandbox(sandbox_id)).await?;
+        let done = query(
+            "UPDATE supervisor_keys SET state = 'current' WHERE sandbox_id = $1 AND pair = $2 AND state = 'offered'",
         )
         .bind(sandbox_id)
         .bind(pair)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
         for sql in [
-            "UPDATE supervisor_keys SET state = 'used' WHERE sandbox_id = ?1 AND pair < ?2 AND kind = 'refresh'
+            "UPDATE supervisor_keys SET state = 'used' WHERE sandbox_id = $1 AND pair < $2 AND kind = 'refresh'
              AND state IN ('current', 'legacy')",
-            "UPDATE supervisor_keys SET state = 'old', expires_ms = min(expires_ms, ?3)
-             WHERE sandbox_id = ?1 AND pair < ?2 AND kind = 'key' AND state = 'current'",
-            "DELETE FROM supervisor_keys WHERE sandbox_id = ?1 AND pair < ?2 AND (state = 'offered'
-             OR state = 'used' AND pair < ?2 - ?4 OR state = 'old' AND expires_ms < ?3 - 3600000)",
+            "UPDATE supervisor_keys SET state = 'old', expires_ms = CASE WHEN expires_ms < $3 THEN expires_ms ELSE $3 END
+             WHERE sandbox_id = $1 AND pair < $2 AND kind = 'key' AND state = 'current'",
+            "DELETE FROM supervisor_keys WHERE sandbox_id = $1 AND pair < $2 AND (state = 'offered'
+             OR state = 'used' AND pair < $2 - $4 OR state = 'old' AND expires_ms < $3 - 3600000)",
         ] {
-            sqlx::query(sql)
+            query(sql)
                 .bind(sandbox_id)
                 .bind(pair)
                 .bind(old_until.as_millisecond())
                 .bind(USED_KEPT)
-                .execute(&mut *tx)
+                .execute(&mut tx)
                 .await?;
         }
         tx.commit().await?;
@@ -164,17 +162,11 @@ impl Store {
 }
 
 /// Keeps the credential with which a supervisor is started.
-pub(super) async fn insert_first(
-    tx: &mut sqlx::Transaction<'_, sqlx::Sqlite>,
-    sandbox_id: &str,
-    hash: &TokenHash,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO supervisor_keys (hash, sandbox_id, pair, kind, state) VALUES (?, ?, 0, 'refresh', 'current')",
-    )
-    .bind(hash.as_slice())
-    .bind(sandbox_id)
-    .execute(&mut **tx)
-    .await?;
+pub(super) async fn insert_first(tx: &mut Transaction, sandbox_id: &str, hash: &TokenHash) -> Result<(), StoreError> {
+    query("INSERT INTO supervisor_keys (hash, sandbox_id, pair, kind, state) VALUES ($1, $2, 0, 'refresh', 'current')")
+        .bind(hash.as_slice())
+        .bind(sandbox_id)
+        .execute(&mut *tx)
+        .await?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use openshell_api::decision::{DecisionRecord, Verdict};
 use openshell_api::inference::{Period, Spent, Usage};
-use sqlx::{QueryBuilder, Row as _, Sqlite, Transaction};
 
+use super::db::{Builder, Transaction, query};
 use super::{Store, StoreError, int, uint};
 
 /// What usage is broken down by.
@@ -46,11 +46,12 @@ impl Store {
     pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<Usage>, StoreError> {
         let columns: Vec<&str> = query.by.iter().map(|by| by.column()).collect();
         let listed = columns.join(", ");
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT ");
+        let mut sql = Builder::new("SELECT ");
         if !columns.is_empty() {
             sql.push(&listed).push(", ");
         }
-        sql.push("count(*) AS requests, sum(input_tokens) AS input, sum(cached_tokens) AS cached, sum(output_tokens) AS output, sum(cost) AS cost");
+        sql.push("count(*) AS requests, CAST(sum(input_tokens) AS BIGINT) AS input, CAST(sum(cached_tokens) AS BIGINT) AS cached, \
+             CAST(sum(output_tokens) AS BIGINT) AS output, CAST(sum(cost) AS BIGINT) AS cost");
         sql.push(" FROM usage WHERE 1 = 1");
         if let Some(sandbox) = &query.sandbox {
             sql.push(" AND sandbox = ").push_bind(sandbox);
@@ -69,9 +70,9 @@ impl Store {
         let rows = sql.build().fetch_all(&self.read).await?;
         let mut usage = Vec::with_capacity(rows.len());
         for row in &rows {
-            let text = |by: UsageBy| query.by.contains(&by).then(|| row.try_get::<String, _>(by.column())).transpose();
-            let day = query.by.contains(&UsageBy::Day).then(|| row.try_get::<i64, _>("day")).transpose()?;
-            let sum = |name: &str| Ok::<_, sqlx::Error>(uint(row.try_get::<Option<i64>, _>(name)?.unwrap_or(0)));
+            let text = |by: UsageBy| query.by.contains(&by).then(|| row.try_get::<String>(by.column())).transpose();
+            let day = query.by.contains(&UsageBy::Day).then(|| row.try_get::<i64>("day")).transpose()?;
+            let sum = |name: &str| Ok::<_, sqlx::Error>(uint(row.try_get::<Option<i64>>(name)?.unwrap_or(0)));
             usage.push(Usage {
                 sandbox: text(UsageBy::Sandbox)?,
                 model: text(UsageBy::Model)?,
@@ -93,8 +94,8 @@ impl Store {
         let mut spent = Vec::new();
         for (period, column) in [(Period::Day, "day"), (Period::Month, "month"), (Period::Total, "0")] {
             let window = period.window(now);
-            let mut sql = QueryBuilder::<Sqlite>::new(
-                "SELECT backend, sum(cost) AS cost, sum(input_tokens + output_tokens) AS tokens FROM usage
+            let mut sql = Builder::new(
+                "SELECT backend, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
                  WHERE sandbox_id = ",
             );
             sql.push_bind(sandbox_id).push(format!(" AND {column} = ")).push_bind(window).push(" GROUP BY backend");
@@ -120,7 +121,7 @@ impl Store {
 /// Keeps what a request used, if it was one that was charged for: of the answer, and of those that did not pass a check before.
 /// Redelivery changes nothing.
 pub(super) async fn put_usage(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction,
     sandbox_id: &str,
     record: &DecisionRecord,
 ) -> Result<bool, StoreError> {
@@ -132,12 +133,12 @@ pub(super) async fn put_usage(
     for (number, (backend, model, charge)) in last.into_iter().chain(before).enumerate() {
         let Some(charge) = charge else { continue };
         let id = if number == 0 { record.id.clone() } else { format!("{}/{number}", record.id) };
-        let done = sqlx::query(
-            "INSERT OR IGNORE INTO usage
+        let done = query(
+            "INSERT INTO usage
              (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, cached_tokens, output_tokens, cost,
               owner)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-              COALESCE((SELECT owner FROM sandboxes WHERE id = ?2), ''))",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+              COALESCE((SELECT owner FROM sandboxes WHERE id = $2), '')) ON CONFLICT DO NOTHING",
         )
         .bind(id)
         .bind(sandbox_id)
@@ -150,7 +151,7 @@ pub(super) async fn put_usage(
         .bind(int(charge.cached_tokens))
         .bind(int(charge.output_tokens))
         .bind(int(charge.cost))
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
         any |= done.rows_affected() > 0;
     }

@@ -2,9 +2,8 @@
 
 use openshell_api::Name;
 use openshell_api::user::{Role, Token, User};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::db::{Row, query};
 use super::{Store, StoreError, is_unique_violation, millis, name, timestamp, uint};
 use crate::audit::Change;
 use crate::identity::tokens::TokenHash;
@@ -22,29 +21,29 @@ pub struct KnownToken {
     pub expires: Option<jiff::Timestamp>,
 }
 
-const USERS: &str = "SELECT name, role, created_at, (SELECT count(*) FROM user_tokens WHERE user = users.name \
-    AND (expires_ms IS NULL OR expires_ms > ?)) AS tokens FROM users WHERE deleted_at IS NULL";
+const USERS: &str = "SELECT name, role, created_at, (SELECT count(*) FROM user_tokens WHERE \"user\" = users.name \
+    AND (expires_ms IS NULL OR expires_ms > $1)) AS tokens FROM users WHERE deleted_at IS NULL";
 
 impl Store {
     /// Every user, by name.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("{USERS} ORDER BY name"));
-        let rows = sqlx::query(sql).bind(jiff::Timestamp::now().as_millisecond()).fetch_all(&self.read).await?;
+        let rows = query(sql).bind(jiff::Timestamp::now().as_millisecond()).fetch_all(&self.read).await?;
         rows.iter().map(user).collect()
     }
 
     /// A user by name.
     pub async fn user(&self, name: &str) -> Result<Option<User>, StoreError> {
-        let sql = sqlx::AssertSqlSafe(format!("{USERS} AND name = ?"));
+        let sql = sqlx::AssertSqlSafe(format!("{USERS} AND name = $2"));
         let now = jiff::Timestamp::now().as_millisecond();
-        let row = sqlx::query(sql).bind(now).bind(name).fetch_optional(&self.read).await?;
+        let row = query(sql).bind(now).bind(name).fetch_optional(&self.read).await?;
         row.as_ref().map(user).transpose()
     }
 
     /// Makes a user. Refuses a name that is or was taken.
     pub async fn insert_user(&self, name: &Name, role: Role, change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        sqlx::query("INSERT INTO users (name, role, created_at) VALUES (?, ?, ?)")
+        query("INSERT INTO users (name, role, created_at) VALUES ($1, $2, $3)")
             .bind(name.as_str())
             .bind(role.word())
             .bind(jiff::Timestamp::now().to_string())
@@ -56,7 +55,7 @@ impl Store {
 
     /// Makes sure that there is a user, without a word in the audit trail: the first administrator.
     pub async fn ensure_user(&self, name: &str, role: Role) -> Result<(), StoreError> {
-        sqlx::query("INSERT OR IGNORE INTO users (name, role, created_at) VALUES (?, ?, ?)")
+        query("INSERT INTO users (name, role, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(name)
             .bind(role.word())
             .bind(jiff::Timestamp::now().to_string())
@@ -68,7 +67,7 @@ impl Store {
     /// Changes a user's role; `false`: there is none of that name.
     pub async fn set_role(&self, name: &str, role: Role, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query("UPDATE users SET role = ? WHERE name = ? AND deleted_at IS NULL")
+        let done = query("UPDATE users SET role = $1 WHERE name = $2 AND deleted_at IS NULL")
             .bind(role.word())
             .bind(name)
             .execute(changing.tx())
@@ -82,7 +81,7 @@ impl Store {
     /// Deletes a user and all its tokens; `false`: there is none of that name. Its name stays taken.
     pub async fn delete_user(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query("UPDATE users SET deleted_at = ? WHERE name = ? AND deleted_at IS NULL")
+        let done = query("UPDATE users SET deleted_at = $1 WHERE name = $2 AND deleted_at IS NULL")
             .bind(jiff::Timestamp::now().to_string())
             .bind(name)
             .execute(changing.tx())
@@ -90,31 +89,29 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        sqlx::query("DELETE FROM user_tokens WHERE user = ?").bind(name).execute(changing.tx()).await?;
+        query("DELETE FROM user_tokens WHERE \"user\" = $1").bind(name).execute(changing.tx()).await?;
         changing.commit().await.map(|()| true)
     }
 
     /// A user's tokens, oldest first.
     pub async fn tokens(&self, user: &str) -> Result<Vec<Token>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM user_tokens WHERE user = ? ORDER BY id")
-            .bind(user)
-            .fetch_all(&self.read)
-            .await?;
+        let rows =
+            query("SELECT * FROM user_tokens WHERE \"user\" = $1 ORDER BY id").bind(user).fetch_all(&self.read).await?;
         rows.iter().map(token).collect()
     }
 
     /// A token by its id.
     pub async fn token(&self, id: &str) -> Result<Option<Token>, StoreError> {
-        let row = sqlx::query("SELECT * FROM user_tokens WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
+        let row = query("SELECT * FROM user_tokens WHERE id = $1").bind(id).fetch_optional(&self.read).await?;
         row.as_ref().map(token).transpose()
     }
 
     /// Keeps a token's hash. Refuses a name that its user has given to another one.
     pub async fn insert_token(&self, token: &Token, hash: &TokenHash, change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        sqlx::query(
-            "INSERT INTO user_tokens (id, user, name, hash, created_at, expires_ms)
-             SELECT ?1, name, ?3, ?4, ?5, ?6 FROM users WHERE name = ?2 AND deleted_at IS NULL",
+        query(
+            "INSERT INTO user_tokens (id, \"user\", name, hash, created_at, expires_ms)
+             SELECT $1, name, $3, $4, $5, $6 FROM users WHERE name = $2 AND deleted_at IS NULL",
         )
         .bind(&token.id)
         .bind(token.user.as_str())
@@ -131,7 +128,7 @@ impl Store {
     /// Forgets a token; `false`: there is none of that id.
     pub async fn delete_token(&self, id: &str, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = sqlx::query("DELETE FROM user_tokens WHERE id = ?").bind(id).execute(changing.tx()).await?;
+        let done = query("DELETE FROM user_tokens WHERE id = $1").bind(id).execute(changing.tx()).await?;
         if done.rows_affected() == 0 {
             return Ok(false);
         }
@@ -140,9 +137,9 @@ impl Store {
 
     /// Whose a token is.
     pub async fn known_token(&self, hash: &TokenHash) -> Result<Option<KnownToken>, StoreError> {
-        let row = sqlx::query(
-            "SELECT user_tokens.id, user, role, expires_ms FROM user_tokens JOIN users ON users.name = user
-             WHERE hash = ? AND deleted_at IS NULL",
+        let row = query(
+            "SELECT user_tokens.id, \"user\", role, expires_ms FROM user_tokens JOIN users ON users.name = \"user\"
+             WHERE hash = $1 AND deleted_at IS NULL",
         )
         .bind(hash.as_slice())
         .fetch_optional(&self.read)
@@ -158,7 +155,7 @@ impl Store {
 
     /// Keeps when a token was used.
     pub async fn token_used(&self, id: &str, at: jiff::Timestamp) -> Result<(), StoreError> {
-        sqlx::query("UPDATE user_tokens SET used_ms = ? WHERE id = ?")
+        query("UPDATE user_tokens SET used_ms = $1 WHERE id = $2")
             .bind(at.as_millisecond())
             .bind(id)
             .execute(&self.write)
@@ -174,7 +171,7 @@ fn exists(error: sqlx::Error, what: &'static str, name: &str) -> StoreError {
     }
 }
 
-fn user(row: &SqliteRow) -> Result<User, StoreError> {
+fn user(row: &Row) -> Result<User, StoreError> {
     Ok(User {
         name: name(row.try_get("name")?)?,
         role: role(row.try_get("role")?)?,
@@ -183,7 +180,7 @@ fn user(row: &SqliteRow) -> Result<User, StoreError> {
     })
 }
 
-fn token(row: &SqliteRow) -> Result<Token, StoreError> {
+fn token(row: &Row) -> Result<Token, StoreError> {
     Ok(Token {
         id: row.try_get("id")?,
         name: name(row.try_get("name")?)?,

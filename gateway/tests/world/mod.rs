@@ -1,13 +1,15 @@
 //! A gateway of its own per test, and supervisors that speak the real link protocol.
 #![allow(dead_code)] // Each test crate uses its part.
 
+mod database;
+pub mod postgres;
 pub mod supervisor;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use database::Database;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 use openshell_gateway::identity::IdentityOptions;
@@ -107,6 +109,7 @@ pub struct World {
     pub http: reqwest::Client,
     pub token: String,
     pub identity: IdentityOptions,
+    pub database: Database,
 }
 
 /// An answer: status and JSON body (null where there is none).
@@ -136,20 +139,26 @@ impl Answer {
 }
 
 impl World {
-    pub async fn new() -> Self {
-        Self::with(IdentityOptions::default()).await
+    pub async fn new(database: Database) -> Self {
+        Self::with(database, IdentityOptions::default()).await
     }
 
     /// One whose gateway knows its callers so.
-    pub async fn with(identity: IdentityOptions) -> Self {
+    pub async fn with(database: Database, identity: IdentityOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Arc::new(InProcess::default());
-        Self::open(dir, runtime, identity).await
+        Self::open(dir, runtime, identity, database).await
     }
 
-    async fn open(dir: tempfile::TempDir, runtime: Arc<InProcess>, identity: IdentityOptions) -> Self {
+    async fn open(
+        dir: tempfile::TempDir,
+        runtime: Arc<InProcess>,
+        identity: IdentityOptions,
+        database: Database,
+    ) -> Self {
         let running = Running::start(Options {
             state_dir: dir.path().join("state"),
+            database: database.url(),
             listen: "127.0.0.1:0".parse().unwrap(),
             proxy_socket: None,
             public_url: None,
@@ -173,7 +182,7 @@ impl World {
             .build()
             .unwrap();
         let token = std::fs::read_to_string(&running.endpoint.token_file).unwrap();
-        Self { running, runtime, dir, http, token, identity }
+        Self { running, runtime, dir, http, token, identity, database }
     }
 
     /// Stops the gateway and starts another one on its directory; supervisors stay as they are.
@@ -183,10 +192,10 @@ impl World {
 
     /// The same, with something done to its state directory in between.
     pub async fn changed_while_stopped(self, change: impl FnOnce(&std::path::Path)) -> Self {
-        let Self { running, runtime, dir, identity, .. } = self;
+        let Self { running, runtime, dir, identity, database, .. } = self;
         running.stop().await;
         change(&dir.path().join("state"));
-        Self::open(dir, runtime, identity).await
+        Self::open(dir, runtime, identity, database).await
     }
 
     /// Makes a user and answers a token of it.
@@ -275,15 +284,4 @@ pub fn allow(host: &str) -> Value {
     json!({ "yaml": format!(
         "version: 1\nnetwork_policies:\n  one:\n    endpoints:\n      - {{host: {host}, port: 443, protocol: rest, access: read-only}}\n    binaries: [{{path: /usr/bin/curl}}]\n"
     ) })
-}
-
-/// Changes a database that no gateway uses.
-pub fn sqlite(state: &Path, sql: &str) {
-    let done = std::process::Command::new("python3")
-        .args(["-c", "import sqlite3,sys; c=sqlite3.connect(sys.argv[1]); c.executescript(sys.argv[2]); c.commit()"])
-        .arg(state.join("gateway.db"))
-        .arg(sql)
-        .status()
-        .expect("python3 runs");
-    assert!(done.success(), "{sql}");
 }

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::report::{Samples, time};
-use crate::world::World;
+use crate::world::{Database, World};
 
 /// Sandboxes that are made at once.
 const AT_ONCE: usize = 16;
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 pub async fn run(count: usize, rounds: usize) -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("four-rules");
     let component = openshell_policy_build::build(&directory, &Default::default())?.component;
-    let world = World::new().await;
+    let world = World::new(Database::Sqlite).await;
     let made = futures_util::stream::iter(0..count).map(|n| {
         let world = &world;
         async move { world.sandbox(&format!("s{n}")).await }

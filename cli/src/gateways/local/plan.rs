@@ -16,6 +16,8 @@ const FILE: &str = "start.json";
 const HEEDED: [&str; 5] = ["DOCKER_HOST", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR", "TMPDIR"];
 /// How the gateway's own variables begin.
 const PREFIX: &str = "OPENSHELL_";
+/// The one that says where the database is.
+const DATABASE: &str = "OPENSHELL_DATABASE";
 /// Those of the command line, some of them secret.
 const OURS: [&str; 4] = ["OPENSHELL_GATEWAY", "OPENSHELL_TOKEN", "OPENSHELL_CA_FILE", "OPENSHELL_SSH"];
 
@@ -33,13 +35,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// From this environment.
-    pub fn new(form: Form, args: StartArgs) -> Self {
+    /// From this environment. A database's URL joins it: it may hold a password, and arguments are seen by everybody.
+    pub fn new(form: Form, mut args: StartArgs) -> Self {
         let heeded = |name: &str| HEEDED.contains(&name) || (name.starts_with(PREFIX) && !OURS.contains(&name));
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok().filter(|name| heeded(name))?, value.into_string().ok()?))
         });
-        Self { form, environment: environment.collect(), args }
+        let database = args.database.take().map(|url| (DATABASE.to_owned(), url));
+        Self { form, environment: environment.chain(database).collect(), args }
     }
 
     /// As it is kept in a state directory; a process without arguments where nothing is.
