@@ -50,7 +50,7 @@ async fn collect(gateway: &Gateway, owner: &str, except: Option<&str>, budgets: 
         if row.owner != owner || Some(row.id.as_str()) == except {
             continue;
         }
-        let Some(link) = gateway.links.get(&row.id) else { continue };
+        let Some(link) = gateway.link(&row.id).await? else { continue };
         let mut shares = Vec::new();
         for budget in budgets {
             shares.extend(gateway.store.share(&row.id, budget, &Pot::of(budget, now)).await?);

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use openshell_api::Problem;
 use openshell_policy_host::{BakeError, CheckError, CompileError};
 
-use crate::secrets::SecretError;
+use crate::secrets::{KeyringError, SecretError};
 use crate::state_dir::StateDirError;
 use crate::store::StoreError;
 
@@ -89,6 +89,15 @@ impl From<StoreError> for ApiError {
                 put_off
             }
             _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<KeyringError> for ApiError {
+    fn from(error: KeyringError) -> Self {
+        match error {
+            KeyringError::Store(error) => error.into(),
+            error => Self::internal(error),
         }
     }
 }

@@ -1,15 +1,14 @@
 //! The gateway as one value: what every part of it works with, and how it comes up.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use openshell_api::sandbox::RuntimeKind;
 use openshell_api::user::Role;
-use tokio::sync::{OwnedMutexGuard, RwLock, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
@@ -17,15 +16,17 @@ use crate::identity::jwt::KeyFault;
 use crate::identity::permit::FIRST_ADMIN;
 use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
+use crate::locks::Locks;
 use crate::metrics::Metrics;
 use crate::modules::Modules;
 use crate::public_url::PublicUrl;
+use crate::replicas::{News, Replicas, Untold};
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
-use crate::secrets::{self, KeyFileError, Passphrase, SecretBox};
+use crate::secrets::{self, KeyFileError, Keyring, KeyringError, Passphrase, SecretBox};
 use crate::state_dir::{self, StateDir, StateDirError, random};
-use crate::store::{DatabaseUrl, Store, StoreError};
+use crate::store::{Database, DatabaseUrl, Replica, Store, StoreError};
 use crate::tls::{self, Identity, TlsError};
 
 /// What a gateway is started with.
@@ -39,6 +40,8 @@ pub struct Options {
     pub proxy_socket: Option<PathBuf>,
     /// Its database, if that is not a file in its directory.
     pub database: Option<DatabaseUrl>,
+    /// Where other gateways of its database, and supervisors, reach it: `https://host:port`; absent: where it listens.
+    pub internal_url: Option<String>,
     /// Where users reach it, if by a proxy.
     pub public_url: Option<PublicUrl>,
     /// Sandboxes are containers, or none.
@@ -103,6 +106,9 @@ pub enum StartError {
     /// The key of its secrets.
     #[error(transparent)]
     Secrets(#[from] KeyFileError),
+    /// What it shares with the other gateways of its database.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// Its client for calls to elsewhere.
     #[error("the gateway's HTTP client: {0}")]
     Http(#[from] reqwest::Error),
@@ -116,6 +122,7 @@ impl StartError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Keyring(error) => error.hint(),
             Self::Setup(ApiError(problem)) => problem.hint.as_deref(),
             _ => None,
         }
@@ -134,6 +141,10 @@ pub struct Gateway {
     pub signing: SigningKey,
     /// Who may call.
     pub identities: Identities,
+    /// Its id, the same for as long as its state directory is.
+    pub id: String,
+    /// This one among those of its database; absent: it has that to itself.
+    pub replicas: Option<Replicas>,
     /// Links to supervisors.
     pub links: Links,
     /// Checks and compiles modules.
@@ -158,6 +169,8 @@ pub struct Gateway {
     pub started: Instant,
     /// Cancelled when it is to stop.
     pub stopping: CancellationToken,
+    /// Itself, for what outlives a call.
+    pub(crate) me: Weak<Gateway>,
 }
 
 impl Gateway {
@@ -167,9 +180,34 @@ impl Gateway {
         options: &Options,
         address: SocketAddr,
     ) -> Result<(Arc<Self>, Identity), StartError> {
-        let identity = tls::identity(&dir, address.ip())?;
+        // The default provider of whatever does not name its own. An error means that there is one already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let database = Database::open(dir.root(), options.database.as_ref()).await?;
+        let keyring = match &options.passphrase {
+            Some(passphrase) if database.is_shared() => {
+                let make = || secrets::make(&dir, passphrase, address.ip());
+                Some(Keyring::open(&database, &dir, passphrase, make).await?)
+            }
+            _ => None,
+        };
+        let internal = options.internal_url.clone().unwrap_or_else(|| url(address));
+        let identity = tls::identity(&dir, address.ip(), host(&internal).as_deref())?;
         let signing = secrets::signing_key(&dir)?;
-        let store = Store::open(dir.root(), options.database.as_ref(), signing.clone()).await?;
+        if database.is_shared() && !database.is_ours(&hex::encode(signing.verifying_key().as_bytes())).await? {
+            return Err(KeyringError::NotOurs.into());
+        }
+        let store = Store::over(database, dir.root(), signing.clone()).await?;
+        let id = dir.read_or_create("gateway.id", || Ok(hex::encode(random::<16>()?).into_bytes()))?;
+        let id = String::from_utf8_lossy(&id).trim().to_owned();
+        let replicas = match keyring {
+            None => None,
+            Some(keyring) => {
+                let me = Replica { id: id.clone(), url: internal.trim_end_matches('/').to_owned() };
+                store.beat(&me).await?;
+                store.forget_links(&me.id, false).await?;
+                Some(Replicas::new(me, keyring, &signing, &identity.ca_pem)?)
+            }
+        };
         store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
         let upstream_ca = match &options.upstream_ca {
             None => None,
@@ -178,21 +216,23 @@ impl Gateway {
                     .map_err(|source| StartError::UpstreamCa { path: path.clone(), source })?,
             ),
         };
-        // The default provider of whatever does not name its own. An error means that there is one already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = crate::upstream::client(upstream_ca.as_deref())?;
         let admin = tokens::hash(&tokens::admin_token(&dir)?);
         let identities = Identities::new(admin, options.identity.clone(), &http)?;
-        let runtime = runtimes(&dir, options)?;
-        let gateway = Arc::new(Self {
-            secrets: SecretBox::open(&dir, options.passphrase.as_ref())?,
+        let runtime = runtimes(&dir, &id, options)?;
+        let (secrets, modules) = (SecretBox::open(&dir, options.passphrase.as_ref())?, Modules::new()?);
+        let gateway = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            id,
+            secrets,
+            replicas,
+            locks: Locks::new(store.clone()),
             signing,
             store,
             identities,
             links: Links::default(),
-            modules: Modules::new()?,
+            modules,
             runtime,
-            locks: Locks::default(),
             changed: Changed::default(),
             url: url(address),
             ca_pem: identity.ca_pem.clone(),
@@ -203,6 +243,9 @@ impl Gateway {
             stopping: CancellationToken::new(),
             dir,
         });
+        if gateway.replicas.is_some() {
+            crate::replicas::begin(&gateway);
+        }
         crate::providers::end_turn(&gateway).await?;
         gateway.modules.register_builtins(&gateway.store).await?;
         crate::lifecycle::recover(&gateway).await?;
@@ -210,17 +253,21 @@ impl Gateway {
     }
 }
 
-fn runtimes(dir: &StateDir, options: &Options) -> Result<Runtimes, StateDirError> {
+fn host(url: &str) -> Option<String> {
+    let host = url.parse::<url::Url>().ok()?.host_str()?.to_owned();
+    Some(host.trim_matches(['[', ']']).to_owned())
+}
+
+fn runtimes(dir: &StateDir, id: &str, options: &Options) -> Result<Runtimes, StateDirError> {
     if let Some(runtime) = &options.runtime {
         return Ok(Runtimes::new(runtime.clone(), None, options.default_runtime));
     }
     let process = Arc::new(ProcessRuntime::new(options.supervisor.clone(), dir.sandboxes())?);
-    let id = dir.read_or_create("gateway.id", || Ok(hex::encode(random::<16>()?).into_bytes()))?;
     let docker = DockerRuntime::new(DockerOptions {
         supervisor: options.supervisor.clone(),
         link: dir.link(),
         socket: state_dir::LINK_SOCKET.to_owned(),
-        gateway: String::from_utf8_lossy(&id).into_owned(),
+        gateway: id.to_owned(),
         default_image: options.default_image.clone(),
     });
     let runtimes = Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime);
@@ -238,44 +285,10 @@ fn url(address: SocketAddr) -> String {
     format!("https://{host}:{}", address.port())
 }
 
-/// Keeps changes from interleaving. Whoever changes single sandboxes holds [`Self::gateway_wide`] shared and then the
-/// sandboxes' own locks, in the order of their ids; whoever changes all of them holds it alone and then each.
-#[derive(Default)]
-pub struct Locks {
-    /// What belongs to all sandboxes: backends, providers, the ceiling, the set of sandboxes.
-    pub gateway_wide: RwLock<()>,
-    /// Rollouts begin and end one at a time. Taken before the others.
-    pub rollouts: tokio::sync::Mutex<()>,
-    sandboxes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-}
-
-impl Locks {
-    /// Locks sandboxes, in the order of their ids.
-    pub async fn sandboxes(&self, ids: impl IntoIterator<Item = &str>) -> Vec<OwnedMutexGuard<()>> {
-        let mut ids: Vec<&str> = ids.into_iter().collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let mut guards = Vec::with_capacity(ids.len());
-        for id in ids {
-            let lock = self.table().entry(id.to_owned()).or_default().clone();
-            guards.push(lock.lock_owned().await);
-        }
-        guards
-    }
-
-    /// Forgets the lock of a sandbox that is gone.
-    pub fn forget(&self, id: &str) {
-        self.table().remove(id);
-    }
-
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<tokio::sync::Mutex<()>>>> {
-        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Wakes those who follow something; what is new they read from the store.
 #[derive(Default)]
 pub struct Changed {
+    pub(crate) untold: Untold,
     decisions: watch::Sender<()>,
     logs: watch::Sender<()>,
     sandboxes: watch::Sender<()>,
@@ -284,17 +297,29 @@ pub struct Changed {
 impl Changed {
     /// Decisions were stored.
     pub fn decisions(&self) {
+        self.untold.add(News::Decisions);
         self.decisions.send_replace(());
     }
 
     /// Log lines were stored.
     pub fn logs(&self) {
+        self.untold.add(News::Logs);
         self.logs.send_replace(());
     }
 
     /// A sandbox changed its phase, its generation or its connection.
     pub fn sandboxes(&self) {
+        self.untold.add(News::Sandboxes);
         self.sandboxes.send_replace(());
+    }
+
+    /// Another gateway says so.
+    pub(crate) fn heard(&self, news: News) {
+        match news {
+            News::Decisions => self.decisions.send_replace(()),
+            News::Logs => self.logs.send_replace(()),
+            News::Sandboxes => self.sandboxes.send_replace(()),
+        };
     }
 
     /// To wait for decisions.

@@ -74,7 +74,7 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
     let token = tokens::generate(supervisors::PREFIX)?;
     let launch = {
         // Shared, so that no backend, provider or ceiling changes between reading them and storing the sandbox.
-        let _gateway_wide = gateway.locks.gateway_wide.read().await;
+        let _gateway_wide = gateway.locks.shared().await?;
         let content = Content { observe: spec.observe, ..push::initial(&gateway, &permit, &spec).await? };
         let launch = launch_spec(&gateway, &id, &name, (&spec, &content), &token)?;
         let generation = push::first_generation(&gateway, &id, &content)?;
@@ -84,6 +84,7 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
                 id: &id,
                 name: &name,
                 owner: permit.user(),
+                host: gateway.store.is_shared().then_some(gateway.id.as_str()),
                 runtime,
                 spec: &spec,
                 token_hash: tokens::hash(&token),
@@ -99,7 +100,7 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
     match started {
         Ok(row) => {
             watch(&gateway, &id);
-            Ok(row.into_api(gateway.links.get(&id).is_some()))
+            Ok(gateway.shown(row))
         }
         Err(error) => {
             if let Some(row) = gateway.store.sandbox(&id).await?
@@ -310,8 +311,7 @@ async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<()> {
 /// Ends a sandbox and removes everything of it but its decision records.
 pub async fn delete(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<()> {
     let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _lock = gateway.locks.sandboxes([row.id.as_str()]).await;
+    let _locks = gateway.locks.shared().await?.and([row.id.as_str()]).await?;
     let row = gateway.store.sandbox(&row.id).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
     permit.owns(&row)?;
     let change = permit.change(&name).before(json!({ "id": row.id, "owner": row.owner, "sandbox": told(&row.spec) }));
@@ -322,14 +322,20 @@ async fn remove(gateway: &Gateway, row: &SandboxRow, change: &Change) -> ApiResu
     let id = row.id.as_str();
     gateway.store.begin_deletion(id, row.exit_code, change).await?;
     gateway.changed.sandboxes();
-    if let Some(link) = gateway.links.get(id)
+    let here = gateway.is_here(row);
+    if let Some(link) = gateway.link(id).await?
         && link.send(ToSupervisor::Shutdown).await.is_ok()
     {
-        let _ = tokio::time::timeout(GRACE, gateway.runtime.wait(id)).await;
+        if here {
+            let _ = tokio::time::timeout(GRACE, gateway.runtime.wait(id)).await;
+        }
         link.close();
     }
-    gateway.runtime.stop(id, GRACE).await?;
-    gateway.runtime.remove(id).await?;
+    // What lies on the machine of a gateway that is away is removed when that comes back: it belongs to no sandbox then.
+    if here {
+        gateway.runtime.stop(id, GRACE).await?;
+        gateway.runtime.remove(id).await?;
+    }
     gateway.store.delete_sandbox(id).await?;
     gateway.locks.forget(id);
     gateway.changed.sandboxes();
@@ -340,7 +346,7 @@ async fn remove(gateway: &Gateway, row: &SandboxRow, change: &Change) -> ApiResu
 /// never acknowledged or half-deleted are removed, and so is what belongs to none.
 pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
     let rows = gateway.store.sandboxes().await?;
-    for row in &rows {
+    for row in rows.iter().filter(|row| gateway.is_here(row)) {
         gateway.runtime.assign(&row.id, row.runtime);
     }
     for id in gateway.runtime.traces().await? {
@@ -349,7 +355,7 @@ pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
             clean_up(gateway, &id).await;
         }
     }
-    for row in rows {
+    for row in rows.into_iter().filter(|row| gateway.is_here(row)) {
         match row.phase {
             Phase::Starting | Phase::Deleting => {
                 tracing::warn!(sandbox = row.id, name = %row.name, phase = ?row.phase, "removing a half-done sandbox");

@@ -48,6 +48,9 @@ struct Run {
     /// (mode 0660) still needs a token.
     #[arg(long, value_name = "PATH")]
     proxy_socket: Option<PathBuf>,
+    /// Where other gateways of the same database, and supervisors, reach this one [default: where it listens].
+    #[arg(long, value_name = "URL", env = "OPENSHELL_INTERNAL_URL", value_parser = internal_url)]
+    internal_url: Option<String>,
     /// Where users reach the gateway, if by a proxy. It answers below the path of this URL too, for proxies that pass it on.
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<PublicUrl>,
@@ -78,6 +81,14 @@ struct Run {
 
 fn public_url(given: &str) -> Result<PublicUrl, String> {
     given.parse().map_err(|error: InvalidPublicUrl| error.to_string())
+}
+
+fn internal_url(given: &str) -> Result<String, String> {
+    let url: url::Url = given.parse().map_err(|error: url::ParseError| error.to_string())?;
+    match url.scheme() == "https" && url.host().is_some() && url.path() == "/" {
+        true => Ok(given.trim_end_matches('/').to_owned()),
+        false => Err("write https://HOST:PORT".to_owned()),
+    }
 }
 
 fn runtime(given: &str) -> Result<RuntimeKind, String> {
@@ -134,6 +145,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
     let options = Options {
         state_dir: run.state_dir,
         database: run.database.url()?,
+        internal_url: run.internal_url,
         listen: run.listen,
         proxy_socket: run.proxy_socket,
         public_url: run.public_url,

@@ -157,7 +157,7 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
         text.line("openshell_sandboxes", &[("phase", phase)], *count);
     }
     text.head("openshell_sandboxes_connected", "gauge", "Sandboxes whose supervisor is connected.");
-    text.line("openshell_sandboxes_connected", &[], gateway.links.count() as u64);
+    text.line("openshell_sandboxes_connected", &[], gateway.count_links().await?);
     text.head(
         "openshell_generations",
         "gauge",

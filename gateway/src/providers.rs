@@ -34,6 +34,9 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, create: Crea
     let rule = kinds::rule(&create)?;
     check_secret(&create.secret)?;
     let name = create.name.as_str();
+    // Before it is sealed: the master key must not turn until it is stored.
+    let _gateway_wide = gateway.locks.shared().await?;
+    gateway.fresh_keys().await?;
     let (sealed, refresh) = sealed(&gateway, name, create.refresh.as_ref(), &create.secret).await?;
     let provider = Provider {
         name: create.name,
@@ -45,7 +48,6 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, create: Crea
         created_at: jiff::Timestamp::now(),
     };
     let change = permit.change(&provider.name).after(&provider);
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
     gateway.store.insert_provider(&StoredProvider { provider: provider.clone(), secret: sealed }, &change).await?;
     Ok(provider)
 }
@@ -58,7 +60,8 @@ pub async fn update(
     name: String,
     update: UpdateProvider,
 ) -> ApiResult<Provider> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut alone = gateway.locks.alone().await?;
+    gateway.fresh_keys().await?;
     let before = known(&gateway, &permit, &name).await?;
     let mut after = before.clone();
     kinds::rebind(&mut after.rule, update.hosts, update.paths, update.binaries)?;
@@ -82,7 +85,7 @@ pub async fn update(
         gateway.store.set_provider(&after, sealed.as_deref(), &change).await?;
     } else {
         // Its bindings are part of what sandboxes enforce. Whose they are is of no matter: the credential is whose it is.
-        push::rebind(&gateway, users.clone(), &after, sealed.as_deref(), change).await?;
+        push::rebind(&gateway, &mut alone, users.clone(), &after, sealed.as_deref(), change).await?;
     }
     if sealed.is_some() {
         for row in users.iter().chain(&others) {
@@ -94,7 +97,7 @@ pub async fn update(
 
 /// Forgets a credential. Refused while a sandbox or a backend uses it.
 pub async fn delete(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<()> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let _alone = gateway.locks.alone().await?;
     let before = known(&gateway, &permit, &name).await?;
     let sandboxes = gateway.store.sandboxes().await?;
     if let Some(row) = sandboxes.iter().find(|row| uses(row, &name)) {
@@ -109,14 +112,22 @@ pub async fn delete(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String
 
 /// Turns the master key: every secret's own key is wrapped with a new one, and the old one is forgotten.
 pub async fn rotate(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResult<RotatedKeys> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let _alone = gateway.locks.alone().await?;
+    gateway.fresh_keys().await?;
     gateway.secrets.turn(&gateway.dir)?;
+    publish(&gateway).await?;
     let secrets = rewrap(&gateway, &permit.change("secrets.key")).await?;
     Ok(RotatedKeys { secrets })
 }
 
 /// Ends a turn of the master key that a gateway did not live to end.
 pub async fn end_turn(gateway: &Gateway) -> ApiResult<()> {
+    if !gateway.secrets.is_turning() {
+        return Ok(());
+    }
+    // Another gateway may be about it.
+    let _alone = gateway.locks.alone().await?;
+    gateway.fresh_keys().await?;
     if gateway.secrets.is_turning() {
         let change = Permit::<Administer>::of_gateway("keys.rotate").change("secrets.key");
         rewrap(gateway, &change.detail(json!({ "reason": "it had begun before the gateway ended" }))).await?;
@@ -134,7 +145,16 @@ async fn rewrap(gateway: &Gateway, change: &crate::audit::Change) -> ApiResult<u
     }
     gateway.store.set_secrets(&turned, change).await?;
     gateway.secrets.forget_old_keys(&gateway.dir)?;
+    publish(gateway).await?;
     Ok(stored.len() as u64)
+}
+
+/// Tells other gateways of the master keys.
+async fn publish(gateway: &Gateway) -> ApiResult<()> {
+    match &gateway.replicas {
+        None => Ok(()),
+        Some(replicas) => Ok(replicas.keyring.publish(&gateway.dir).await?),
+    }
 }
 
 /// A sandbox's own rule for a credential: with a placeholder that nobody else has, where its workload finds one.
@@ -187,7 +207,11 @@ async fn users(gateway: &Gateway, name: &str) -> ApiResult<(Vec<SandboxRow>, Vec
 
 /// Sends a sandbox what it may have. One that is away gets it when it returns.
 async fn send_secrets(gateway: &Gateway, row: &SandboxRow) {
-    let Some(link) = gateway.links.get(&row.id) else { return };
+    let link = match gateway.link(&row.id).await {
+        Ok(Some(link)) => link,
+        Ok(None) => return,
+        Err(error) => return tracing::error!(sandbox = row.id, %error, "a changed secret could not be sent"),
+    };
     let send = async {
         let newest = gateway.store.newest_generation(&row.id).await?;
         let Some(newest) = newest else { return Ok::<_, ApiError>(()) };
@@ -200,7 +224,7 @@ async fn send_secrets(gateway: &Gateway, row: &SandboxRow) {
     };
     if let Err(error) = send.await {
         tracing::error!(sandbox = row.id, %error, "a changed secret could not be sent; the link is ended so that it comes again");
-        link.close();
+        gateway.end_link(&row.id).await;
     }
 }
 

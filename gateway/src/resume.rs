@@ -14,6 +14,7 @@ use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit, supervisors, tokens};
 use crate::lifecycle::{self, GRACE};
+use crate::locks::Held;
 use crate::push;
 use crate::store::SandboxRow;
 
@@ -49,7 +50,7 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String)
     match lifecycle::start(&gateway, &row.id, &launch).await {
         Ok(started) => {
             lifecycle::watch(&gateway, &row.id);
-            Ok(started.into_api(gateway.links.get(&row.id).is_some()))
+            Ok(gateway.shown(started))
         }
         Err(error) => {
             end(&gateway, &row).await?;
@@ -59,13 +60,9 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String)
 }
 
 /// Finds a sandbox of the caller's and keeps pushes and other changes of it out.
-async fn locked(
-    gateway: &Gateway,
-    permit: &Permit<Operate>,
-    name: &str,
-) -> ApiResult<(SandboxRow, Vec<tokio::sync::OwnedMutexGuard<()>>)> {
+async fn locked<'a>(gateway: &'a Gateway, permit: &Permit<Operate>, name: &str) -> ApiResult<(SandboxRow, Held<'a>)> {
     let row = gateway.store.sandbox_named(name).await?.ok_or_else(|| push::sandbox_not_found(name))?;
-    let lock = gateway.locks.sandboxes([row.id.as_str()]).await;
+    let lock = gateway.locks.sandbox(&row.id).await?;
     // It may have changed while the lock was waited for.
     let row = gateway.store.sandbox(&row.id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
     match row.phase {
@@ -80,7 +77,7 @@ fn phases(permit: &Permit<Operate>, row: &SandboxRow, next: Phase) -> Change {
 
 async fn end(gateway: &Gateway, row: &SandboxRow) -> ApiResult<()> {
     let id = row.id.as_str();
-    if let Some(link) = gateway.links.get(id)
+    if let Some(link) = gateway.link(id).await?
         && link.send(ToSupervisor::Shutdown).await.is_ok()
     {
         // The supervisor gives the workload its own grace and then hands over what it has recorded.
@@ -96,5 +93,5 @@ async fn end(gateway: &Gateway, row: &SandboxRow) -> ApiResult<()> {
 
 async fn shown(gateway: &Gateway, id: &str, name: &str) -> ApiResult<Sandbox> {
     let row = gateway.store.sandbox(id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
-    Ok(row.into_api(gateway.links.get(id).is_some()))
+    Ok(gateway.shown(row))
 }

@@ -87,6 +87,11 @@ impl Running {
         let Self { gateway, accepting, .. } = self;
         gateway.dir.unpublish();
         gateway.stopping.cancel();
+        if let Some(replicas) = &gateway.replicas
+            && let Err(error) = gateway.store.forget_links(&replicas.me.id, true).await
+        {
+            tracing::warn!(%error, "the other gateways were not told that this one stops");
+        }
         gateway.links.close_all();
         for door in accepting {
             let _ = door.await;
@@ -261,6 +266,9 @@ async fn trim(gateway: Arc<Gateway>) {
         tokio::select! {
             () = gateway.stopping.cancelled() => return,
             _ = every.tick() => {}
+        }
+        if !gateway.leads() {
+            continue;
         }
         if let Err(error) = gateway.store.trim(KEEP_DECISIONS, KEEP_LOG_LINES).await {
             tracing::warn!(%error, "old records could not be cut back");

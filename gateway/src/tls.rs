@@ -12,8 +12,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::state_dir::{StateDir, StateDirError};
 
-const CA_KEY_FILE: &str = "ca.key";
-const CA_FILE: &str = "ca.pem";
+/// The CA's private key.
+pub const CA_KEY_FILE: &str = "ca.key";
+/// The CA's certificate.
+pub const CA_FILE: &str = "ca.pem";
 const SERVER_DAYS: i64 = 397;
 const CA_DAYS: i64 = 3650;
 
@@ -44,8 +46,9 @@ pub struct Identity {
     pub ca_path: PathBuf,
 }
 
-/// Reads the CA (or makes one) and mints a fresh server certificate, whose key never touches the disk.
-pub fn identity(dir: &StateDir, listen: IpAddr) -> Result<Identity, TlsError> {
+/// Reads the CA (or makes one) and mints a fresh server certificate, whose key never touches the disk: for this machine's names, the
+/// address it listens on, and what else it is called.
+pub fn identity(dir: &StateDir, listen: IpAddr, called: Option<&str>) -> Result<Identity, TlsError> {
     let ca_path = dir.path(CA_FILE);
     let text = |bytes: Vec<u8>, name: &str| String::from_utf8(bytes).map_err(|_| TlsError::NotPem(dir.path(name)));
     let mut failure = None;
@@ -71,7 +74,7 @@ pub fn identity(dir: &StateDir, listen: IpAddr) -> Result<Identity, TlsError> {
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
 
     let key = KeyPair::generate()?;
-    let certificate = server_params(listen)?.signed_by(&key, &issuer)?;
+    let certificate = server_params(listen, called)?.signed_by(&key, &issuer)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let chain: Vec<CertificateDer<'static>> = vec![certificate.der().clone()];
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -92,13 +95,16 @@ fn ca_params() -> Result<CertificateParams, rcgen::Error> {
     Ok(params)
 }
 
-fn server_params(listen: IpAddr) -> Result<CertificateParams, rcgen::Error> {
+fn server_params(listen: IpAddr, called: Option<&str>) -> Result<CertificateParams, rcgen::Error> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if let Ok(host) = nix::unistd::gethostname() {
         names.extend(host.into_string().ok().filter(|host| !host.is_empty() && host != "localhost"));
     }
     if !listen.is_unspecified() && !names.contains(&listen.to_string()) {
         names.push(listen.to_string());
+    }
+    if let Some(called) = called.filter(|called| !names.iter().any(|name| name == called)) {
+        names.push(called.to_owned());
     }
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, "OpenShell gateway");

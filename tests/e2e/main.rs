@@ -15,6 +15,7 @@ mod lifecycle;
 mod proposals;
 mod protocols;
 mod registry;
+mod replicas;
 mod rollouts;
 mod rules;
 mod secrets;

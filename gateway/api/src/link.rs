@@ -177,6 +177,11 @@ pub enum ToSupervisor {
         /// Seconds from now.
         lifetime_s: u64,
     },
+    /// Where the gateway answers: this one first, then its replicas. A supervisor that loses its link tries them in turn.
+    Gateways {
+        /// `https://host:port` of each.
+        urls: Vec<String>,
+    },
     /// End the workload and exit.
     Shutdown,
 }

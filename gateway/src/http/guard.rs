@@ -11,8 +11,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use super::actions;
 use super::call::Attempt;
+use super::host::PassedOn;
+use super::{actions, host};
 use crate::audit::Change;
 use crate::error::{ApiError, Code, refuse};
 use crate::gateway::Gateway;
@@ -30,7 +31,8 @@ pub(super) async fn account(State(gateway): State<Arc<Gateway>>, mut request: Re
     let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
         return ApiError::internal("a connection without a peer").into_response();
     };
-    let source = gateway.identities.source(peer, request.headers());
+    let passed_on = host::source(gateway.replicas.as_ref(), request.headers());
+    let source = passed_on.unwrap_or_else(|| gateway.identities.source(peer, request.headers()));
     let attempt = Arc::new(Attempt { source, caller: OnceLock::new(), told: Arc::default() });
     request.extensions_mut().insert(attempt.clone());
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -47,7 +49,7 @@ pub(super) async fn account(State(gateway): State<Arc<Gateway>>, mut request: Re
         StatusCode::TOO_MANY_REQUESTS => gateway.metrics.refused("too_many"),
         _ => {}
     }
-    if let Some(action) = action {
+    if let Some(action) = action.filter(|_| response.extensions().get::<PassedOn>().is_none()) {
         let code = response.extensions().get::<Code>().map(|code| code.0.clone()).unwrap_or_default();
         tell(&gateway, &attempt, action, object, (response.status(), code)).await;
     }

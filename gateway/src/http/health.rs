@@ -50,7 +50,7 @@ pub(super) async fn status(Call { gateway, .. }: Call<Read>) -> ApiResult<Json<S
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: gateway.started.elapsed().as_secs(),
         sandboxes: gateway.store.sandboxes().await?.len() as u64,
-        connected: gateway.links.count() as u64,
+        connected: gateway.count_links().await?,
         modules: gateway.store.modules().await?.len() as u64,
         decisions: gateway.store.count_decisions().await?,
         runtimes: gateway.runtime.available().await,

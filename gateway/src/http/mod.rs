@@ -8,12 +8,14 @@ mod extract;
 mod follow;
 mod guard;
 mod health;
+mod host;
 mod inference;
 mod modules;
 mod proposals;
 mod providers;
 mod publishers;
 mod pushes;
+mod replicas;
 mod rollouts;
 mod sandboxes;
 mod sessions;
@@ -143,9 +145,11 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .merge(guarded)
         .merge(open)
         .route("/v1/supervisor", axum::routing::get(supervisor::link))
+        .route("/internal/v1/links/{sandbox}", axum::routing::get(replicas::relay))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(gateway.clone(), host::pass_on))
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::account))
         .with_state(Guarded::new(gateway))
 }

@@ -29,7 +29,7 @@ pub(super) async fn add(
     Json(add): Json<AddPublisher>,
 ) -> ApiResult<(StatusCode, axum::Json<AddedPublisher>)> {
     let added = to_the_end(async move {
-        let _alone = gateway.locks.gateway_wide.write().await;
+        let _alone = gateway.locks.alone().await?;
         let publisher = Publisher { name: add.name, key: add.key, added_at: jiff::Timestamp::now() };
         gateway.store.insert_publisher(&publisher, &permit.change(&publisher.name).after(&publisher)).await?;
         let unsigned_in_force = unsigned_in_force(&gateway).await?;
@@ -74,7 +74,7 @@ pub(super) async fn remove(
     Query(remove): Query<Remove>,
 ) -> ApiResult<StatusCode> {
     to_the_end(async move {
-        let _alone = gateway.locks.gateway_wide.write().await;
+        let _alone = gateway.locks.alone().await?;
         let known = gateway.store.publishers().await?;
         if known.len() == 1 && known[0].name.as_str() == name && !remove.allow_unsigned {
             return Err(refuse(

@@ -28,7 +28,7 @@ const MAX_LOG_LINES: u32 = 10_000;
 #[utoipa::path(get, path = "/v1/sandboxes", responses((status = 200, body = Vec<Sandbox>)))]
 pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Sandbox>>> {
     let rows = gateway.store.sandboxes().await?;
-    Ok(axum::Json(rows.into_iter().map(|row| shown(&gateway, row)).collect()))
+    Ok(axum::Json(rows.into_iter().map(|row| gateway.shown(row)).collect()))
 }
 
 /// Makes a sandbox; answers when it runs and denies everything. If it does not come up, nothing of it is left.
@@ -53,7 +53,7 @@ pub(super) async fn create(
 ))]
 pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<Sandbox>> {
     let row = named(&gateway, &name).await?;
-    Ok(axum::Json(shown(&gateway, row)))
+    Ok(axum::Json(gateway.shown(row)))
 }
 
 /// Ends a sandbox and removes everything of it but its decision records.
@@ -105,7 +105,7 @@ pub(super) async fn verify(
 ) -> ApiResult<axum::Json<Enforcement>> {
     let row = named(&gateway, &name).await?;
     permit.owns(&row)?;
-    let link = gateway.links.get(&row.id).ok_or_else(|| {
+    let link = gateway.link(&row.id).await?.ok_or_else(|| {
         refuse(409, "sandbox_not_connected", format!("sandbox {name} is not connected, so nothing can be proven"))
             .hint(format!("see `openshell sandbox get {name}`"))
     })?;
@@ -225,9 +225,4 @@ pub(super) async fn logs(
 
 pub(super) async fn named(gateway: &Gateway, name: &str) -> ApiResult<SandboxRow> {
     gateway.store.sandbox_named(name).await?.ok_or_else(|| sandbox_not_found(name))
-}
-
-fn shown(gateway: &Gateway, row: SandboxRow) -> Sandbox {
-    let connected = gateway.links.get(&row.id).is_some();
-    row.into_api(connected)
 }

@@ -55,7 +55,7 @@ pub(super) async fn reset(
                 .hint(format!("`openshell inference session list {name}` shows them")));
         }
     }
-    let link = gateway.links.get(&row.id).ok_or_else(|| {
+    let link = gateway.link(&row.id).await?.ok_or_else(|| {
         refuse(409, "sandbox_not_connected", format!("sandbox {name} is not connected, so it would remember"))
             .hint(format!("start it first; see `openshell sandbox get {name}`"))
     })?;

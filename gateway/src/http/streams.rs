@@ -47,7 +47,7 @@ pub(super) async fn open(
 ) -> ApiResult<Response> {
     let row = named(&gateway, &name).await?;
     permit.owns(&row)?;
-    let link = gateway.links.get(&row.id).ok_or_else(|| not_connected(&row))?;
+    let link = gateway.link(&row.id).await?.ok_or_else(|| not_connected(&row))?;
     let upgrade = upgrade.map_err(not_a_websocket)?.max_message_size(MAX_MESSAGE);
     let change = permit.change(&row.name);
     Ok(upgrade.on_upgrade(move |socket| bridge(gateway, link, change, socket)))

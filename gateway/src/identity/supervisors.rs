@@ -61,9 +61,7 @@ pub async fn admit(gateway: &Gateway, key: &SupervisorKey) -> ApiResult<bool> {
             let id = key.sandbox_id.as_str();
             tracing::error!(sandbox = id, "a used credential was shown: somebody else has it; all of them are revoked");
             gateway.store.revoke_supervisor_keys(id).await?;
-            if let Some(link) = gateway.links.get(id) {
-                link.close();
-            }
+            gateway.end_link(id).await;
             let name = gateway.store.sandbox(id).await?.map(|row| row.name.to_string()).unwrap_or_default();
             let detail = json!({ "reason": "a credential of its supervisor was shown that had been used up",
                 "then": "all of them were revoked; stop and start the sandbox to give it new ones" });

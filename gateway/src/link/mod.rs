@@ -1,12 +1,13 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
-//! [`session`] reads and writes one; [`attempt`] stages and activates generations over it; [`streams`] carries
+//! [`session`] reads and writes one; [`relayed`] lets other gateways use it; [`attempt`] stages and activates generations over it; [`streams`] carries
 //! commands, files and ports over it; [`keys`] renews its credentials; [`verify`](mod@verify) has the walls proven, [`mod@reset`] sessions forgotten; [`Links`] finds the one of a sandbox.
 //! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
 mod keys;
 mod questions;
+pub(crate) mod relayed;
 mod reports;
 pub mod reset;
 mod session;
@@ -49,6 +50,8 @@ pub struct Link {
     /// What is kept of shares of budgets.
     shares: Questions<Vec<Share>>,
     resets: reset::Resets,
+    /// Other gateways that use it.
+    relays: relayed::Relays,
     /// The newest pair of credentials that the supervisor says it has.
     kept: watch::Sender<u64>,
     next_channel: AtomicU64,
@@ -56,13 +59,13 @@ pub struct Link {
 }
 
 /// What a link's writer takes its frames from. Control goes first, so a message that announces bytes precedes them.
-struct Outgoing {
-    control: mpsc::Receiver<ToSupervisor>,
-    data: mpsc::Receiver<Bytes>,
+pub(crate) struct Outgoing {
+    pub control: mpsc::Receiver<ToSupervisor>,
+    pub data: mpsc::Receiver<Bytes>,
 }
 
 impl Link {
-    fn new(id: u64, sandbox_id: &str) -> (Arc<Self>, Outgoing) {
+    fn new(id: u64, sandbox_id: &str, first_channel: u64) -> (Arc<Self>, Outgoing) {
         let (control, control_out) = mpsc::channel(64);
         let (data, data_out) = mpsc::channel(8);
         let link = Arc::new(Self {
@@ -76,10 +79,21 @@ impl Link {
             shares: Questions::default(),
             resets: reset::Resets::default(),
             kept: watch::Sender::default(),
-            next_channel: AtomicU64::new(1),
+            relays: relayed::Relays::default(),
+            next_channel: AtomicU64::new(first_channel),
             closed: CancellationToken::new(),
         });
         (link, Outgoing { control: control_out, data: data_out })
+    }
+
+    /// One that another gateway holds, by its number among those that use it.
+    pub(crate) fn relayed(sandbox_id: &str, number: u64) -> (Arc<Self>, Outgoing) {
+        Self::new(0, sandbox_id, (number << relayed::CHANNEL_BITS) + 1)
+    }
+
+    /// Its number in this gateway.
+    pub(crate) fn number(&self) -> u64 {
+        self.id
     }
 
     /// Id of the sandbox at the other end.
@@ -123,6 +137,24 @@ impl Link {
         self.closed.cancel();
     }
 
+    /// Waits until it ends.
+    pub(crate) async fn ended(&self) {
+        self.closed.cancelled().await;
+    }
+
+    /// Ends it; whoever waits on it learns that.
+    pub(crate) fn tear_down(&self) {
+        self.close();
+        self.attempts().clear();
+        self.proofs.clear();
+        self.shares.clear();
+        self.resets.clear();
+        self.relays.clear();
+        for (_, outbox) in self.streams().drain() {
+            outbox.lose();
+        }
+    }
+
     /// Whether it has ended.
     pub fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
@@ -145,6 +177,9 @@ impl Link {
 #[derive(Default)]
 pub struct Links {
     by_sandbox: RwLock<HashMap<String, Arc<Link>>>,
+    /// By sandbox: which gateway holds its link, and the way there.
+    relays: Mutex<HashMap<String, (String, Arc<Link>)>>,
+    gateways: Mutex<Vec<String>>,
     next_id: AtomicU64,
 }
 
@@ -164,11 +199,14 @@ impl Links {
         for link in self.read().values() {
             link.close();
         }
+        for (_, link) in self.relays.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            link.close();
+        }
     }
 
     /// Makes a link the one of its sandbox; ends the one it replaces.
     fn open(&self, sandbox_id: &str) -> (Arc<Link>, Outgoing) {
-        let (link, outgoing) = Link::new(self.next_id.fetch_add(1, Ordering::Relaxed), sandbox_id);
+        let (link, outgoing) = Link::new(self.next_id.fetch_add(1, Ordering::Relaxed), sandbox_id, 1);
         let replaced = self.write().insert(sandbox_id.to_owned(), link.clone());
         if let Some(replaced) = replaced {
             tracing::info!(sandbox = sandbox_id, "a newer link replaces the supervisor's older one");
@@ -179,20 +217,47 @@ impl Links {
 
     /// Forgets a link, unless a newer one took its place. Whoever waits on it learns that it ended.
     fn forget(&self, link: &Link) {
-        link.close();
         {
             let mut links = self.write();
             if links.get(&link.sandbox_id).is_some_and(|current| current.id == link.id) {
                 links.remove(&link.sandbox_id);
             }
         }
-        link.attempts().clear();
-        link.proofs.clear();
-        link.shares.clear();
-        link.resets.clear();
-        for (_, outbox) in link.streams().drain() {
-            outbox.lose();
+        link.tear_down();
+    }
+
+    /// The way to a sandbox that is linked to another gateway, if it is open.
+    pub(crate) fn relay(&self, sandbox_id: &str, replica: &str) -> Option<Arc<Link>> {
+        let relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
+        let (to, link) = relays.get(sandbox_id)?;
+        (to == replica && !link.is_closed()).then(|| link.clone())
+    }
+
+    /// Keeps such a way for the next one who needs it.
+    pub(crate) fn keep_relay(&self, replica: &str, link: Arc<Link>) {
+        let mut relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner);
+        relays.retain(|_, (_, link)| !link.is_closed());
+        relays.insert(link.sandbox_id.clone(), (replica.to_owned(), link));
+    }
+
+    /// Tells supervisors where the gateways are, if that is new.
+    pub(crate) fn tell_gateways(&self, urls: Vec<String>) {
+        {
+            let mut known = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+            if *known == urls {
+                return;
+            }
+            known.clone_from(&urls);
         }
+        for link in self.read().values() {
+            // One that is that busy is told when it links again.
+            let _ = link.control.try_send(crate::replicas::told(&urls));
+        }
+    }
+
+    /// Where the gateways are; none: this is the only one.
+    pub(crate) fn gateways(&self) -> Vec<String> {
+        self.gateways.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Link>>> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use openshell_api::link::ToSupervisor;
+use openshell_api::link::{FromSupervisor, ToSupervisor};
 use tokio::sync::oneshot;
 
 use super::{Link, LinkClosed};
@@ -70,7 +70,11 @@ pub async fn reset(link: &Link, session: Option<String>, change: Change) -> Resu
 /// as it is.
 pub(super) async fn done(gateway: &Gateway, link: &Link, id: &str) -> Result<(), StoreError> {
     let asked = link.resets.lock().get(id).map(|reset| (reset.session.clone(), reset.change.clone()));
-    let Some((session, change)) = asked else { return Ok(()) };
+    let Some((session, change)) = asked else {
+        // Another gateway may have asked.
+        let _ = link.relays.pass(FromSupervisor::SessionsReset { id: id.to_owned() }).await;
+        return Ok(());
+    };
     let forgotten = gateway.store.forget_sessions(link.sandbox_id(), session.as_deref(), &change).await?;
     if let Some(reset) = link.resets.lock().remove(id) {
         // Whoever asked may have gone.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::attempt::{Enforced, Event};
 use super::reports::{self, Report};
-use super::{Link, Outgoing, keys};
+use super::{Link, Outgoing, keys, reset};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
 use crate::store::{StoreError, SupervisorKey};
@@ -29,7 +29,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a link was ended by the gateway.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(crate) enum Fault {
     #[error("the first message was not Hello")]
     NoHello,
     #[error("a message does not parse: {0}")]
@@ -56,6 +56,11 @@ pub async fn serve(gateway: Arc<Gateway>, key: SupervisorKey, socket: WebSocket)
     }
     gateway.links.forget(&link);
     let _ = writer.await;
+    if let Some(replicas) = &gateway.replicas
+        && let Err(error) = gateway.store.drop_link(&sandbox_id, &replicas.me.id, link.number()).await
+    {
+        tracing::debug!(sandbox = sandbox_id, %error, "the end of a link was not stored");
+    }
     gateway.changed.sandboxes();
 }
 
@@ -118,6 +123,10 @@ async fn read(
     };
     tracing::info!(sandbox = id, version, generation, "a supervisor connected");
     gateway.store.set_degraded(id, &degraded).await?;
+    if let Some(replicas) = &gateway.replicas {
+        gateway.store.put_link(id, &replicas.me.id, link.number()).await?;
+        let _ = link.send(crate::replicas::told(&gateway.links.gateways())).await;
+    }
     if let Some(code) = exit_code {
         gateway.store.set_phase(id, Phase::Exited, Some(code), None).await?;
     }
@@ -143,7 +152,12 @@ async fn receive(
         match message {
             Message::Text(text) if RecordsText::is(&text) => drop(reports.send(Report::Records(text)).await),
             Message::Text(text) => handle(gateway, link, serde_json::from_str(&text)?, reports).await?,
-            Message::Binary(frame) => output(link, &frame).await?,
+            Message::Binary(frame) => {
+                let channel = frame.first_chunk::<8>().map_or(0, |channel| u64::from_be_bytes(*channel));
+                if !link.relays.pass_bytes(channel, &frame).await {
+                    output(link, &frame).await?;
+                }
+            }
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
         }
     }
@@ -171,23 +185,14 @@ async fn handle(
             gateway.changed.sandboxes();
         }
         FromSupervisor::Rekeyed { id } => drop(link.kept.send_replace(id)),
-        FromSupervisor::Verified { id, result } => link.proofs.answer(&id, result),
         FromSupervisor::Running => phase(Phase::Running, None, None).await?,
         FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,
         FromSupervisor::Failed { reason } => phase(Phase::Failed, None, Some(&reason)).await?,
-        FromSupervisor::Need { push, digests } => need(gateway, link, &push, digests),
-        FromSupervisor::Staged { push } => tell(link, &push, Event::Staged),
-        FromSupervisor::Refused { push, reason } => tell(link, &push, Event::Refused(reason)),
-        FromSupervisor::Enforcing { push, generation, connections_cut, swap_ns } => {
-            tracing::debug!(sandbox = id, generation, connections_cut, swap_ns, "enforcing");
-            tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut, swap_ns }));
-        }
         records @ FromSupervisor::Records { .. } => {
             report(Report::Records(serde_json::to_string(&records)?.into())).await;
         }
         FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
         FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,
-        FromSupervisor::GivenBack { id, shares } => link.shares.answer(&id, shares),
         FromSupervisor::NeedShare { question, want } => {
             let (gateway, link) = (gateway.clone(), link.clone());
             tokio::spawn(async move {
@@ -211,6 +216,37 @@ async fn handle(
                 answer(&link, question, result).await;
             });
         }
+        // Answers: to another gateway that uses this link, or to this one.
+        answer => {
+            if let Some(ours) = link.relays.pass(answer).await? {
+                answered(gateway, link, ours);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Delivers what a supervisor answers to whoever waits for it here.
+pub(super) fn answered(gateway: &Arc<Gateway>, link: &Arc<Link>, message: FromSupervisor) {
+    match message {
+        FromSupervisor::Verified { id, result } => link.proofs.answer(&id, result),
+        FromSupervisor::GivenBack { id, shares } => link.shares.answer(&id, shares),
+        // The gateway that holds the link has kept what was told before.
+        FromSupervisor::SessionsReset { id } => {
+            let (gateway, link) = (gateway.clone(), link.clone());
+            tokio::spawn(async move {
+                if let Err(error) = reset::done(&gateway, &link, &id).await {
+                    tracing::error!(sandbox = link.sandbox_id(), %error, "sessions could not be forgotten");
+                }
+            });
+        }
+        FromSupervisor::Need { push, digests } => need(gateway, link, &push, digests),
+        FromSupervisor::Staged { push } => tell(link, &push, Event::Staged),
+        FromSupervisor::Refused { push, reason } => tell(link, &push, Event::Refused(reason)),
+        FromSupervisor::Enforcing { push, generation, connections_cut, swap_ns } => {
+            tracing::debug!(sandbox = link.sandbox_id(), generation, connections_cut, swap_ns, "enforcing");
+            tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut, swap_ns }));
+        }
         FromSupervisor::ExecCredit { channel, bytes } => {
             if let Some(outbox) = link.streams().get(&channel) {
                 outbox.grant_input(bytes);
@@ -221,8 +257,8 @@ async fn handle(
             about(link, channel, StreamEvent::Exited { code, signal });
         }
         FromSupervisor::ExecFailed { channel, reason } => about(link, channel, StreamEvent::Failed { reason }),
+        other => tracing::debug!(sandbox = link.sandbox_id(), message = ?std::mem::discriminant(&other), "no answer"),
     }
-    Ok(())
 }
 
 /// Answers a question about a proposal. One who went away asks again.
@@ -247,7 +283,7 @@ fn about(link: &Link, channel: u64, event: StreamEvent) {
 }
 
 /// Passes output of a command on. A client that went away is nobody's fault.
-async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
+pub(super) async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
     let (channel, rest) = frame.split_first_chunk::<8>().ok_or(Fault::ShortFrame)?;
     let channel = u64::from_be_bytes(*channel);
     let outbox = link.streams().get(&channel).cloned();

@@ -46,7 +46,7 @@ pub async fn propose(
         endpoint.host.make_ascii_lowercase();
     }
     check::shape(&asked)?;
-    let _lock = gateway.locks.sandboxes([sandbox_id]).await;
+    let _lock = gateway.locks.sandbox(sandbox_id).await?;
     let row = gateway.store.sandbox(sandbox_id).await?.ok_or_else(|| ApiError::not_found("sandbox", sandbox_id))?;
     if programs(&asked, process).is_empty() {
         return Err(refuse(422, "bad_proposal", "which program needs it is not known")
@@ -275,7 +275,7 @@ fn undecided(proposal: &Proposal) -> ApiResult<()> {
 
 /// Wakes those who wait in the sandbox. One that is away asks when it is back.
 async fn tell(gateway: &Gateway, sandbox_id: &str, id: &str) {
-    if let Some(link) = gateway.links.get(sandbox_id) {
+    if let Ok(Some(link)) = gateway.link(sandbox_id).await {
         let _ = link.send(ToSupervisor::ProposalDecided { id: id.to_owned() }).await;
     }
 }

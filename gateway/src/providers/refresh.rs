@@ -75,7 +75,9 @@ pub async fn keep_fresh(gateway: Arc<Gateway>) {
             () = gateway.stopping.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
-        if let Err(error) = look(&gateway, &mut failed).await {
+        if gateway.leads()
+            && let Err(error) = look(&gateway, &mut failed).await
+        {
             tracing::warn!(%error, "access tokens could not be looked after");
         }
     }
@@ -97,9 +99,11 @@ async fn look(gateway: &Gateway, failed: &mut HashMap<String, Instant>) -> ApiRe
 
 /// Renews one; `false`: its endpoint gave none.
 async fn renew(gateway: &Gateway, stored: &ProviderSecret, state: &RefreshState) -> ApiResult<bool> {
+    gateway.fresh_keys().await?;
     let had: Tokens = serde_json::from_str(&gateway.secrets.open_sealed(&stored.name, &stored.secret)?)?;
     let asked = ask(gateway, &state.token_url, &state.client_id, had).await;
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let _alone = gateway.locks.alone().await?;
+    gateway.fresh_keys().await?;
     // Somebody may have changed or deleted it meanwhile.
     let still = gateway.store.provider_secret(&stored.name).await?.is_some_and(|one| one.secret == stored.secret);
     let Some(provider) = gateway.store.provider(&stored.name).await?.filter(|_| still) else { return Ok(true) };

@@ -5,7 +5,6 @@ use std::time::Instant;
 use openshell_api::generation::Content;
 use openshell_api::module::Binding;
 use openshell_api::push::PushReport;
-use tokio::sync::{OwnedMutexGuard, RwLockReadGuard};
 
 use super::plan::{Target, known_module, place};
 use super::requests::{alone, imports, report};
@@ -13,6 +12,7 @@ use super::two_phase::{Reach, carry_out};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit};
+use crate::locks::Held;
 use crate::modules::BindRequest;
 use crate::store::Effect;
 
@@ -21,7 +21,7 @@ pub struct Plan<'a> {
     gateway: &'a Gateway,
     target: Target,
     began: Instant,
-    _locks: (RwLockReadGuard<'a, ()>, Vec<OwnedMutexGuard<()>>),
+    _locks: Held<'a>,
 }
 
 impl<'a> Plan<'a> {

@@ -57,7 +57,7 @@ pub(super) async fn begin(
         return Err(refuse(422, "no_selector", "a canary begins with a share of the sandboxes that labels select")
             .hint("use --selector, and neither --sandbox nor --shadow"));
     };
-    let _one_at_a_time = gateway.locks.rollouts.lock().await;
+    let _one_at_a_time = gateway.locks.rollouts().await?;
     let id = ulid::Ulid::generate().to_string();
     let rows = matching(gateway, &selector).await?;
     for running in gateway.store.running_rollouts().await? {
@@ -70,12 +70,11 @@ pub(super) async fn begin(
             )));
         }
     }
-    let live = |row: &SandboxRow| row.phase == Phase::Running && gateway.links.get(&row.id).is_some();
+    let live = |row: &SandboxRow| row.phase == Phase::Running && gateway.connected(row);
     let rows = chosen(rows, share, &id, live)?;
     let compile = began.elapsed();
 
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    let _locks = gateway.locks.shared().await?.and(rows.iter().map(|row| row.id.as_str())).await?;
     let (mut targets, mut before) = (Vec::with_capacity(rows.len()), BTreeSet::new());
     for row in rows {
         let mut target = Target::of(gateway, still_there(gateway, row).await?).await?;
@@ -130,7 +129,7 @@ pub async fn promote_rollout(
     promote: PromoteRollout,
 ) -> ApiResult<PushReport> {
     let began = Instant::now();
-    let _one_at_a_time = gateway.locks.rollouts.lock().await;
+    let _one_at_a_time = gateway.locks.rollouts().await?;
     let mut rollout = running(&gateway, &id).await?;
     let count = counted(&gateway, &rollout).await?;
     let mut objections = Vec::new();
@@ -153,8 +152,7 @@ pub async fn promote_rollout(
     let compile = began.elapsed();
 
     let rows = matching(&gateway, &rollout.selector).await?;
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    let _locks = gateway.locks.shared().await?.and(rows.iter().map(|row| row.id.as_str())).await?;
     let (mut targets, mut before) = (Vec::new(), BTreeSet::new());
     for row in rows {
         // One that was deleted meanwhile needs nothing.
@@ -193,7 +191,7 @@ pub async fn roll_back(
     id: String,
     reason: String,
 ) -> ApiResult<Rollout> {
-    let _one_at_a_time = gateway.locks.rollouts.lock().await;
+    let _one_at_a_time = gateway.locks.rollouts().await?;
     let mut rollout = running(&gateway, &id).await?;
     let mut reason = reason;
     for canary in &rollout.canaries {

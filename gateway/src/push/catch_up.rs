@@ -26,8 +26,7 @@ pub async fn catch_up(gateway: Arc<Gateway>, link: Arc<Link>, enforces: u64) {
 async fn run(gateway: &Gateway, link: &Arc<Link>, enforces: u64) -> ApiResult<()> {
     let id = link.sandbox_id();
     let closed = |error| refuse(409, "sandbox_not_connected", format!("{error}"));
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _lock = gateway.locks.sandboxes([id]).await;
+    let _locks = gateway.locks.shared().await?.and([id]).await?;
     let row = gateway.store.sandbox(id).await?.ok_or_else(|| ApiError::not_found("sandbox", id))?;
     let target = Target::of(gateway, row).await?;
 

@@ -17,13 +17,14 @@ use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
+use crate::locks::Held;
 use crate::modules::BindRequest;
 use crate::store::{Effect, SandboxRow};
 
 /// Adds a backend; every sandbox may use it once this answers. Refuses a name that is taken and a provider that is
 /// missing.
 pub async fn add_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, backend: Backend) -> ApiResult<Backend> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut alone = gateway.locks.alone().await?;
     let mut catalogue = gateway.store.catalogue().await?;
     if catalogue.backends.iter().any(|existing| existing.name == backend.name) {
         return Err(refuse(409, "backend_exists", format!("backend {:?} exists already", backend.name.as_str()))
@@ -32,14 +33,14 @@ pub async fn add_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, back
     check_provider(&gateway, &backend).await?;
     catalogue.backends.push(backend.clone());
     let cause = format!("add backend {}", backend.name);
-    change_catalogue(&gateway, &permit, catalogue, &cause, Effect::AddBackend(backend.clone())).await?;
+    change_catalogue(&gateway, &mut alone, &permit, catalogue, &cause, Effect::AddBackend(backend.clone())).await?;
     Ok(backend)
 }
 
 /// Replaces the backend of the same name; every sandbox uses the new one once this answers. Refuses one that does not exist and
 /// a provider that is missing.
 pub async fn set_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, backend: Backend) -> ApiResult<Backend> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut alone = gateway.locks.alone().await?;
     let mut catalogue = gateway.store.catalogue().await?;
     let slot = catalogue.backends.iter_mut().find(|existing| existing.name == backend.name);
     let slot = slot.ok_or_else(|| {
@@ -48,7 +49,7 @@ pub async fn set_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, back
     *slot = backend.clone();
     check_provider(&gateway, &backend).await?;
     let cause = format!("set backend {}", backend.name);
-    change_catalogue(&gateway, &permit, catalogue, &cause, Effect::SetBackend(backend.clone())).await?;
+    change_catalogue(&gateway, &mut alone, &permit, catalogue, &cause, Effect::SetBackend(backend.clone())).await?;
     Ok(backend)
 }
 
@@ -64,7 +65,7 @@ async fn check_provider(gateway: &Gateway, backend: &Backend) -> ApiResult<()> {
 
 /// Removes a backend from every sandbox.
 pub async fn remove_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, name: String) -> ApiResult<()> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut alone = gateway.locks.alone().await?;
     let mut catalogue = gateway.store.catalogue().await?;
     let before = catalogue.backends.len();
     catalogue.backends.retain(|backend| backend.name.as_str() != name);
@@ -72,11 +73,12 @@ pub async fn remove_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, n
         return Err(ApiError::not_found("backend", &name).hint("`openshell inference backend list` shows them"));
     }
     let cause = format!("remove backend {name}");
-    change_catalogue(&gateway, &permit, catalogue, &cause, Effect::RemoveBackend(name)).await
+    change_catalogue(&gateway, &mut alone, &permit, catalogue, &cause, Effect::RemoveBackend(name)).await
 }
 
 async fn change_catalogue(
     gateway: &Gateway,
+    alone: &mut Held<'_>,
     permit: &Permit<Administer>,
     catalogue: Catalogue,
     cause: &str,
@@ -89,7 +91,7 @@ async fn change_catalogue(
             content.router.clone_from(&default_router);
         }
     };
-    for_all(gateway, permit, |_| true, change, cause, effect).await.map(drop)
+    for_all((gateway, alone), permit, |_| true, change, cause, effect).await.map(drop)
 }
 
 /// Replaces the gateway-wide chain.
@@ -120,21 +122,23 @@ pub async fn set_ceiling(
         }
         bindings.push(binding);
     }
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut alone = gateway.locks.alone().await?;
     let change = |content: &mut Content| content.ceiling.clone_from(&bindings);
-    for_all(&gateway, &permit, |_| true, change, "set ceiling", Effect::SetCeiling(bindings.clone())).await
+    for_all((&gateway, &mut alone), &permit, |_| true, change, "set ceiling", Effect::SetCeiling(bindings.clone()))
+        .await
 }
 
 /// Binds a credential anew in the sandboxes that use it. The caller holds the gateway-wide lock alone.
 pub async fn rebind(
     gateway: &Gateway,
+    alone: &mut Held<'_>,
     users: Vec<SandboxRow>,
     provider: &Provider,
     secret: Option<&[u8]>,
     change: Change,
 ) -> ApiResult<()> {
     let began = Instant::now();
-    let _locks = gateway.locks.sandboxes(users.iter().map(|row| row.id.as_str())).await;
+    alone.add(users.iter().map(|row| row.id.as_str())).await?;
     let mut targets = Vec::with_capacity(users.len());
     for row in users {
         let mut target = Target::of(gateway, row).await?;
@@ -156,16 +160,16 @@ pub async fn set_owner_budgets(
     owner: &str,
     budgets: Vec<Budget>,
 ) -> ApiResult<()> {
-    let _alone = gateway.locks.gateway_wide.write().await;
+    let mut alone = gateway.locks.alone().await?;
     let change = |content: &mut Content| content.owner_budgets.clone_from(&budgets);
     let effect = Effect::SetOwnerBudgets { owner: owner.to_owned(), budgets: budgets.clone() };
     let cause = format!("set budgets of {owner}");
-    for_all(gateway, permit, |row| row.owner == owner, change, &cause, effect).await.map(drop)
+    for_all((gateway, &mut alone), permit, |row| row.owner == owner, change, &cause, effect).await.map(drop)
 }
 
 /// Changes the content of every sandbox that is `meant` and not being deleted. The caller holds the gateway-wide lock alone.
 async fn for_all(
-    gateway: &Gateway,
+    (gateway, alone): (&Gateway, &mut Held<'_>),
     permit: &Permit<Administer>,
     meant: impl Fn(&SandboxRow) -> bool,
     change: impl Fn(&mut Content),
@@ -174,7 +178,7 @@ async fn for_all(
 ) -> ApiResult<Vec<Enforcing>> {
     let mut rows = gateway.store.sandboxes().await?;
     rows.retain(meant);
-    let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    alone.add(rows.iter().map(|row| row.id.as_str())).await?;
     let mut targets = Vec::with_capacity(rows.len());
     for row in rows.into_iter().filter(|row| row.phase != Phase::Deleting) {
         let mut target = Target::of(gateway, row).await?;

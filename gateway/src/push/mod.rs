@@ -35,6 +35,10 @@ pub fn first_generation(gateway: &Gateway, sandbox_id: &str, content: &Content) 
 /// Values of the credentials that a content names: those of its grants and those of its backends.
 pub async fn secrets(gateway: &Gateway, content: &Content) -> ApiResult<BTreeMap<String, String>> {
     let named = secret_names(content);
+    if named.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    gateway.fresh_keys().await?;
     let mut values = BTreeMap::new();
     for stored in gateway.store.provider_secrets().await? {
         if named.contains(stored.name.as_str()) {

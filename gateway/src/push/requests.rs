@@ -12,13 +12,13 @@ use openshell_api::push::{Push, PushReport, PushTiming, Rollback};
 use openshell_api::rollout::Rollout;
 use openshell_api::sandbox::Phase;
 use openshell_api::shadow::{Promote, ShadowReport};
-use tokio::sync::{OwnedMutexGuard, RwLockReadGuard};
 
 use super::plan::{Target, decides, known_module, place, place_shadow, put, refreshed, replaced, router_for};
 use super::two_phase::{Done, Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Operate, Permit};
+use crate::locks::Held;
 use crate::modules::BindRequest;
 use crate::store::{Effect, SandboxRow};
 
@@ -54,8 +54,7 @@ pub async fn push(gateway: Arc<Gateway>, permit: Permit<Operate>, push: Push) ->
     }
     let compile = began.elapsed();
 
-    let _gateway_wide = gateway.locks.gateway_wide.read().await;
-    let _locks = gateway.locks.sandboxes(rows.iter().map(|row| row.id.as_str())).await;
+    let _locks = gateway.locks.shared().await?.and(rows.iter().map(|row| row.id.as_str())).await?;
     // Again: a publisher may have been added since.
     gateway.modules.vouched(&gateway.store, &module).await?;
     let mut targets = Vec::with_capacity(rows.len());
@@ -251,15 +250,11 @@ pub async fn lacking(gateway: &Gateway, rollout: &Rollout) -> ApiResult<u64> {
 }
 
 /// One sandbox, kept from every other change for as long as the locks live.
-pub(super) async fn alone<'a>(
-    gateway: &'a Gateway,
-    name: &str,
-) -> ApiResult<(Target, (RwLockReadGuard<'a, ()>, Vec<OwnedMutexGuard<()>>))> {
+pub(super) async fn alone<'a>(gateway: &'a Gateway, name: &str) -> ApiResult<(Target, Held<'a>)> {
     let row = gateway.store.sandbox_named(name).await?.ok_or_else(|| sandbox_not_found(name))?;
-    let gateway_wide = gateway.locks.gateway_wide.read().await;
-    let locks = gateway.locks.sandboxes([row.id.as_str()]).await;
+    let locks = gateway.locks.shared().await?.and([row.id.as_str()]).await?;
     let target = Target::of(gateway, still_there(gateway, row).await?).await?;
-    Ok((target, (gateway_wide, locks)))
+    Ok((target, locks))
 }
 
 /// The row as it is under its lock: it may have been deleted while the lock was waited for.

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use openshell_api::generation::{Content, Generation, SignedGeneration};
 use openshell_api::link::ToSupervisor;
 use openshell_api::push::Enforcing;
@@ -22,6 +22,9 @@ use crate::identity::{Permit, Right};
 use crate::link::Link;
 use crate::link::attempt::{self, AttemptError, Staged};
 use crate::store::{Effect, NewGeneration};
+
+/// Ways to other gateways that are opened at the same time, at most.
+const MAX_OPENING: usize = 32;
 
 /// Acknowledgements that are kept in one write, at most.
 const MAX_CHUNK: usize = 512;
@@ -78,10 +81,9 @@ pub(super) async fn carry_out_as(
     began: Instant,
 ) -> ApiResult<Done> {
     let push = ulid::Ulid::generate().to_string();
-    let mut prepared = Vec::with_capacity(targets.len());
-    for target in targets {
-        prepared.push(prepare(gateway, target, cause, reach)?);
-    }
+    // Those that are linked to other gateways are reached side by side.
+    let preparing = targets.into_iter().map(|target| prepare(gateway, target, cause, reach));
+    let prepared: Vec<Prepared> = futures_util::stream::iter(preparing).buffered(MAX_OPENING).try_collect().await?;
     let staged = stage_all(gateway, &push, &prepared).await?;
     let stage = began.elapsed();
 
@@ -103,8 +105,8 @@ pub(super) async fn carry_out_as(
     Ok(Done { enforcing, stage, activate: committed.elapsed() })
 }
 
-fn prepare(gateway: &Gateway, target: Target, cause: &str, reach: Reach) -> ApiResult<Prepared> {
-    let link = gateway.links.get(&target.row.id);
+async fn prepare(gateway: &Gateway, target: Target, cause: &str, reach: Reach) -> ApiResult<Prepared> {
+    let link = gateway.link(&target.row.id).await?;
     if link.is_none() && reach == Reach::Each {
         let name = &target.row.name;
         return Err(refuse(

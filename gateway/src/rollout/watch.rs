@@ -48,6 +48,9 @@ pub async fn watch(gateway: Arc<Gateway>) {
 }
 
 async fn look(gateway: &Arc<Gateway>, counts: &mut HashMap<String, Count>) -> ApiResult<()> {
+    if !gateway.leads() {
+        return Ok(());
+    }
     let running = gateway.store.running_rollouts().await?;
     counts.retain(|id, _| running.iter().any(|rollout| rollout.id == *id));
     for rollout in running {

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::{KEY_LEN, NONCE_LEN, Secret, encrypt, open};
 use crate::state_dir::{StateDir, StateDirError, random, write_private};
 
-const FILE: &str = "secrets.key";
+/// Its name.
+pub(super) const FILE: &str = "secrets.key";
 /// Begins a line that a passphrase protects; then the salt, and nonce and ciphertext, in hex.
 const PROTECTED: &str = "argon2id";
 /// What is authenticated beside the key.
@@ -65,7 +66,7 @@ impl Passphrase {
     }
 
     /// A key of it: Argon2id with 64 MiB, three passes and one lane (RFC 9106, the second recommended choice, in one lane).
-    fn key(&self, salt: &[u8]) -> Result<Secret, KeyFileError> {
+    pub(super) fn key(&self, salt: &[u8]) -> Result<Secret, KeyFileError> {
         let failed = |error: &dyn std::fmt::Display| KeyFileError::Derivation(error.to_string());
         let params = Params::new(64 * 1024, 3, 1, Some(KEY_LEN)).map_err(|error| failed(&error))?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -122,6 +123,11 @@ impl KeyFile {
             opened.write(dir)?;
         }
         Ok(opened)
+    }
+
+    /// The same file, as it is now.
+    pub(super) fn again(&self, dir: &StateDir) -> Result<Self, KeyFileError> {
+        Self::open(dir, self.passphrase.as_ref())
     }
 
     pub(super) fn keys(&self) -> &[Secret] {

@@ -4,6 +4,7 @@
 //! wraps those anew and touches no secret.
 
 mod key_file;
+mod keyring;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::state_dir::{StateDir, StateDirError, random};
 use key_file::KeyFile;
 pub use key_file::{KeyFileError, Passphrase};
+pub use keyring::{Keyring, KeyringError, make};
 
 const NONCE_LEN: usize = 12;
 const KEY_LEN: usize = 32;
@@ -101,6 +103,13 @@ impl SecretBox {
     /// Forgets every master key but the newest: nothing is wrapped with another one any more.
     pub fn forget_old_keys(&self, dir: &StateDir) -> Result<(), KeyFileError> {
         self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner).forget_old(dir)
+    }
+
+    /// Reads the key file again: another gateway has turned its keys.
+    pub fn reload(&self, dir: &StateDir) -> Result<(), KeyFileError> {
+        let mut keys = self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *keys = keys.again(dir)?;
+        Ok(())
     }
 
     /// Whether a turn has begun and not ended.

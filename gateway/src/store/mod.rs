@@ -12,6 +12,7 @@ mod modules;
 mod proposals;
 mod publishers;
 mod records;
+mod replicas;
 mod rollouts;
 mod sandboxes;
 mod sessions;
@@ -23,8 +24,10 @@ mod users;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use db::{Bell, Claim, Claimed};
 use db::{Pool, query, query_scalar};
 use ed25519_dalek::SigningKey;
+use sqlx::PgPool;
 
 pub use audit::AuditQuery;
 pub use budgets::{Deal, PICO, Use};
@@ -33,6 +36,7 @@ pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::{By, StoreModule};
 pub use proposals::{ProposalQuery, ProposalRow, Refused};
 pub use records::{DecisionQuery, DecisionText, Numbered};
+pub use replicas::Replica;
 pub use sandboxes::{NewSandbox, SandboxRow};
 pub use supervisor_keys::{KeyKind, KeyState, SupervisorKey};
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};
@@ -127,32 +131,99 @@ impl StoreError {
 
 /// The gateway's database.
 #[derive(Clone)]
+pub struct Database {
+    write: Pool,
+    read: Pool,
+    /// Absent: no other gateway can use it.
+    claims: Option<PgPool>,
+}
+
+/// What the gateway keeps in it.
+#[derive(Clone)]
 pub struct Store {
     write: Pool,
     read: Pool,
+    claims: Option<PgPool>,
     trail: Arc<audit::Trail>,
 }
 
-impl Store {
+impl Database {
     /// Opens the database at `url`, else the file `gateway.db` in `directory`, and brings its schema up to date. Refuses one written by
-    /// a newer gateway. The audit trail's head is signed with `signing` and kept in that directory, too.
-    pub async fn open(directory: &Path, url: Option<&DatabaseUrl>, signing: SigningKey) -> Result<Self, StoreError> {
-        let (write, read) = match url {
-            None => db::open_sqlite(&directory.join("gateway.db")).await?,
-            Some(url) => {
-                let pool = db::open_postgres(url).await?;
-                (pool.clone(), pool)
+    /// a newer gateway.
+    pub async fn open(directory: &Path, url: Option<&DatabaseUrl>) -> Result<Self, StoreError> {
+        match url {
+            None => {
+                let (write, read) = db::open_sqlite(&directory.join("gateway.db")).await?;
+                Ok(Self { write, read, claims: None })
             }
-        };
+            Some(url) => {
+                let (pool, claims) = db::open_postgres(url).await?;
+                Ok(Self { write: pool.clone(), read: pool, claims: Some(claims) })
+            }
+        }
+    }
+
+    /// Whether other gateways may use it.
+    pub fn is_shared(&self) -> bool {
+        self.claims.is_some()
+    }
+
+    /// Whether the database is this one gateway's, or of those that share its signing key. The first one makes it its own.
+    pub async fn is_ours(&self, verifying_key: &str) -> Result<bool, StoreError> {
+        let key = json("key", &verifying_key)?;
+        query("INSERT INTO settings (key, value) VALUES ('gateway', $1) ON CONFLICT DO NOTHING")
+            .bind(&key)
+            .execute(&self.write)
+            .await?;
+        let known: String =
+            query_scalar("SELECT value FROM settings WHERE key = 'gateway'").fetch_one(&self.read).await?;
+        Ok(known == key)
+    }
+}
+
+impl Store {
+    /// Takes up what is kept in a database. The audit trail's head is signed with `signing` and kept in `directory`, too.
+    pub async fn over(database: Database, directory: &Path, signing: SigningKey) -> Result<Self, StoreError> {
         let trail = Arc::new(audit::Trail::new(signing, directory.join("audit.head")));
-        let store = Self { write, read, trail };
+        let Database { write, read, claims } = database;
+        let store = Self { write, read, claims, trail };
         store.take_up_trail().await?;
         Ok(store)
     }
 
     /// Whether other gateways may use the same database.
     pub fn is_shared(&self) -> bool {
-        matches!(self.write, Pool::Postgres(_))
+        self.claims.is_some()
+    }
+
+    /// Claims something among the gateways of the database; waits for whoever has it.
+    pub async fn claim(&self, what: Claimed<'_>) -> Result<Claim, StoreError> {
+        let mut claim = Claim::begin(self.claims()?).await?;
+        claim.add(what).await?;
+        Ok(claim)
+    }
+
+    /// Claims the housekeeping if nobody has it.
+    pub async fn try_housekeeping(&self) -> Result<Option<Claim>, StoreError> {
+        let mut claim = Claim::begin(self.claims()?).await?;
+        Ok(claim.try_add().await?.then_some(claim))
+    }
+
+    /// Hears what other gateways call out.
+    pub async fn listen(&self) -> Result<Bell, StoreError> {
+        Ok(Bell::hang(self.claims()?).await?)
+    }
+
+    /// Calls something out to the other gateways.
+    pub async fn ring(&self, said: &str) -> Result<(), StoreError> {
+        match &self.write {
+            Pool::Postgres(pool) => Ok(Bell::ring(pool, said).await?),
+            Pool::Sqlite(_) => Ok(()),
+        }
+    }
+
+    fn claims(&self) -> Result<&PgPool, StoreError> {
+        self.claims.as_ref().ok_or(StoreError::Database(sqlx::Error::PoolClosed))
     }
 
     /// Answers whether the database can be read.
@@ -163,6 +234,9 @@ impl Store {
 
     /// Waits for running statements, then closes.
     pub async fn close(&self) {
+        if let Some(claims) = &self.claims {
+            claims.close().await;
+        }
         self.read.close().await;
         self.write.close().await;
         self.close_trail();

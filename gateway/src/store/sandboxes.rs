@@ -17,6 +17,8 @@ pub struct NewSandbox<'a> {
     pub name: &'a Name,
     /// Who makes it.
     pub owner: &'a str,
+    /// The gateway on whose machine it will run, if there are several.
+    pub host: Option<&'a str>,
     /// Where it runs.
     pub runtime: RuntimeKind,
     /// What it is made from.
@@ -42,6 +44,10 @@ pub struct SandboxRow {
     pub name: Name,
     /// Who made it.
     pub owner: String,
+    /// The gateway on whose machine it runs; absent: the only one.
+    pub host: Option<String>,
+    /// The living gateway of several that it is linked to.
+    pub linked_to: Option<String>,
     /// Where it runs.
     pub runtime: RuntimeKind,
     /// What it was last known to do.
@@ -96,7 +102,11 @@ macro_rules! sandboxes {
             "SELECT sandboxes.*, CAST(CASE WHEN CAST(COALESCE( \
                (SELECT COALESCE(json_extract(payload, '$.content.observe'), 'false') FROM generations \
                  WHERE sandbox_id = sandboxes.id AND number = sandboxes.generation), \
-               json_extract(spec, '$.observe')) AS TEXT) IN ('1', 'true') THEN 1 ELSE 0 END AS BIGINT) AS observing FROM sandboxes ",
+               json_extract(spec, '$.observe')) AS TEXT) IN ('1', 'true') THEN 1 ELSE 0 END AS BIGINT) AS observing, \
+             (SELECT replicas.id FROM links JOIN replicas ON replicas.id = links.replica \
+               WHERE links.sandbox_id = sandboxes.id AND ",
+            super::replicas::alive!(),
+            ") AS linked_to FROM sandboxes ",
             $rest
         )
     };
@@ -108,8 +118,8 @@ impl Store {
         let mut changing = self.changing(new.change).await?;
         let tx = changing.tx();
         query(
-            "INSERT INTO sandboxes (id, name, owner, runtime, phase, spec, token_hash, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO sandboxes (id, name, owner, runtime, phase, spec, token_hash, created_at, host)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(new.id)
         .bind(new.name.as_str())
@@ -119,6 +129,7 @@ impl Store {
         .bind(json("sandbox", new.spec)?)
         .bind(new.token_hash.as_slice())
         .bind(new.created_at.to_string())
+        .bind(new.host)
         .execute(&mut *tx)
         .await
         .map_err(|error| {
@@ -270,6 +281,8 @@ fn sandbox(row: &Row) -> Result<SandboxRow, StoreError> {
         id: row.try_get("id")?,
         name: name(row.try_get("name")?)?,
         owner: row.try_get("owner")?,
+        host: row.try_get("host")?,
+        linked_to: row.try_get("linked_to")?,
         runtime: parse_runtime(row.try_get("runtime")?)?,
         phase: parse_phase(row.try_get("phase")?)?,
         spec: parse("sandbox", row.try_get("spec")?)?,

@@ -91,6 +91,10 @@ pub struct State {
     pub used: u64,
     /// Credentials it was given over its link and kept: key and refresh, oldest first.
     pub pairs: Vec<(String, String)>,
+    /// Where the gateway answers, as it said.
+    pub gateways: Vec<String>,
+    /// Where it is linked, or was last.
+    pub linked: Option<String>,
     /// What it shows when it next dials; absent: its newest key.
     pub shows: Option<String>,
 }
@@ -179,8 +183,37 @@ impl Supervisor {
         });
     }
 
+    /// Dials in, and again wherever there is a gateway whenever its link is lost.
+    pub fn roam(&self) {
+        self.disconnect();
+        let token = CancellationToken::new();
+        let supervisor = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let (say, said) = mpsc::unbounded_channel();
+                *supervisor.link.lock().unwrap() = Some((token.clone(), say));
+                tokio::select! {
+                    () = token.cancelled() => return,
+                    () = supervisor.clone().serve(said) => {}
+                }
+            }
+        });
+    }
+
     async fn dial(&self) -> Option<Socket> {
-        let url = format!("{}/v1/supervisor", self.spec.gateway_url.replace("https:", "wss:"));
+        let mut urls = self.state.lock().unwrap().gateways.clone();
+        urls.push(self.spec.gateway_url.clone());
+        for url in urls {
+            if let Some(socket) = self.dial_at(&url).await {
+                self.state.lock().unwrap().linked = Some(url);
+                return Some(socket);
+            }
+        }
+        None
+    }
+
+    async fn dial_at(&self, url: &str) -> Option<Socket> {
+        let url = format!("{}/v1/supervisor", url.replace("https:", "wss:"));
         let shown = {
             let state = self.state.lock().unwrap();
             let newest = state.pairs.last().map(|(key, _)| key.clone());
@@ -344,6 +377,10 @@ impl Supervisor {
             ToSupervisor::Abort { push } => {
                 staged.remove(&push);
                 state.aborted += 1;
+                vec![]
+            }
+            ToSupervisor::Gateways { urls } => {
+                state.gateways = urls;
                 vec![]
             }
             ToSupervisor::Secrets { values } => {

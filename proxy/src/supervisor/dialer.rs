@@ -1,4 +1,4 @@
-//! The way to the gateway: one address, one trusted CA, and the credentials of the link.
+//! The way to the gateway: its addresses (one, or those of its replicas), one trusted CA, and the credentials of the link.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderValue};
 use openshell_api::launch::LaunchSpec;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,9 +19,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::either::Either;
 
 use super::credentials::{Credentials, Shown};
+use super::gateways::{Address, Gateways};
 
 /// Longest time for a connection to be up, from the first packet to the WebSocket's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The same where there is another gateway to be tried.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Longest message from the gateway, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -58,30 +62,27 @@ pub(super) enum DialError {
     Handshake(#[from] Box<tungstenite::Error>),
     #[error("the credential that the gateway gave has forbidden characters")]
     Unwritable,
-    #[error("no link within {} s", CONNECT_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no link within {} s", .0.as_secs())]
+    Timeout(Duration),
 }
 
 /// Dials the gateway. Trusts its CA alone, not the system's roots.
 pub struct Dialer {
-    address: String,
-    /// Dialled instead of the address.
+    gateways: Arc<Gateways>,
+    /// Dialled instead of an address.
     socket: Option<PathBuf>,
-    server: ServerName<'static>,
     tls: TlsConnector,
     credentials: Arc<Credentials>,
 }
 
 impl Dialer {
     /// Reads where the gateway is and whom to trust. Refuses any URL but `https`.
-    pub fn new(spec: &LaunchSpec, credentials: Arc<Credentials>) -> Result<Self, AddressError> {
-        let wrong = || AddressError::Url(spec.gateway_url.clone());
-        let uri = spec.gateway_url.parse::<http::Uri>().map_err(|_| wrong())?;
-        if uri.scheme() != Some(&http::uri::Scheme::HTTPS) || !uri.path().trim_end_matches('/').is_empty() {
-            return Err(wrong());
-        }
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    pub fn new(
+        spec: &LaunchSpec,
+        credentials: Arc<Credentials>,
+        gateways: Arc<Gateways>,
+    ) -> Result<Self, AddressError> {
+        gateways.begin(Address::parse(&spec.gateway_url)?);
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(spec.gateway_ca.as_bytes()) {
             roots.add(certificate.map_err(|error| AddressError::Ca(error.to_string()))?)?;
@@ -96,19 +97,37 @@ impl Dialer {
             .with_no_client_auth();
         HeaderValue::from_str(&spec.token).map_err(|_| AddressError::Token)?;
         Ok(Self {
-            address: format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(443)),
+            gateways,
             socket: spec.gateway_socket.as_ref().map(PathBuf::from),
-            server: ServerName::try_from(host)?,
             tls: TlsConnector::from(Arc::new(config)),
             credentials,
         })
     }
 
-    /// Dials once.
+    /// Dials each gateway once, until one takes the link.
     pub(super) async fn dial(&self) -> Result<Socket, DialError> {
+        let mut addresses = self.gateways.list();
+        if self.socket.is_some() {
+            addresses.truncate(1);
+        }
+        let patience = if addresses.len() > 1 { MOVE_TIMEOUT } else { CONNECT_TIMEOUT };
+        let mut failure = DialError::Timeout(patience);
+        for address in addresses {
+            match self.dial_at(&address, patience).await {
+                Ok(socket) => {
+                    self.gateways.prefer(&address);
+                    return Ok(socket);
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn dial_at(&self, address: &Address, patience: Duration) -> Result<Socket, DialError> {
         let shown = self.credentials.next();
-        let dialled = tokio::time::timeout(CONNECT_TIMEOUT, self.handshake(&shown)).await;
-        let dialled = dialled.map_err(|_| DialError::Timeout)?;
+        let dialled = tokio::time::timeout(patience, self.handshake(address, &shown)).await;
+        let dialled = dialled.map_err(|_| DialError::Timeout(patience))?;
         if let Err(DialError::Handshake(error)) = &dialled
             && let tungstenite::Error::Http(answer) = error.as_ref()
             && matches!(answer.status().as_u16(), 401 | 403 | 429)
@@ -118,17 +137,17 @@ impl Dialer {
         dialled
     }
 
-    async fn handshake(&self, shown: &Shown) -> Result<Socket, DialError> {
+    async fn handshake(&self, address: &Address, shown: &Shown) -> Result<Socket, DialError> {
         let stream = match &self.socket {
             Some(path) => Either::Right(UnixStream::connect(path).await?),
             None => {
-                let tcp = TcpStream::connect(&self.address).await?;
+                let tcp = TcpStream::connect(&address.authority).await?;
                 tcp.set_nodelay(true)?;
                 Either::Left(tcp)
             }
         };
-        let tls = self.tls.connect(self.server.clone(), stream).await?;
-        let url = format!("wss://{}/v1/supervisor", self.address);
+        let tls = self.tls.connect(address.server.clone(), stream).await?;
+        let url = format!("wss://{}/v1/supervisor", address.authority);
         let mut request = url.into_client_request().map_err(Box::new)?;
         let mut authorization =
             HeaderValue::from_str(&format!("Bearer {}", shown.text())).map_err(|_| DialError::Unwritable)?;

@@ -7,6 +7,7 @@
 pub mod artifacts;
 pub mod credentials;
 pub mod dialer;
+mod gateways;
 pub mod generations;
 pub mod inside;
 mod keystore;
@@ -41,6 +42,7 @@ use crate::record::{Record as _, Spool, SpoolError, SpoolOptions};
 use artifacts::{ArtifactStore, StoreError};
 use credentials::Credentials;
 use dialer::{AddressError, Dialer};
+use gateways::Gateways;
 use generations::{Generations, Parts};
 use inside::{Connections, Outside};
 use logs::Logs;
@@ -104,7 +106,8 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let key = verifying_key(&spec.verifying_key).ok_or(StartError::VerifyingKey)?;
     let state = Arc::new(StateDir::open(Path::new(&spec.state_dir))?);
     let credentials = Arc::new(Credentials::open(state.clone(), &spec.token)?);
-    let dialer = Dialer::new(&spec, credentials.clone())?;
+    let gateways = Arc::new(Gateways::default());
+    let dialer = Dialer::new(&spec, credentials.clone(), gateways.clone())?;
     state.write_status(&spec.sandbox_id)?;
     let records = Spool::open(&state.path("spool/decisions"), SpoolOptions::default())?;
     let lines = SpoolOptions { max_bytes: LOG_BYTES, ..SpoolOptions::default() };
@@ -169,6 +172,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         workload: workload.clone(),
         streams: Arc::default(),
         credentials,
+        gateways,
         shutdown: shutdown.clone(),
     });
     let link = tokio::spawn(link::keep(dialer, desk));

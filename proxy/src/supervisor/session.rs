@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::Credentials;
 use super::dialer::Socket;
+use super::gateways::Gateways;
 use super::generations::Generations;
 use super::logs::Logs;
 use super::outbox::{self, LinkEnded, Outbox};
@@ -69,6 +70,8 @@ pub struct Desk {
     pub streams: Arc<Streams>,
     /// What opens the next link.
     pub credentials: Arc<Credentials>,
+    /// Where that may lead.
+    pub gateways: Arc<Gateways>,
     /// Cancelled when the sandbox is to end.
     pub shutdown: CancellationToken,
 }
@@ -305,6 +308,7 @@ impl Session {
             ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
             ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
             ToSupervisor::Rekey { id, key, refresh, lifetime_s } => self.rekey(id, (key, refresh), lifetime_s).await?,
+            ToSupervisor::Gateways { urls } => self.desk.gateways.told(&urls),
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),
         }
         Ok(())

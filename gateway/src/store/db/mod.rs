@@ -12,6 +12,7 @@
 //! would most likely conflict; and only turns make numbers appear in the order in which they are given out, without which whoever
 //! reads "all after 17" would miss what commits late. A transaction takes one turn, so none waits for another in a circle.
 
+mod claim;
 mod postgres;
 mod query;
 mod row;
@@ -19,6 +20,7 @@ mod sqlite;
 
 use sqlx::{PgPool, Sqlite, SqlitePool};
 
+pub use claim::{Bell, Claim, Claimed};
 pub(super) use postgres::is_unavailable;
 pub(super) use query::{Builder, query, query_scalar};
 pub(super) use row::Row;
@@ -47,6 +49,8 @@ pub(super) enum Turn<'a> {
     Enforcing,
     /// What a user's sandboxes spend together.
     Budgets(&'a str),
+    /// What gateways share.
+    Keyring,
 }
 
 /// A writing transaction. Dropped, nothing of it happened.
@@ -108,7 +112,9 @@ pub(super) async fn open_sqlite(path: &std::path::Path) -> Result<(Pool, Pool), 
     Ok((Pool::Sqlite(write), Pool::Sqlite(read)))
 }
 
-/// Connects to PostgreSQL and brings the schema up to date. Refuses a server that does not answer.
-pub(super) async fn open_postgres(url: &super::DatabaseUrl) -> Result<Pool, super::StoreError> {
-    postgres::open(url).await.map(Pool::Postgres)
+/// Connects to PostgreSQL and brings the schema up to date. Refuses a server that does not answer. Beside the connections for
+/// statements there are those for [`Claim`]s.
+pub(super) async fn open_postgres(url: &super::DatabaseUrl) -> Result<(Pool, PgPool), super::StoreError> {
+    let (pool, claims) = postgres::open(url).await?;
+    Ok((Pool::Postgres(pool), claims))
 }

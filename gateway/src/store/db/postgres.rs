@@ -10,12 +10,17 @@ use super::Turn;
 use crate::store::{DatabaseUrl, StoreError};
 
 /// Connections of one gateway.
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: u32 = 12;
+/// Changes that hold locks at the same time, in one gateway; others wait for them.
+const CLAIMS: u32 = 12;
+const CLAIM_ACQUIRE: Duration = Duration::from_secs(60);
 /// Longest wait for a connection: whoever calls meanwhile is told to come back.
 const ACQUIRE: Duration = Duration::from_secs(3);
 /// Longest wait for the first answer of a server, at the start.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for the end of a transaction.
+/// First of the two numbers of our advisory locks: others may use the same database.
+pub(super) const LOCKS: i32 = 1_331_917_932;
+/// Longest wait for the beginning and the end of a transaction.
 const END: Duration = Duration::from_secs(20);
 
 /// What every session asks of the server: nobody holds a turn without using it, and a gateway whose machine is gone is noticed.
@@ -30,8 +35,11 @@ const SESSION: [(&str, &str); 8] = [
     ("tcp_user_timeout", "10s"),
 ];
 
+/// A push holds its locks for as long as sandboxes take to stage it.
+const CLAIM_SESSION: [(&str, &str); 2] = [("idle_in_transaction_session_timeout", "300s"), ("lock_timeout", "100s")];
+
 /// Connects, and brings the schema up to date; gateways that start at the same time take turns.
-pub(super) async fn open(url: &DatabaseUrl) -> Result<PgPool, StoreError> {
+pub(super) async fn open(url: &DatabaseUrl) -> Result<(PgPool, PgPool), StoreError> {
     let options = options(url);
     // A pool would say that it had waited, and not for what.
     let first = async { PgConnection::connect_with(&options).await?.close().await };
@@ -45,9 +53,11 @@ pub(super) async fn open(url: &DatabaseUrl) -> Result<PgPool, StoreError> {
         }
     }
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
-    let pool = pool.connect_with(options).await?;
+    let pool = pool.connect_with(options.clone()).await?;
     sqlx::migrate!("./migrations/postgres").run(&pool).await?;
-    Ok(pool)
+    let claims = PgPoolOptions::new().max_connections(CLAIMS).acquire_timeout(CLAIM_ACQUIRE);
+    let claims = claims.connect_lazy_with(options.options(CLAIM_SESSION));
+    Ok((pool, claims))
 }
 
 fn options(url: &DatabaseUrl) -> PgConnectOptions {
@@ -91,8 +101,7 @@ pub(in crate::store) struct Open {
 
 impl Open {
     pub(super) async fn begin(pool: &PgPool, turn: Turn<'_>) -> Result<Self, sqlx::Error> {
-        let mut open = Self { connection: Some(pool.acquire().await?) };
-        open.run(sqlx::query("BEGIN")).await?;
+        let mut open = Self::plain(pool).await?;
         let (kind, key) = match turn {
             Turn::Trail => (1, ""),
             Turn::Decisions => (2, ""),
@@ -100,20 +109,28 @@ impl Open {
             Turn::Sandbox(id) => (4, id),
             Turn::Enforcing => (5, ""),
             Turn::Budgets(owner) => (7, owner),
+            Turn::Keyring => (6, ""),
         };
-        open.run(sqlx::query("SELECT pg_advisory_xact_lock(1331917932 + $1, hashtext($2))").bind(kind).bind(key))
+        open.run(sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext($2))").bind(LOCKS + kind).bind(key), END)
             .await?;
+        Ok(open)
+    }
+
+    /// Without a turn.
+    pub(super) async fn plain(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        let mut open = Self { connection: Some(pool.acquire().await?) };
+        open.run(sqlx::query("BEGIN"), END).await?;
         Ok(open)
     }
 
     pub(super) async fn snapshot(pool: &PgPool) -> Result<Self, sqlx::Error> {
         let mut open = Self { connection: Some(pool.acquire().await?) };
-        open.run(sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")).await?;
+        open.run(sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"), END).await?;
         Ok(open)
     }
 
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        self.run(sqlx::query("COMMIT")).await?;
+        self.run(sqlx::query("COMMIT"), END).await?;
         self.connection = None;
         Ok(())
     }
@@ -128,11 +145,13 @@ impl Open {
         drop(self.connection.take().map(PoolConnection::detach));
     }
 
-    async fn run(
+    /// Runs a statement; a server that is silent for longer than `within` is given up.
+    pub(super) async fn run(
         &mut self,
         query: sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments>,
+        within: Duration,
     ) -> Result<(), sqlx::Error> {
-        match tokio::time::timeout(END, query.execute(self.connection()?)).await {
+        match tokio::time::timeout(within, query.execute(self.connection()?)).await {
             Ok(done) => done.map(drop),
             Err(_) => {
                 self.give_up();

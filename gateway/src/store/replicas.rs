@@ -1,0 +1,143 @@
+//! The gateways of one database: who is there, and which sandbox is linked to which. Times are the database's, for clocks differ.
+
+use super::db::{Turn, query, query_scalar};
+use super::{Database, Store, StoreError, int};
+use crate::secrets::KeyringError;
+
+/// A gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Its id, the same for as long as its state directory is.
+    pub id: String,
+    /// Where the others and supervisors reach it.
+    pub url: String,
+}
+
+/// Whether a row of `replicas` is of one that lives: it says so every second.
+macro_rules! alive {
+    () => {
+        "replicas.seen_ms > CAST(unixepoch('subsec') * 1000 AS BIGINT) - 5000"
+    };
+}
+pub(super) use alive;
+
+impl Store {
+    /// A gateway lives, and is reached there.
+    pub async fn beat(&self, replica: &Replica) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO replicas (id, url, seen_ms) VALUES ($1, $2, CAST(unixepoch('subsec') * 1000 AS BIGINT))
+             ON CONFLICT (id) DO UPDATE SET url = excluded.url, seen_ms = excluded.seen_ms",
+        )
+        .bind(&replica.id)
+        .bind(&replica.url)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
+
+    /// A gateway ends, or begins: nothing is linked to it. Those that were not seen for a day are forgotten.
+    pub async fn forget_links(&self, replica: &str, gone: bool) -> Result<(), StoreError> {
+        query("DELETE FROM links WHERE replica = $1").bind(replica).execute(&self.write).await?;
+        if gone {
+            query("UPDATE replicas SET seen_ms = 0 WHERE id = $1").bind(replica).execute(&self.write).await?;
+        }
+        query(
+            "DELETE FROM replicas WHERE seen_ms < CAST(unixepoch('subsec') * 1000 AS BIGINT) - 86400000 AND id <> $1",
+        )
+        .bind(replica)
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
+
+    /// Those that live, by id.
+    pub async fn replicas(&self) -> Result<Vec<Replica>, StoreError> {
+        let rows =
+            query(concat!("SELECT id, url FROM replicas WHERE ", alive!(), " ORDER BY id")).fetch_all(&self.read);
+        let rows = rows.await?;
+        rows.iter().map(|row| Ok(Replica { id: row.try_get("id")?, url: row.try_get("url")? })).collect()
+    }
+
+    /// One of them, if it lives.
+    pub async fn replica(&self, id: &str) -> Result<Option<Replica>, StoreError> {
+        Ok(self.replicas().await?.into_iter().find(|replica| replica.id == id))
+    }
+
+    /// A sandbox's link is there now, whichever it had before.
+    pub async fn put_link(&self, sandbox_id: &str, replica: &str, number: u64) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO links (sandbox_id, replica, number) SELECT id, $2, $3 FROM sandboxes WHERE id = $1
+             ON CONFLICT (sandbox_id) DO UPDATE SET replica = excluded.replica, number = excluded.number",
+        )
+        .bind(sandbox_id)
+        .bind(replica)
+        .bind(int(number))
+        .execute(&self.write)
+        .await?;
+        Ok(())
+    }
+
+    /// A link has ended. A newer one stays.
+    pub async fn drop_link(&self, sandbox_id: &str, replica: &str, number: u64) -> Result<(), StoreError> {
+        query("DELETE FROM links WHERE sandbox_id = $1 AND replica = $2 AND number = $3")
+            .bind(sandbox_id)
+            .bind(replica)
+            .bind(int(number))
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// The living gateway that a sandbox is linked to.
+    pub async fn linked_to(&self, sandbox_id: &str) -> Result<Option<Replica>, StoreError> {
+        let sql = concat!(
+            "SELECT replicas.id, url FROM links JOIN replicas ON replicas.id = links.replica WHERE sandbox_id = $1 AND ",
+            alive!()
+        );
+        let row = query(sql).bind(sandbox_id).fetch_optional(&self.read).await?;
+        row.map(|row| Ok(Replica { id: row.try_get("id")?, url: row.try_get("url")? })).transpose()
+    }
+
+    /// How many sandboxes are linked to living gateways.
+    pub async fn count_linked(&self) -> Result<u64, StoreError> {
+        let sql = concat!("SELECT count(*) FROM links JOIN replicas ON replicas.id = links.replica WHERE ", alive!());
+        let count: i64 = query_scalar(sql).fetch_one(&self.read).await?;
+        Ok(super::uint(count))
+    }
+}
+
+impl Database {
+    /// What the gateways of the database share, sealed, by name; `fill` says what it is at first. One gateway at a time begins it.
+    pub async fn keyring(
+        &self,
+        fill: impl FnOnce(Vec<(String, Vec<u8>)>) -> Result<Vec<(String, Vec<u8>)>, KeyringError>,
+    ) -> Result<Result<(), KeyringError>, StoreError> {
+        let mut tx = self.write.begin(Turn::Keyring).await?;
+        let rows = query("SELECT name, sealed FROM keyring ORDER BY name").fetch_all(&mut tx).await?;
+        let known = rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("sealed")?)));
+        let changed = match fill(known.collect::<Result<_, StoreError>>()?) {
+            Ok(changed) => changed,
+            Err(error) => return Ok(Err(error)),
+        };
+        for (name, sealed) in &changed {
+            query("INSERT INTO keyring (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed")
+                .bind(name)
+                .bind(sealed)
+                .execute(&mut tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+
+    /// One of them.
+    pub async fn keyring_entry(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(query_scalar("SELECT sealed FROM keyring WHERE name = $1").bind(name).fetch_optional(&self.read).await?)
+    }
+
+    /// Replaces one of them.
+    pub async fn set_keyring_entry(&self, name: &str, sealed: &[u8]) -> Result<(), StoreError> {
+        query("UPDATE keyring SET sealed = $2 WHERE name = $1").bind(name).bind(sealed).execute(&self.write).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! Three gateways on one PostgreSQL, real sandboxes beside each: one policy for all of them, and one gateway that is killed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use openshell_tests::origin::Authority;
+use openshell_tests::servers::Server;
+use openshell_tests::world::{Ran, World, finish};
+use tokio::task::block_in_place;
+
+use crate::support::{FULL, READ_ONLY, Stage};
+
+async fn run(world: &World, arguments: &[&str]) -> Result<Ran> {
+    finish(world.command(arguments)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_reaches_the_sandboxes_of_three_gateways_and_one_may_be_killed() -> Result<()> {
+    let postgres = block_in_place(Server::postgres)?;
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port);
+    let secret = tempfile::NamedTempFile::new()?;
+    std::fs::write(secret.path(), "correct horse battery\n")?;
+    let world = || -> Result<World> {
+        let world = World::new()?.with_env("OPENSHELL_DATABASE", &url);
+        Ok(world.with_env("OPENSHELL_PASSPHRASE_FILE", &secret.path().to_string_lossy()))
+    };
+    let authority = Authority::new()?;
+    let stage = Stage::within(world()?, &authority, &[], "true").await?;
+    let (second, third) = (world()?, world()?);
+    for (world, name) in [(&second, "two"), (&third, "three")] {
+        let ca = world.write("origins.pem", authority.pem())?;
+        run(world, &["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]).await?.ok()?;
+        run(world, &["sandbox", "create", "--name", name, "--add-host", "api.demo.test:127.0.0.1"]).await?.ok()?;
+    }
+    let yaml = |text: &str| text.replace("PORT", &stage.origin.address.port().to_string());
+    let rules = stage.world.write("all.yaml", &yaml(READ_ONLY))?;
+    let curl = |method: &str| format!("curl -sS -o /dev/null -w '%{{http_code}}' -X {method} {}/x", stage.api);
+    for name in ["demo", "two", "three"] {
+        stage.run(&["policy", "set", name, "--policy", &rules.to_string_lossy()]).await?.ok()?;
+        for world in [&stage.world, &second, &third] {
+            for (method, code) in [("GET", "200"), ("POST", "403")] {
+                let ran = run(world, &["sandbox", "exec", name, "--", "sh", "-c", &curl(method)]).await?.ok()?;
+                ensure!(ran.stdout == code, "{name} {method}: {}", ran.stdout);
+            }
+        }
+    }
+
+    let status = stage.run(&["gateway", "status", "-g", "local", "-o", "json"]).await?.ok()?.json()?;
+    let pid = status["pid"].as_u64().context("gateway status names no pid")?;
+    ensure!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?.success());
+    let killed = Instant::now();
+    while run(&second, &["sandbox", "exec", "demo", "--", "true"]).await?.code != 0 {
+        ensure!(killed.elapsed() < Duration::from_secs(20), "its sandbox does not move to another gateway");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let more = second.write("more.yaml", &yaml(FULL))?;
+    run(&second, &["policy", "set", "demo", "--policy", &more.to_string_lossy()]).await?.ok()?;
+    let ran = run(&third, &["sandbox", "exec", "demo", "--", "sh", "-c", &curl("POST")]).await?.ok()?;
+    ensure!(ran.stdout == "200", "{}", ran.stdout);
+    run(&third, &["audit", "verify"]).await?.ok()?;
+    // It comes back to what is its own.
+    stage.run(&["gateway", "start"]).await?.ok()?;
+    run(&third, &["sandbox", "stop", "demo"]).await?.ok()?;
+    run(&second, &["sandbox", "start", "demo"]).await?.ok()?;
+    stage.check(&[(&curl("POST"), "200")]).await
+}
