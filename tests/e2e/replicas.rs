@@ -56,11 +56,11 @@ async fn a_policy_reaches_the_sandboxes_of_three_gateways_and_one_may_be_killed(
     let more = second.write("more.yaml", &yaml(FULL))?;
     run(&second, &["policy", "set", "demo", "--policy", &more.to_string_lossy()]).await?.ok()?;
     let ran = run(&third, &["sandbox", "exec", "demo", "--", "sh", "-c", &curl("POST")]).await?.ok()?;
-    ensure!(ran.stdout == "200", "{}", ran.stdout);
+    ensure!(ran.stdout == "201", "{}", ran.stdout);
     run(&third, &["audit", "verify"]).await?.ok()?;
     // It comes back to what is its own.
     stage.run(&["gateway", "start"]).await?.ok()?;
     run(&third, &["sandbox", "stop", "demo"]).await?.ok()?;
     run(&second, &["sandbox", "start", "demo"]).await?.ok()?;
-    stage.check(&[(&curl("POST"), "200")]).await
+    stage.check(&[(&curl("POST"), "201")]).await
 }
