@@ -59,7 +59,8 @@ async fn a_policy_reaches_the_sandboxes_of_three_gateways_and_one_may_be_killed(
     ensure!(ran.stdout == "201", "{}", ran.stdout);
     run(&third, &["audit", "verify"]).await?.ok()?;
     // It comes back to what is its own.
-    stage.run(&["gateway", "start"]).await?.ok()?;
+    let ca = stage.world.write("origins.pem", authority.pem())?;
+    stage.run(&["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]).await?.ok()?;
     run(&third, &["sandbox", "stop", "demo"]).await?.ok()?;
     run(&second, &["sandbox", "start", "demo"]).await?.ok()?;
     stage.check(&[(&curl("POST"), "201")]).await
