@@ -65,7 +65,7 @@ fn a_cache_is_thought_to_hold_what_a_backend_has_read() {
         ("the same again", "one", &begun, 4_000, 4_000..=4_000),
         ("a third of it was read", "one", &gone_on, 6_000, 1_980..=2_080),
         ("limits are not part of it", "one", &limited, 6_000, 1_980..=2_080),
-        ("too short to be kept", "one", &gone_on, 3_000, 0..=0),
+        ("too short to be kept", "one", &gone_on, 2_900, 0..=0),
         ("somebody else read it", "two", &gone_on, 6_000, 0..=0),
         ("other tools", "one", &conversation("b", &["ab", "cd", "ef"]), 6_000, 0..=0),
         ("another beginning", "one", &conversation("a", &["xy", "ab", "ef"]), 6_000, 0..=0),
