@@ -150,8 +150,7 @@ async fn in_docker_its_sandboxes_are_containers_beside_it() -> Result<()> {
     let stopped = run(&["sandbox", "list"]).await?;
     ensure!(stopped.code == 1 && stopped.stderr.contains("no gateway is running"), "{stopped:?}");
     // Its sandboxes are found and removed even if it has to be started for it.
-    let purged = run(&["gateway", "remove", "local", "--purge", "--yes"]).await?;
-    ensure!(purged.code == 0 || purged.stderr.contains("stays:"), "{purged:?}");
+    run(&["gateway", "remove", "local", "--purge", "--yes"]).await?.ok()?;
     ensure!(docker(&["ps", "-aq", "--filter", &label])?.is_empty(), "the gateway's container is left");
     let gateway = docker(&[
         "ps",

@@ -191,18 +191,26 @@ async fn docker_and_sshd_are_enough() -> Result<()> {
     ensure!(created.ok()?.stderr.contains("the gateway big does not run: starting it"));
 
     // A new version, put over the old one; another port there changes nothing here.
-    let label = "label=dev.openshell.state";
-    let before = docker(&["ps", "-q", "--filter", label])?;
+    let state = machine.world.path("there/state/openshell/gateway").canonicalize()?;
+    let label = format!("label=dev.openshell.state={}", state.display());
+    let before = docker(&["ps", "-q", "--filter", &label])?;
     machine.run(&["gateway", "upgrade", "big"]).await?.ok()?;
-    ensure!(docker(&["ps", "-q", "--filter", label])? != before, "the container is the same");
+    ensure!(docker(&["ps", "-q", "--filter", &label])? != before, "the container is the same");
     ensure!(machine.run(&["sandbox", "exec", "demo", "--", "echo", "still"]).await?.ok()?.stdout == "still\n");
 
     let status = machine.run(&["doctor", "-g", "big", "-o", "json"]).await?.json()?;
     let check = |name: &str| status.as_array().and_then(|all| all.iter().find(|check| check["name"] == name)).cloned();
     ensure!(check("ssh").is_some_and(|check| check["state"] == "ok"), "{status}");
 
-    machine.run(&["gateway", "remove", "big", "--purge", "--yes"]).await?.ok()?;
-    ensure!(docker(&["ps", "-aq", "--filter", label])?.is_empty(), "the container is left");
+    // Another gateway of that engine, of the same version: what it uses stays, and is no failure.
+    let container = docker(&["ps", "-q", "--filter", &label])?;
+    let image = docker(&["inspect", "--format", "{{.Image}}", &container])?;
+    let neighbour = docker(&["create", &image])?;
+    let removed = machine.run(&["gateway", "remove", "big", "--purge", "--yes"]).await;
+    ensure!(docker(&["rm", &neighbour])? == neighbour);
+    removed?.ok()?;
+    ensure!(docker(&["images", "-q", "--no-trunc"])?.contains(&image), "the neighbour's image is gone");
+    ensure!(docker(&["ps", "-aq", "--filter", &label])?.is_empty(), "the container is left");
     ensure!(
         !docker(&["ps", "-a", "--format", "{{.Label \"dev.openshell.name\"}}"])?.lines().any(|name| name == "demo")
     );

@@ -86,7 +86,8 @@ async fn runs(engine: &Engine, name: &str) -> Result<bool, Error> {
     Ok(state["State"]["Running"] == true)
 }
 
-/// Removes the container, its images and the sandboxes' network. Answers what is left because others use it.
+/// Removes the container, and its images and the sandboxes' network unless others of this engine use them: two gateways
+/// of one version share them. Answers what else could not be removed.
 pub(super) async fn remove(state_dir: &Path) -> Result<Vec<String>, Error> {
     let engine = Engine::find().await?;
     engine.delete(&format!("/containers/{}?force=true", own_name(state_dir))).await?;
@@ -95,11 +96,11 @@ pub(super) async fn remove(state_dir: &Path) -> Result<Vec<String>, Error> {
     let images = engine.get(&format!("/images/json?filters={filters}")).await?.unwrap_or_default();
     for image in images.as_array().into_iter().flatten() {
         let id = image["Id"].as_str().unwrap_or_default();
-        if let Err(error) = engine.delete(&format!("/images/{id}?force=false")).await {
+        if let Err(error) = engine.delete_unused(&format!("/images/{id}?force=false")).await {
             left.push(format!("an image stays: {error}"));
         }
     }
-    if let Err(error) = engine.delete("/networks/openshell").await {
+    if let Err(error) = engine.delete_unused("/networks/openshell").await {
         left.push(format!("the network stays: {error}"));
     }
     Ok(left)

@@ -77,6 +77,14 @@ impl Engine {
         }
     }
 
+    /// `DELETE` of what others may use, who then keep it: of an image that has containers (409), of a network that has (403).
+    pub async fn delete_unused(&self, path: &str) -> Result<(), Error> {
+        match self.send(Method::DELETE, path, None).await? {
+            response if matches!(response.status().as_u16(), 403 | 404 | 409) => Ok(()),
+            response => self.value(path, response).await.map(drop),
+        }
+    }
+
     /// The last lines that a container wrote, without the frames they come in (eight bytes before each piece).
     pub async fn logs(&self, name: &str) -> Result<Vec<u8>, Error> {
         let path = format!("/containers/{name}/logs?stdout=true&stderr=true&tail=20");

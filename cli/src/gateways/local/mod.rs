@@ -55,7 +55,7 @@ pub async fn start(state_dir: &Path, plan: &Plan) -> Result<(Client, Status), Er
     started
 }
 
-/// Removes what brings a gateway up again by itself. Answers what is left because others use it.
+/// Removes what brings a gateway up again by itself. Answers what could not be removed.
 async fn retire(state_dir: &Path, form: Form) -> Result<Vec<String>, Error> {
     match form {
         Form::Process => Ok(Vec::new()),
