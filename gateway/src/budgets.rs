@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use openshell_api::inference::{Budget, BudgetUse, Period};
+use openshell_api::inference::{self, Budget, BudgetUse};
 use openshell_api::share::{Pot, Share, Want};
 
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit, Read};
 use crate::push;
-use crate::store::{Deal, PICO, Use};
+use crate::store::{Deal, Use};
 
 /// Longest wait for a supervisor to give back.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -99,15 +99,21 @@ pub async fn set(
     standing(&gateway, &owner, budgets).await
 }
 
+/// Refuses budgets that limit nothing.
+pub fn check_limits(budgets: &[Budget]) -> ApiResult<()> {
+    match budgets.iter().any(|budget| budget.cost.is_none() && budget.tokens.is_none()) {
+        true => Err(refuse(422, "bad_budget", "a budget limits neither dollars nor tokens")
+            .hint("give it `cost`, in millionths of a dollar, or `tokens`")),
+        false => Ok(()),
+    }
+}
+
 fn check(budgets: &[Budget]) -> ApiResult<()> {
     if budgets.len() > MOST {
         return Err(refuse(422, "bad_budget", format!("{} budgets, and {MOST} are the most", budgets.len())));
     }
+    check_limits(budgets)?;
     for (number, budget) in budgets.iter().enumerate() {
-        if budget.cost.is_none() && budget.tokens.is_none() {
-            return Err(refuse(422, "bad_budget", "a budget limits neither dollars nor tokens")
-                .hint("give it `cost`, in millionths of a dollar, or `tokens`"));
-        }
         let same = |other: &Budget| other.period == budget.period && other.backend == budget.backend;
         if budgets[..number].iter().any(same) {
             return Err(refuse(422, "bad_budget", "two budgets are for the same time and backend")
@@ -126,20 +132,15 @@ async fn known(gateway: &Gateway, owner: &str) -> ApiResult<()> {
 }
 
 fn used_up(owner: &str, budget: &Budget, used: Use) -> String {
-    let period = match budget.period {
-        Period::Day => "the day",
-        Period::Month => "the month",
-        Period::Total => "all time",
-    };
     let of = budget.backend.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
-    let dollars = |pico: u64| format!("${:.4}", pico as f64 / (PICO as f64 * 1e6));
+    let dollars = |cost: u128| format!("${}", inference::dollars(cost));
     let mut parts = Vec::new();
-    if let Some(limit) = budget.cost {
+    if let Some(limit) = budget.fine_cost() {
         parts.push(format!(
             "{} of {} spent and {} set aside by other sandboxes",
-            dollars(used.cost),
-            dollars(limit.saturating_mul(PICO)),
-            dollars(used.held_cost)
+            dollars(used.cost.into()),
+            dollars(limit),
+            dollars(used.held_cost.into())
         ));
     }
     if let Some(limit) = budget.tokens {
@@ -148,5 +149,5 @@ fn used_up(owner: &str, budget: &Budget, used: Use) -> String {
             used.tokens, used.held_tokens
         ));
     }
-    format!("the budget of {owner}{of} for {period} is used up: {}", parts.join("; "))
+    format!("the budget of {owner}{of} for {} is used up: {}", budget.period.words(), parts.join("; "))
 }

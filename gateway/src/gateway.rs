@@ -297,20 +297,23 @@ pub struct Changed {
 impl Changed {
     /// Decisions were stored.
     pub fn decisions(&self) {
-        self.untold.add(News::Decisions);
-        self.decisions.send_replace(());
+        self.happened(News::Decisions);
     }
 
     /// Log lines were stored.
     pub fn logs(&self) {
-        self.untold.add(News::Logs);
-        self.logs.send_replace(());
+        self.happened(News::Logs);
     }
 
     /// A sandbox changed its phase, its generation or its connection.
     pub fn sandboxes(&self) {
-        self.untold.add(News::Sandboxes);
-        self.sandboxes.send_replace(());
+        self.happened(News::Sandboxes);
+    }
+
+    /// Here; other gateways are to hear of it.
+    fn happened(&self, news: News) {
+        self.untold.add(news);
+        self.heard(news);
     }
 
     /// Another gateway says so.

@@ -74,11 +74,11 @@ async fn budget(cx: &Context, client: &Client, args: BudgetArgs) -> Result<(), E
         for BudgetUse { budget, cost, tokens } in &standing {
             let of =
                 |used: String, limit: Option<String>| limit.map_or(used.clone(), |limit| format!("{used} of {limit}"));
-            let dollars = |pico: u128| format!("${}", price::dollars(pico));
+            let dollars = |cost: u128| format!("${}", price::dollars(cost));
             table.row([
                 word(&budget.period),
                 budget.backend.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string),
-                of(dollars(u128::from(*cost)), budget.cost.map(|limit| dollars(u128::from(limit) * 1_000_000))),
+                of(dollars(u128::from(*cost)), budget.fine_cost().map(dollars)),
                 of(tokens.to_string(), budget.tokens.map(|limit| limit.to_string())),
             ]);
         }

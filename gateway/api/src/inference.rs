@@ -175,6 +175,15 @@ impl Period {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Day, Self::Month, Self::Total];
 
+    /// As a sentence has it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Day => "the day",
+            Self::Month => "the month",
+            Self::Total => "all time",
+        }
+    }
+
     /// Number of the window that a time falls into: days since the Unix epoch, months since the year 0, or 0.
     pub fn window(self, at: jiff::Timestamp) -> i64 {
         match self {
@@ -203,6 +212,20 @@ pub struct Budget {
     /// Tokens, input and output together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+}
+
+impl Budget {
+    /// Its limit as costs are counted, in millionths of a millionth of a US dollar.
+    pub fn fine_cost(&self) -> Option<u128> {
+        self.cost.map(|cost| u128::from(cost) * 1_000_000)
+    }
+}
+
+/// Millionths of a millionth of a US dollar in dollars, with as many of twelve decimals as it needs and at least two: `0.00`, `0.000123`.
+pub fn dollars(cost: u128) -> String {
+    const DOLLAR: u128 = 1_000_000_000_000;
+    let fraction = format!("{:012}", cost % DOLLAR);
+    format!("{}.{:0<2}", cost / DOLLAR, fraction.trim_end_matches('0'))
 }
 
 /// A budget that a user's sandboxes spend together, and what they have spent of it in the window of now.

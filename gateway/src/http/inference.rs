@@ -7,11 +7,12 @@ use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Json, Path, Query};
+use super::sandboxes::named;
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::identity::{Administer, Read};
-use crate::push;
 use crate::store::{UsageBy, UsageQuery};
+use crate::{budgets, push};
 
 /// Every backend, in the operator's order.
 #[utoipa::path(get, path = "/v1/inference/backends", responses((status = 200, body = Vec<Backend>)))]
@@ -121,7 +122,7 @@ pub(super) async fn rules(
     Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<InferenceRules>> {
-    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
+    let row = named(&gateway, &name).await?;
     let newest = gateway.store.newest_generation(&row.id).await?;
     Ok(axum::Json(newest.map(|generation| generation.content.inference).unwrap_or_default()))
 }
@@ -139,10 +140,7 @@ pub(super) async fn set_rules(
     Path(name): Path<String>,
     Json(rules): Json<InferenceRules>,
 ) -> ApiResult<axum::Json<InferenceRules>> {
-    if rules.budgets.iter().any(|budget| budget.cost.is_none() && budget.tokens.is_none()) {
-        return Err(refuse(422, "bad_budget", "a budget limits neither dollars nor tokens")
-            .hint("give it `cost`, in millionths of a dollar, or `tokens`"));
-    }
+    budgets::check_limits(&rules.budgets)?;
     if let Some((alias, model)) = rules.aliases.iter().find(|(alias, model)| alias.is_empty() || model.is_empty()) {
         return Err(refuse(422, "bad_alias", format!("the alias {alias:?} for {model:?} has an empty side")));
     }

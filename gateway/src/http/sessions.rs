@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Path, Query};
+use super::sandboxes::named;
 use super::to_the_end;
 use crate::error::{ApiResult, refuse};
 use crate::identity::{Administer, Read};
 use crate::link::reset;
-use crate::push;
 
 /// What the sessions of a sandbox have contained, as far as it is more than public. Sensitivity only rises.
 #[utoipa::path(get, path = "/v1/sandboxes/{name}/inference/sessions", params(("name" = String, Path)), responses(
@@ -22,7 +22,7 @@ pub(super) async fn list(
     Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<Vec<Session>>> {
-    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
+    let row = named(&gateway, &name).await?;
     let known = gateway.store.sessions(&row.id).await?;
     Ok(axum::Json(known.into_iter().map(|(session, sensitivity)| Session { session, sensitivity }).collect()))
 }
@@ -46,7 +46,7 @@ pub(super) async fn reset(
     Path(name): Path<String>,
     Query(Which { session }): Query<Which>,
 ) -> ApiResult<StatusCode> {
-    let row = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?;
+    let row = named(&gateway, &name).await?;
     let mut forgotten = gateway.store.sessions(&row.id).await?;
     if let Some(session) = &session {
         forgotten.retain(|known, _| known == session);

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use attempt::AttemptSlot;
 use questions::Questions;
+pub use questions::Unanswered;
 
 pub use session::serve;
 use streams::Outbox;
@@ -112,7 +113,7 @@ impl Link {
 
     /// Has the supervisor keep of its shares what it needs now; answers what that is, nothing where it does not say so.
     pub async fn give_back(&self, shares: Vec<Share>, patience: Duration) -> Vec<Share> {
-        let asked = self.shares.ask(self, patience, |id| ToSupervisor::GiveBack { id, shares });
+        let asked = self.shares.ask(self, patience, (), |id| ToSupervisor::GiveBack { id, shares });
         asked.await.unwrap_or_default()
     }
 

@@ -9,31 +9,42 @@ use tokio::sync::oneshot;
 
 use super::{Link, LinkClosed};
 
-/// Questions of one kind that wait for an answer.
-pub(super) struct Questions<T>(Mutex<HashMap<String, oneshot::Sender<T>>>);
+/// Questions of one kind that wait for an answer, each with what it is about.
+pub(super) struct Questions<T, About = ()>(Mutex<HashMap<String, (About, oneshot::Sender<T>)>>);
 
 /// Why there is no answer.
-pub(super) enum Unanswered {
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
     /// The link ended.
-    Closed(LinkClosed),
+    #[error(transparent)]
+    Closed(#[from] LinkClosed),
     /// None came in time.
-    Silent,
+    #[error("no answer within {} s", .0.as_secs())]
+    Silent(Duration),
 }
 
-impl<T> Default for Questions<T> {
+impl<T, About> Default for Questions<T, About> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Questions<T> {
+impl<T, About> Questions<T, About> {
     /// An answer has come.
     pub fn answer(&self, id: &str, answer: T) {
         let asker = self.lock().remove(id);
-        if let Some(asker) = asker {
+        if let Some((_, asker)) = asker {
             // Whoever asked may have gone.
             let _ = asker.send(answer);
         }
+    }
+
+    /// What a question is about; `None`: nobody waits for its answer.
+    pub fn about(&self, id: &str) -> Option<About>
+    where
+        About: Clone,
+    {
+        self.lock().get(id).map(|(about, _)| about.clone())
     }
 
     /// Nobody will answer any more.
@@ -46,16 +57,17 @@ impl<T> Questions<T> {
         &self,
         link: &Link,
         patience: Duration,
+        about: About,
         message: impl FnOnce(String) -> ToSupervisor,
     ) -> Result<T, Unanswered> {
         let id = ulid::Ulid::generate().to_string();
         let (asker, answer) = oneshot::channel();
-        self.lock().insert(id.clone(), asker);
+        self.lock().insert(id.clone(), (about, asker));
         let asked = async {
-            link.send(message(id.clone())).await.map_err(Unanswered::Closed)?;
+            link.send(message(id.clone())).await?;
             match tokio::time::timeout(patience, answer).await {
-                Ok(answer) => answer.map_err(|_| Unanswered::Closed(LinkClosed)),
-                Err(_) => Err(Unanswered::Silent),
+                Ok(answer) => answer.map_err(|_| LinkClosed.into()),
+                Err(_) => Err(Unanswered::Silent(patience)),
             }
         };
         let answer = asked.await;
@@ -63,7 +75,7 @@ impl<T> Questions<T> {
         answer
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<T>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (About, oneshot::Sender<T>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

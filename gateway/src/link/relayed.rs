@@ -22,9 +22,10 @@ use crate::gateway::Gateway;
 pub(crate) const PATH: &str = "/internal/v1/links/";
 /// Bits of a channel's number that are the relay's own.
 pub(super) const CHANNEL_BITS: u32 = 40;
-const PING_EVERY: Duration = Duration::from_secs(4);
-/// A gateway that says nothing for so long is gone.
-const SILENCE: Duration = Duration::from_secs(12);
+/// Between two signs of life of either end of a relay.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(4);
+/// An end that says nothing for so long is gone.
+pub(crate) const SILENCE: Duration = Duration::from_secs(12);
 /// How long one that does not read may hold up the link.
 const STALL: Duration = Duration::from_secs(5);
 

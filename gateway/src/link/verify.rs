@@ -5,8 +5,7 @@ use std::time::Duration;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::link::ToSupervisor;
 
-use super::questions::Unanswered;
-use super::{Link, LinkClosed};
+use super::{Link, Unanswered};
 
 /// Longer than a supervisor lets its probe run.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,12 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why nothing is proven.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The link ended.
+    /// Nobody answered.
     #[error(transparent)]
-    Closed(#[from] LinkClosed),
-    /// No answer came.
-    #[error("no answer within {} s", PATIENCE.as_secs())]
-    Silent,
+    Unanswered(#[from] Unanswered),
     /// The supervisor could not try.
     #[error("{0}")]
     Failed(String),
@@ -27,10 +23,6 @@ pub enum VerifyError {
 
 /// Has the supervisor at the other end prove its walls.
 pub async fn verify(link: &Link) -> Result<Enforcement, VerifyError> {
-    let answer = link.proofs.ask(link, PATIENCE, |id| ToSupervisor::Verify { id }).await;
-    match answer {
-        Ok(result) => result.map_err(VerifyError::Failed),
-        Err(Unanswered::Closed(closed)) => Err(closed.into()),
-        Err(Unanswered::Silent) => Err(VerifyError::Silent),
-    }
+    let answer = link.proofs.ask(link, PATIENCE, (), |id| ToSupervisor::Verify { id }).await?;
+    answer.map_err(VerifyError::Failed)
 }

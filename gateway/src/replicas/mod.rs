@@ -126,21 +126,14 @@ impl Replicas {
 
 /// Begins to be one of several.
 pub fn begin(gateway: &Arc<Gateway>) {
-    for task in [true, false] {
-        let gateway = gateway.clone();
-        tokio::spawn(async move {
-            let work = async {
-                match task {
-                    true => tokio::join!(beat(&gateway), ring(&gateway)),
-                    false => tokio::join!(hear(&gateway), lead(&gateway)),
-                }
-            };
-            tokio::select! {
-                () = gateway.stopping.cancelled() => {}
-                _ = work => {}
-            }
-        });
-    }
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        let work = async { tokio::join!(beat(&gateway), ring(&gateway), hear(&gateway), lead(&gateway)) };
+        tokio::select! {
+            () = gateway.stopping.cancelled() => {}
+            _ = work => {}
+        }
+    });
 }
 
 /// Says that this gateway lives, and tells supervisors where the gateways are.

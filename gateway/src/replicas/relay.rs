@@ -18,14 +18,12 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
 use crate::gateway::Gateway;
+use crate::link::relayed::{PING_EVERY, SILENCE};
 use crate::link::{Link, Outgoing, relayed};
 use crate::store::Replica;
 
 /// Longest time until a relay is up.
 const CONNECT: Duration = Duration::from_secs(3);
-/// A relay on which nothing arrives for so long is given up; the other end says something every few seconds.
-const SILENCE: Duration = Duration::from_secs(12);
-const PING_EVERY: Duration = Duration::from_secs(4);
 /// One that nobody has used for so many pings is closed.
 const IDLE: u32 = 15;
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;

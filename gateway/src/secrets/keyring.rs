@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 use super::key_file::FILE as MASTER_KEYS;
-use super::{KeyFileError, NONCE_LEN, Passphrase, Secret, SecretBox, encrypt, open, signing_key};
+use super::{KeyFileError, NONCE_LEN, Passphrase, SIGNING_KEY_FILE, Secret, SecretBox, encrypt, open, signing_key};
 use crate::identity::tokens::{ADMIN_TOKEN_FILE, admin_token};
 use crate::state_dir::{StateDir, StateDirError, random, write_private};
 use crate::store::{Database, StoreError};
@@ -18,7 +18,7 @@ use crate::tls::{self, TlsError};
 const SALT: &str = "salt";
 const SALT_LEN: usize = 16;
 /// Files that stay what they are.
-const CONSTANT: [&str; 4] = [tls::CA_KEY_FILE, tls::CA_FILE, "signing.key", ADMIN_TOKEN_FILE];
+const CONSTANT: [&str; 4] = [tls::CA_KEY_FILE, tls::CA_FILE, SIGNING_KEY_FILE, ADMIN_TOKEN_FILE];
 
 /// Why a gateway does not share what the others of its database do.
 #[derive(Debug, thiserror::Error)]

@@ -21,6 +21,8 @@ use key_file::KeyFile;
 pub use key_file::{KeyFileError, Passphrase};
 pub use keyring::{Keyring, KeyringError, make};
 
+/// The key that signs generations.
+const SIGNING_KEY_FILE: &str = "signing.key";
 const NONCE_LEN: usize = 12;
 const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 16;
@@ -166,9 +168,9 @@ fn open(key: &Secret, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
 /// The key whose signature sandboxes demand on generations and artifacts; made on first use.
 pub fn signing_key(dir: &StateDir) -> Result<SigningKey, StateDirError> {
     let text =
-        Zeroizing::new(dir.read_or_create("signing.key", || Ok(hex::encode(random::<KEY_LEN>()?).into_bytes()))?);
+        Zeroizing::new(dir.read_or_create(SIGNING_KEY_FILE, || Ok(hex::encode(random::<KEY_LEN>()?).into_bytes()))?);
     let mut key = Zeroizing::new([0; KEY_LEN]);
     hex::decode_to_slice(text.trim_ascii(), key.as_mut_slice())
-        .map_err(|_| StateDirError::BadKey { path: dir.path("signing.key") })?;
+        .map_err(|_| StateDirError::BadKey { path: dir.path(SIGNING_KEY_FILE) })?;
     Ok(SigningKey::from_bytes(&key))
 }

@@ -6,6 +6,7 @@ use openshell_api::inference::{Budget, Period};
 use openshell_api::share::{Pot, Share, Want};
 
 use super::db::{Transaction, Turn, query, query_scalar};
+use super::usage::spending;
 use super::{Store, StoreError, int, json, parse, uint};
 
 /// What became of a wish for more.
@@ -50,20 +51,17 @@ impl Store {
         let (used, own) = standing(&mut tx, owner, &want.pot, Some(sandbox_id)).await?;
         let old = share(&mut tx, sandbox_id, &want.pot).await?;
         let (old_cost, old_tokens, serial) = old.unwrap_or_default();
-        // The most that this one's share may be: all that is left, and what it spent itself.
-        let most =
-            |limit: u64, spent: u64, held: u64, own: u64| (limit + own).saturating_sub(spent).saturating_sub(held);
-        let part = |limit: Option<u64>, old: u64, want: u64, spent, held, own| {
-            let Some(limit) = limit else { return Some(old) };
-            let most = most(limit, spent, held, own);
-            if want <= old {
-                return Some(old);
+        let part = |limit: Option<u64>, old: u64, want: u64, (spent, held): (u64, u64), own: u64| match limit {
+            Some(limit) if want > old => {
+                // The most that this one's share may be: all that is left, and what it spent itself.
+                let most = limit.saturating_add(own).saturating_sub(spent).saturating_sub(held);
+                (want <= most).then(|| want + (most - want) / SPARE)
             }
-            (want <= most).then(|| want + (most - want) / SPARE)
+            _ => Some(old),
         };
-        let cost = budget.cost.map(|cost| cost.saturating_mul(PICO));
-        let cost = part(cost, old_cost, want.cost, used.cost, used.held_cost, own.0);
-        let tokens = part(budget.tokens, old_tokens, want.tokens, used.tokens, used.held_tokens, own.1);
+        let limit = budget.fine_cost().map(|cost| u64::try_from(cost).unwrap_or(u64::MAX));
+        let cost = part(limit, old_cost, want.cost, (used.cost, used.held_cost), own.0);
+        let tokens = part(budget.tokens, old_tokens, want.tokens, (used.tokens, used.held_tokens), own.1);
         let (Some(cost), Some(tokens)) = (cost, tokens) else { return Ok(Deal::Lacking(used)) };
         let dealt = Share {
             pot: want.pot.clone(),
@@ -133,9 +131,6 @@ impl Store {
     }
 }
 
-/// Millionths of a millionth in a millionth.
-pub const PICO: u64 = 1_000_000;
-
 /// What is used of a budget, without what `except` holds; and what that one has spent itself.
 async fn standing(
     tx: &mut Transaction,
@@ -143,21 +138,12 @@ async fn standing(
     pot: &Pot,
     except: Option<&str>,
 ) -> Result<(Use, (u64, u64)), StoreError> {
-    let window = match pot.period {
-        Period::Day => {
-            "SELECT sandbox_id, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
-            WHERE owner = $1 AND ($2 = '' OR backend = $2) AND day = $3 GROUP BY sandbox_id"
-        }
-        Period::Month => {
-            "SELECT sandbox_id, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
-            WHERE owner = $1 AND ($2 = '' OR backend = $2) AND month = $3 GROUP BY sandbox_id"
-        }
-        Period::Total => {
-            "SELECT sandbox_id, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
-            WHERE owner = $1 AND ($2 = '' OR backend = $2) AND $3 = 0 GROUP BY sandbox_id"
-        }
-    };
-    let rows = query(window).bind(owner).bind(backend(pot)).bind(pot.window).fetch_all(&mut *tx).await?;
+    let mut sql = spending("sandbox_id", ("owner", owner), pot.period, pot.window);
+    if let Some(name) = &pot.backend {
+        sql.push(" AND backend = ").push_bind(name.as_str());
+    }
+    sql.push(" GROUP BY sandbox_id");
+    let rows = sql.build().fetch_all(&mut *tx).await?;
     let (mut all, mut spent) = (Use::default(), BTreeMap::new());
     for row in &rows {
         let one = (uint(row.try_get("cost")?), uint(row.try_get("tokens")?));

@@ -30,7 +30,7 @@ use ed25519_dalek::SigningKey;
 use sqlx::PgPool;
 
 pub use audit::AuditQuery;
-pub use budgets::{Deal, PICO, Use};
+pub use budgets::{Deal, Use};
 pub use commit::{Effect, NewGeneration};
 pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::{By, StoreModule};

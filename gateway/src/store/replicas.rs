@@ -1,6 +1,6 @@
 //! The gateways of one database: who is there, and which sandbox is linked to which. Times are the database's, for clocks differ.
 
-use super::db::{Turn, query, query_scalar};
+use super::db::{Row, Turn, query, query_scalar};
 use super::{Database, Store, StoreError, int};
 use crate::secrets::KeyringError;
 
@@ -13,21 +13,29 @@ pub struct Replica {
     pub url: String,
 }
 
+/// The database's time, in milliseconds since the Unix epoch.
+macro_rules! now_ms {
+    () => {
+        "CAST(unixepoch('subsec') * 1000 AS BIGINT)"
+    };
+}
+
 /// Whether a row of `replicas` is of one that lives: it says so every second.
 macro_rules! alive {
     () => {
-        "replicas.seen_ms > CAST(unixepoch('subsec') * 1000 AS BIGINT) - 5000"
+        concat!("replicas.seen_ms > ", crate::store::replicas::now_ms!(), " - 5000")
     };
 }
-pub(super) use alive;
+pub(super) use {alive, now_ms};
 
 impl Store {
     /// A gateway lives, and is reached there.
     pub async fn beat(&self, replica: &Replica) -> Result<(), StoreError> {
-        query(
-            "INSERT INTO replicas (id, url, seen_ms) VALUES ($1, $2, CAST(unixepoch('subsec') * 1000 AS BIGINT))
-             ON CONFLICT (id) DO UPDATE SET url = excluded.url, seen_ms = excluded.seen_ms",
-        )
+        query(concat!(
+            "INSERT INTO replicas (id, url, seen_ms) VALUES ($1, $2, ",
+            now_ms!(),
+            ") ON CONFLICT (id) DO UPDATE SET url = excluded.url, seen_ms = excluded.seen_ms",
+        ))
         .bind(&replica.id)
         .bind(&replica.url)
         .execute(&self.write)
@@ -41,12 +49,10 @@ impl Store {
         if gone {
             query("UPDATE replicas SET seen_ms = 0 WHERE id = $1").bind(replica).execute(&self.write).await?;
         }
-        query(
-            "DELETE FROM replicas WHERE seen_ms < CAST(unixepoch('subsec') * 1000 AS BIGINT) - 86400000 AND id <> $1",
-        )
-        .bind(replica)
-        .execute(&self.write)
-        .await?;
+        query(concat!("DELETE FROM replicas WHERE seen_ms < ", now_ms!(), " - 86400000 AND id <> $1"))
+            .bind(replica)
+            .execute(&self.write)
+            .await?;
         Ok(())
     }
 
@@ -55,7 +61,7 @@ impl Store {
         let rows =
             query(concat!("SELECT id, url FROM replicas WHERE ", alive!(), " ORDER BY id")).fetch_all(&self.read);
         let rows = rows.await?;
-        rows.iter().map(|row| Ok(Replica { id: row.try_get("id")?, url: row.try_get("url")? })).collect()
+        rows.iter().map(replica).collect()
     }
 
     /// One of them, if it lives.
@@ -95,7 +101,7 @@ impl Store {
             alive!()
         );
         let row = query(sql).bind(sandbox_id).fetch_optional(&self.read).await?;
-        row.map(|row| Ok(Replica { id: row.try_get("id")?, url: row.try_get("url")? })).transpose()
+        row.as_ref().map(replica).transpose()
     }
 
     /// How many sandboxes are linked to living gateways.
@@ -104,6 +110,10 @@ impl Store {
         let count: i64 = query_scalar(sql).fetch_one(&self.read).await?;
         Ok(super::uint(count))
     }
+}
+
+fn replica(row: &Row) -> Result<Replica, StoreError> {
+    Ok(Replica { id: row.try_get("id")?, url: row.try_get("url")? })
 }
 
 impl Database {

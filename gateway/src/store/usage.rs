@@ -92,13 +92,10 @@ impl Store {
     /// What a sandbox has spent in the windows that `now` falls into: per backend, and all together.
     pub async fn spent(&self, sandbox_id: &str, now: jiff::Timestamp) -> Result<Vec<Spent>, StoreError> {
         let mut spent = Vec::new();
-        for (period, column) in [(Period::Day, "day"), (Period::Month, "month"), (Period::Total, "0")] {
+        for period in Period::ALL {
             let window = period.window(now);
-            let mut sql = Builder::new(
-                "SELECT backend, CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens FROM usage
-                 WHERE sandbox_id = ",
-            );
-            sql.push_bind(sandbox_id).push(format!(" AND {column} = ")).push_bind(window).push(" GROUP BY backend");
+            let mut sql = spending("backend", ("sandbox_id", sandbox_id), period, window);
+            sql.push(" GROUP BY backend");
             let mut all = Spent { period, window, backend: None, cost: 0, tokens: 0 };
             for row in &sql.build().fetch_all(&self.read).await? {
                 let one = Spent {
@@ -116,6 +113,21 @@ impl Store {
         }
         Ok(spent)
     }
+}
+
+/// The beginning of a statement: cost and tokens in a window, by `column`, of whoever has `whose` value in its column.
+pub(super) fn spending<'q>(column: &str, whose: (&str, &'q str), period: Period, window: i64) -> Builder<'q> {
+    let of = match period {
+        Period::Day => "day",
+        Period::Month => "month",
+        Period::Total => "0",
+    };
+    let mut sql = Builder::new("SELECT ");
+    sql.push(column)
+        .push(", CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens");
+    sql.push(" FROM usage WHERE ").push(whose.0).push(" = ").push_bind(whose.1);
+    sql.push(" AND ").push(of).push(" = ").push_bind(window);
+    sql
 }
 
 /// Keeps what a request used, if it was one that was charged for: of the answer, and of those that did not pass a check before.

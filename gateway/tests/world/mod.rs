@@ -121,6 +121,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a request is answered.
+    pub async fn to(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
+        let response = request.send().await?;
+        let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+        let status = response.status();
+        let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
+        Ok(Self { status, content_type: content_type.unwrap_or_default(), body })
+    }
+
     /// The body, if the call succeeded.
     #[track_caller]
     pub fn ok(self) -> Value {
@@ -221,12 +230,7 @@ impl World {
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
-        let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
-        let status = response.status();
-        let bytes = response.bytes().await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status, content_type: content_type.unwrap_or_default(), body }
+        Answer::to(request).await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use openshell_api::launch::LaunchSpec;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::world::Answer;
@@ -135,12 +135,7 @@ impl Gateway {
             Some(body) => request.json(&body),
             None => request,
         };
-        let response = request.send().await.ok()?;
-        let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
-        let status: StatusCode = response.status();
-        let bytes = response.bytes().await.ok()?;
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Some(Answer { status, content_type: content_type.unwrap_or_default(), body })
+        Answer::to(request).await.ok()
     }
 
     pub async fn get(&self, path: &str) -> Answer {

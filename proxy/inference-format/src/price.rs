@@ -1,6 +1,7 @@
 //! What tokens cost.
 
 use openshell_api::inference::Backend;
+pub use openshell_api::inference::dollars;
 
 /// Tokens of a request and its answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,11 +52,4 @@ impl Prices {
         u128::from(input) * u128::from(self.input.max(self.written).max(self.cached))
             + u128::from(output) * u128::from(self.output)
     }
-}
-
-/// A cost in dollars, with as many of twelve decimals as it needs and at least two: `0.00`, `0.000123`.
-pub fn dollars(cost: u128) -> String {
-    const DOLLAR: u128 = 1_000_000_000_000;
-    let fraction = format!("{:012}", cost % DOLLAR);
-    format!("{}.{:0<2}", cost / DOLLAR, fraction.trim_end_matches('0'))
 }

@@ -1,7 +1,7 @@
 //! Which backends are worth asking: one that keeps failing is left alone until a probe finds it alive, then asked once.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Failures in a row after which a backend is left alone.
@@ -40,7 +40,7 @@ pub enum Admission {
 impl Health {
     /// Whether it may be asked at `now`. After its time has passed one caller may, and what becomes of that decides.
     pub fn admit(&self, backend: &str, now: Instant) -> Admission {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         let Some(state) = all.get_mut(backend) else { return Admission::Open };
         match state.until {
             None => Admission::Open,
@@ -53,16 +53,20 @@ impl Health {
         }
     }
 
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// It served.
     pub fn served(&self, backend: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(backend);
+        self.all().remove(backend);
     }
 
     /// It failed at `now`, or said that it has no capacity for `retry_after`. Answers when to probe it, where nobody does yet: from then
     /// on [`Health::probed`] or [`Health::unprobed`] decide whether it is asked again.
     #[must_use]
     pub fn failed(&self, backend: &str, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         let state = all.entry(backend.to_owned()).or_default();
         state.failures = state.failures.saturating_add(1);
         state.trial = false;
@@ -79,13 +83,13 @@ impl Health {
 
     /// Whether a probe is still wanted: nobody was served meanwhile.
     pub fn is_probed(&self, backend: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(backend).is_some_and(|state| state.probed)
+        self.all().get(backend).is_some_and(|state| state.probed)
     }
 
     /// What a probe found at `now`. Alive, one caller may ask it at once; else it answers when to probe it again.
     #[must_use]
     pub fn probed(&self, backend: &str, now: Instant, alive: bool) -> Option<Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         let state = all.get_mut(backend).filter(|state| state.probed)?;
         if alive {
             state.probed = false;
@@ -98,14 +102,14 @@ impl Health {
 
     /// Nobody can probe it: a caller finds out once its time has passed.
     pub fn unprobed(&self, backend: &str) {
-        if let Some(state) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(backend) {
+        if let Some(state) = self.all().get_mut(backend) {
             state.probed = false;
         }
     }
 
     /// Whoever was admitted did not find out: the caller hung up, or nothing was sent.
     pub fn unknown(&self, backend: &str) {
-        if let Some(state) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(backend) {
+        if let Some(state) = self.all().get_mut(backend) {
             state.trial = false;
         }
     }

@@ -265,11 +265,8 @@ impl Session {
             ToSupervisor::ResetSessions { id, session } => self.desk.sessions.reset(session.as_deref(), id),
             ToSupervisor::Spent { spent } => self.desk.ledger.merge(&spent, jiff::Timestamp::now()),
             ToSupervisor::Share { question, result } => {
-                if let Ok(share) = &result {
-                    // Even if nobody waits for it any more: the gateway counts it as this sandbox's.
-                    self.desk.ledger.dealt(share.clone());
-                }
-                self.desk.shares.questions.answered(&question, result);
+                // Even if nobody waits for it any more: the gateway counts it as this sandbox's.
+                self.desk.shares.questions.answered(&question, result.map(|share| self.desk.ledger.dealt(share)));
             }
             ToSupervisor::GiveBack { id, shares } => {
                 let shares = self.desk.ledger.give_back(shares, jiff::Timestamp::now());

@@ -187,7 +187,7 @@ fn shown(rules: &InferenceRules) -> String {
             Period::Total => "in total".to_owned(),
             other => format!("a {}", word(&other)),
         };
-        let cost = budget.cost.map(|cost| format!("${}", price::dollars(u128::from(cost) * 1_000_000)));
+        let cost = budget.fine_cost().map(|cost| format!("${}", price::dollars(cost)));
         let tokens = budget.tokens.map(|tokens| format!("{tokens} tokens"));
         let limits: Vec<String> = cost.into_iter().chain(tokens).collect();
         table.row(["budget".to_owned(), whose, format!("{} {period}", limits.join(", "))]);

@@ -84,6 +84,32 @@ pub(in crate::store) fn query_scalar<'q, T: for<'r> Column<'r>>(sql: impl SqlSaf
     Scalar { query: query(sql), column: PhantomData }
 }
 
+/// Runs a query where it is to run. A PostgreSQL that is silent for too long is given up, and the connection with it. (No function: there
+/// is no way yet to say that what it is given answers a future that is `Send`.)
+macro_rules! run {
+    ($query:ident, $on:expr, $sqlite:ident, $postgres:ident) => {
+        match $on {
+            On::Pool(Pool::Sqlite(pool)) => $query.$sqlite(&mut *pool.acquire().await?).await,
+            On::Transaction(Transaction::Sqlite(transaction)) => $query.$sqlite(transaction).await,
+            On::Pool(Pool::Postgres(pool)) => {
+                let mut connection = pool.acquire().await?;
+                let answer = tokio::time::timeout(ANSWER, $query.$postgres(&mut connection)).await;
+                answer.unwrap_or_else(|_| {
+                    drop(connection.detach());
+                    Err(silent())
+                })
+            }
+            On::Transaction(Transaction::Postgres(open)) => {
+                let answer = tokio::time::timeout(ANSWER, $query.$postgres(open.connection()?)).await;
+                answer.unwrap_or_else(|_| {
+                    open.give_up();
+                    Err(silent())
+                })
+            }
+        }
+    };
+}
+
 impl<'q> Query<'q> {
     /// Its next argument.
     #[must_use]
@@ -100,48 +126,12 @@ impl<'q> Query<'q> {
 
     /// Runs it for what it does.
     pub(in crate::store) async fn execute<'a>(self, on: impl Into<On<'a>>) -> Result<Done, sqlx::Error> {
-        match on.into() {
-            On::Pool(Pool::Sqlite(pool)) => self.execute_sqlite(&mut *pool.acquire().await?).await,
-            On::Transaction(Transaction::Sqlite(transaction)) => self.execute_sqlite(transaction).await,
-            On::Pool(Pool::Postgres(pool)) => {
-                let mut connection = pool.acquire().await?;
-                let answer = tokio::time::timeout(ANSWER, self.execute_postgres(&mut connection)).await;
-                answer.unwrap_or_else(|_| {
-                    drop(connection.detach());
-                    Err(silent())
-                })
-            }
-            On::Transaction(Transaction::Postgres(open)) => {
-                let answer = tokio::time::timeout(ANSWER, self.execute_postgres(open.connection()?)).await;
-                answer.unwrap_or_else(|_| {
-                    open.give_up();
-                    Err(silent())
-                })
-            }
-        }
+        run!(self, on.into(), execute_sqlite, execute_postgres)
     }
 
     /// Runs it for the rows it answers.
     pub(in crate::store) async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>, sqlx::Error> {
-        match on.into() {
-            On::Pool(Pool::Sqlite(pool)) => self.fetch_sqlite(&mut *pool.acquire().await?).await,
-            On::Transaction(Transaction::Sqlite(transaction)) => self.fetch_sqlite(transaction).await,
-            On::Pool(Pool::Postgres(pool)) => {
-                let mut connection = pool.acquire().await?;
-                let answer = tokio::time::timeout(ANSWER, self.fetch_postgres(&mut connection)).await;
-                answer.unwrap_or_else(|_| {
-                    drop(connection.detach());
-                    Err(silent())
-                })
-            }
-            On::Transaction(Transaction::Postgres(open)) => {
-                let answer = tokio::time::timeout(ANSWER, self.fetch_postgres(open.connection()?)).await;
-                answer.unwrap_or_else(|_| {
-                    open.give_up();
-                    Err(silent())
-                })
-            }
-        }
+        run!(self, on.into(), fetch_sqlite, fetch_postgres)
     }
 
     /// The first row, if there is one.

@@ -97,7 +97,7 @@ impl<'a> Attempts<'a> {
         for _ in 0..SHARES {
             match self.ledger.reserve(self.limits, backend, claim, jiff::Timestamp::now()) {
                 Err(Exhausted::Share(want)) => {
-                    self.ledger.dealt(self.purse.ask(want).await.map_err(Exhausted::Shared)?);
+                    self.purse.ask(want).await.map_err(Exhausted::Shared)?;
                 }
                 settled => return settled,
             }

@@ -20,8 +20,6 @@ pub use journal::Lost;
 use journal::{Journal, Line};
 use shares::Shares;
 
-/// Millionths of a millionth of a dollar in a millionth of a dollar: prices count in the former, budgets in the latter.
-const PICO: u128 = 1_000_000;
 /// Bytes of an answer that hold at least one token, whatever surrounds them; for answers that say nothing of tokens.
 const BYTES_PER_TOKEN: u64 = 4;
 
@@ -164,7 +162,7 @@ impl Ledger {
             let cost_after = window.cost + window.reserved_cost + cost;
             let tokens_after = window.tokens.saturating_add(window.reserved_tokens).saturating_add(total);
             // A request that costs nothing is not held up by a limit in dollars that was passed.
-            let over_cost = budget.cost.filter(|limit| cost > 0 && cost_after > u128::from(*limit) * PICO);
+            let over_cost = budget.fine_cost().filter(|limit| cost > 0 && cost_after > *limit);
             let over_tokens = budget.tokens.filter(|limit| tokens_after > *limit);
             if over_cost.is_some() || over_tokens.is_some() {
                 return Err(exhausted(budget, window, over_cost, over_tokens, (cost, total)));
@@ -344,21 +342,16 @@ fn current<'w>(windows: &'w mut BTreeMap<Key, Window>, key: &Key, now: Timestamp
 fn exhausted(
     budget: &Budget,
     window: &Window,
-    cost: Option<u64>,
+    cost: Option<u128>,
     tokens: Option<u64>,
     asked: (u128, u64),
 ) -> Exhausted {
     let whose = budget.backend.as_ref().map_or_else(|| "this sandbox".to_owned(), |name| format!("backend {name}"));
-    let period = match budget.period {
-        Period::Day => "the day",
-        Period::Month => "the month",
-        Period::Total => "all time",
-    };
     let spent = match (cost, tokens) {
         (Some(limit), _) => format!(
             "${} of ${} spent, ${} set aside for requests under way, and this one may cost ${}",
             price::dollars(window.cost),
-            price::dollars(u128::from(limit) * PICO),
+            price::dollars(limit),
             price::dollars(window.reserved_cost),
             price::dollars(asked.0),
         ),
@@ -370,5 +363,5 @@ fn exhausted(
             asked.1,
         ),
     };
-    Exhausted::Budget { whose, period, spent }
+    Exhausted::Budget { whose, period: budget.period.words(), spent }
 }

@@ -206,8 +206,8 @@ impl Record for Kept {
 }
 
 /// Deals out tokens of one budget, as many as are asked for, as long as there are some.
-#[derive(Default)]
 pub struct Pool {
+    ledger: Arc<Ledger>,
     pub left: Mutex<u64>,
     dealt: Mutex<u64>,
     pub asked: Mutex<Vec<Want>>,
@@ -215,14 +215,15 @@ pub struct Pool {
 
 #[async_trait::async_trait]
 impl Purse for Pool {
-    async fn ask(&self, want: Want) -> Result<Share, String> {
+    async fn ask(&self, want: Want) -> Result<(), String> {
         let (mut left, mut dealt) = (self.left.lock().expect("left"), self.dealt.lock().expect("dealt"));
         let mut asked = self.asked.lock().expect("asked");
         let more = want.tokens.saturating_sub(*dealt);
         asked.push(want.clone());
         *left = left.checked_sub(more).ok_or_else(|| format!("{left} tokens are left, and {more} are asked for"))?;
         *dealt += more;
-        Ok(Share { pot: want.pot, cost: None, tokens: Some(*dealt), serial: asked.len() as u64 })
+        self.ledger.dealt(Share { pot: want.pot, cost: None, tokens: Some(*dealt), serial: asked.len() as u64 });
+        Ok(())
     }
 }
 
@@ -256,7 +257,9 @@ impl World {
         let records = Arc::new(Kept::default());
         let (sessions, rises) = Sessions::new();
         let sessions = Arc::new(sessions);
-        let (ledger, purse) = (Arc::new(Ledger::default()), Arc::new(Pool::default()));
+        let ledger = Arc::new(Ledger::default());
+        let (left, dealt, asked) = Default::default();
+        let purse = Arc::new(Pool { ledger: Arc::clone(&ledger), left, dealt, asked });
         let secrets = Secrets::default();
         secrets.0.store(Arc::new(BTreeMap::from([("acme".to_owned(), "the-backends-own-key".to_owned())])));
         let catalogue = Catalogue { backends };
