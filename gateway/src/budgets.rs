@@ -10,6 +10,7 @@ use openshell_api::inference::{self, Budget, BudgetUse};
 use openshell_api::share::{Pot, Share, Want};
 
 use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit, Read};
 use crate::push;
@@ -74,7 +75,8 @@ pub async fn of(gateway: &Gateway, permit: &Permit<Read>, owner: &str) -> ApiRes
     standing(gateway, owner, gateway.store.owner_budgets(owner).await?).await
 }
 
-async fn standing(gateway: &Gateway, owner: &str, budgets: Vec<Budget>) -> ApiResult<Vec<BudgetUse>> {
+/// What is spent of an owner's budgets.
+pub async fn standing(gateway: &Gateway, owner: &str, budgets: Vec<Budget>) -> ApiResult<Vec<BudgetUse>> {
     let now = Timestamp::now();
     let mut standing = Vec::with_capacity(budgets.len());
     for budget in budgets {
@@ -91,10 +93,11 @@ pub async fn set(
     permit: Permit<Administer>,
     owner: String,
     budgets: Vec<Budget>,
+    expected: Expected,
 ) -> ApiResult<Vec<BudgetUse>> {
     known(&gateway, &owner).await?;
     check(&budgets)?;
-    push::set_owner_budgets(&gateway, &permit, &owner, budgets.clone()).await?;
+    push::set_owner_budgets(&gateway, &permit, &owner, budgets.clone(), &expected).await?;
     collect(&gateway, &owner, None, &budgets).await?;
     standing(&gateway, &owner, budgets).await
 }

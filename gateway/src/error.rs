@@ -1,7 +1,7 @@
 //! Errors as the API answers them: `application/problem+json` with a stable code and, where one helps, a hint.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use openshell_api::Problem;
 use openshell_policy_host::{BakeError, CheckError, CompileError};
@@ -67,6 +67,9 @@ impl IntoResponse for ApiError {
         }
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(etag) = self.0.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            headers.insert(ETAG, etag);
         }
         response.extensions_mut().insert(Code(self.0.code));
         response

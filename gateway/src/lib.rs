@@ -9,8 +9,10 @@
 
 pub mod audit;
 mod backend_test;
+pub mod backup;
 mod budgets;
 pub mod error;
+pub mod etag;
 pub mod gateway;
 pub mod http;
 pub mod identity;

@@ -270,10 +270,15 @@ async fn started(gateway: &Gateway, id: &str, launch: &LaunchSpec) -> ApiResult<
     }
 }
 
+/// How a supervisor begins when the workload's program can't be executed.
+const CANT_RUN: &str = "can't run ";
+
 async fn not_started(gateway: &Gateway, id: &str, name: &Name, why: &str) -> ApiError {
     let tail = gateway.runtime.log_tail(id, LOG_TAIL_LINES).await;
     let tail = if tail.is_empty() { String::new() } else { format!("\nlast lines of its supervisor:\n{tail}") };
-    refuse(500, "sandbox_failed", format!("sandbox {name} did not start: {why}{tail}"))
+    // Its command is what the caller asked for; everything else is the gateway's to bring about.
+    let status = if why.starts_with(CANT_RUN) { 422 } else { 500 };
+    refuse(status, "sandbox_failed", format!("sandbox {name} did not start: {why}{tail}"))
         .hint("`openshell doctor` checks what this machine lets a sandbox do")
 }
 

@@ -1,5 +1,6 @@
 //! `openshell-gateway`: runs the control plane.
 
+mod copies;
 mod flags;
 
 use std::io::Write as _;
@@ -30,6 +31,15 @@ enum Command {
     /// Run a gateway until SIGTERM or SIGINT. Its sandboxes outlive it.
     #[command(after_help = "Examples:\n  openshell-gateway run --state-dir /var/lib/openshell --listen 127.0.0.1:7443")]
     Run(Box<Run>),
+    /// Write everything of a gateway, which may run meanwhile, into one file: database, keys, authority.
+    #[command(after_help = "Examples:\n  \
+        openshell-gateway backup --state-dir /var/lib/openshell --passphrase-file /etc/openshell/backup.pass monday.backup\n  \
+        openshell-gateway backup --state-dir /var/lib/openshell --unencrypted - | gpg -er ops@example.test >monday.gpg")]
+    Backup(Backup),
+    /// Put a backup's state into a directory on which no gateway runs. All of it is checked before anything is changed.
+    #[command(after_help = "Examples:\n  \
+        openshell-gateway restore --state-dir /var/lib/openshell --passphrase-file /etc/openshell/backup.pass monday.backup")]
+    Restore(Restore),
     /// Print the OpenAPI document of the gateway's API.
     Openapi,
 }
@@ -79,6 +89,38 @@ struct Run {
     identity: flags::Identity,
 }
 
+#[derive(Args)]
+struct Backup {
+    /// The gateway's directory.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// File whose first line is the passphrase to encrypt it with; `-`: standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "unencrypted")]
+    passphrase_file: Option<PathBuf>,
+    /// Don't encrypt it: whoever can read it has all of the gateway's credentials.
+    #[arg(long, conflicts_with = "passphrase_file")]
+    unencrypted: bool,
+    /// Where to write it; a file that is there stays. `-`: standard output.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Args)]
+struct Restore {
+    /// The directory to put it into; made if need be.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// File whose first line is the passphrase that it was encrypted with; `-`: standard input.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Put it in the place of the state that is there, which is kept aside in `before-restore`.
+    #[arg(long)]
+    force: bool,
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
 fn public_url(given: &str) -> Result<PublicUrl, String> {
     given.parse().map_err(|error: InvalidPublicUrl| error.to_string())
 }
@@ -107,6 +149,8 @@ fn main() -> ExitCode {
     log.log_internal_errors(false).init();
     let outcome = match cli.command {
         Command::Run(run) => serve(*run),
+        Command::Backup(backup) => copies::backup(backup),
+        Command::Restore(restore) => copies::restore(restore),
         Command::Openapi => print_document(),
     };
     match outcome {
@@ -123,7 +167,7 @@ fn main() -> ExitCode {
 
 fn print_document() -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", openshell_gateway::http::document().to_pretty_json()?)?;
+    writeln!(out, "{}", serde_json::to_string_pretty(&openshell_gateway::http::document())?)?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use openshell_api::sandbox::Phase;
 use serde_json::json;
 
 use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Operate, Permit};
 use crate::push;
@@ -59,10 +60,12 @@ pub async fn update(
     permit: Permit<Operate>,
     name: String,
     update: UpdateProvider,
+    expected: Expected,
 ) -> ApiResult<Provider> {
     let mut alone = gateway.locks.alone().await?;
     gateway.fresh_keys().await?;
     let before = known(&gateway, &permit, &name).await?;
+    expected.check(&format!("provider {name}"), &before)?;
     let mut after = before.clone();
     kinds::rebind(&mut after.rule, update.hosts, update.paths, update.binaries)?;
     after.shared = update.shared.unwrap_or(after.shared);
@@ -189,7 +192,8 @@ async fn known(gateway: &Gateway, permit: &Permit<Operate>, name: &str) -> ApiRe
     Ok(found)
 }
 
-fn not_found(name: &str) -> ApiError {
+/// No provider of that name.
+pub(crate) fn not_found(name: &str) -> ApiError {
     ApiError::not_found("provider", name).hint("`openshell provider list` shows them")
 }
 

@@ -55,7 +55,8 @@ impl StateDir {
         drop(self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
     }
 
-    /// Creates the directory (mode 0700) if need be and locks it. Refuses while another gateway holds it.
+    /// Creates the directory (mode 0700) if need be and locks it. Refuses while another gateway holds it. Ends a restore that was
+    /// interrupted.
     pub fn open(root: &Path) -> Result<Self, StateDirError> {
         create_private_dir(root)?;
         let root = root.canonicalize().map_err(|source| io_error(root, source))?;
@@ -74,6 +75,7 @@ impl StateDir {
             writeln!(file, "{}", std::process::id())
         };
         write(&mut lock).map_err(|source| io_error(&path, source))?;
+        crate::backup::swap::finish(&root)?;
         Ok(Self { root, lock: Mutex::new(Some(lock)) })
     }
 
@@ -155,6 +157,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateDirError> {
     write().map_err(|source| io_error(path, source))
 }
 
+/// Makes a file of mode 0600 that is not there yet.
+pub fn new_private(path: &Path) -> Result<File, StateDirError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(|source| io_error(path, source))
+}
+
 /// Random bytes from the kernel.
 pub fn random<const N: usize>() -> Result<[u8; N], StateDirError> {
     let mut bytes = [0; N];
@@ -163,7 +171,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], StateDirError> {
     Ok(bytes)
 }
 
-fn io_error(path: &Path, source: io::Error) -> StateDirError {
+pub(crate) fn io_error(path: &Path, source: io::Error) -> StateDirError {
     StateDirError::Io { path: path.to_owned(), source }
 }
 

@@ -86,6 +86,16 @@ pub fn identity(dir: &StateDir, listen: IpAddr, called: Option<&str>) -> Result<
     Ok(Identity { server: Arc::new(server), ca_pem, ca_path })
 }
 
+/// Refuses what is no authority's key and certificate.
+pub fn check(key: &[u8], certificate: &[u8]) -> Result<(), TlsError> {
+    let text = |bytes: &[u8], name: &str| {
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| TlsError::NotPem(PathBuf::from(name)))
+    };
+    let key = KeyPair::from_pem(&text(key, CA_KEY_FILE)?)?;
+    Issuer::from_ca_cert_pem(&text(certificate, CA_FILE)?, key)?;
+    Ok(())
+}
+
 fn ca_params() -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name.push(DnType::CommonName, "OpenShell gateway CA");

@@ -4,7 +4,8 @@ mod world;
 
 use std::path::Path;
 
-use openshell_api::audit::{AuditEntry, AuditHead, AuditPage, Broken, Outcome, Verifier};
+use openshell_api::Page;
+use openshell_api::audit::{AuditEntry, AuditHead, AuditLink, Broken, Outcome, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
 use world::{Database, World};
@@ -18,15 +19,16 @@ with_both!(
 );
 
 /// The whole trail, page by page.
-async fn trail(world: &World) -> (AuditHead, Vec<openshell_api::audit::AuditLink>) {
+async fn trail(world: &World) -> (AuditHead, Vec<AuditLink>) {
     let head = world.request(Method::GET, "/v1/audit/head").send().await.unwrap().json().await.unwrap();
-    let (mut links, mut after) = (Vec::new(), Some(0));
-    while let Some(at) = after {
+    let (mut links, mut next) = (Vec::new(), Some(String::new()));
+    while let Some(cursor) = next {
+        let cursor = if cursor.is_empty() { cursor } else { format!("&cursor={cursor}") };
         // As text: the bytes are what is hashed.
-        let page = world.request(Method::GET, &format!("/v1/audit?limit=3&after={at}")).send().await.unwrap();
-        let page: AuditPage = serde_json::from_str(&page.text().await.unwrap()).unwrap();
-        links.extend(page.links);
-        after = page.next;
+        let page = world.request(Method::GET, &format!("/v1/audit?limit=3{cursor}")).send().await.unwrap();
+        let page: Page<AuditLink> = serde_json::from_str(&page.text().await.unwrap()).unwrap();
+        links.extend(page.items);
+        next = page.next;
     }
     (head, links)
 }
@@ -112,8 +114,7 @@ async fn every_change_and_every_refused_one_is_told_and_no_secret_is(on: Databas
     assert_eq!(verified(&world).await.map(|(count, notices)| (count, notices.len())), Ok((told.len() as u64, 0)));
 
     // Filters, and who may read.
-    let count =
-        async |query: &str| world.get(&format!("/v1/audit?{query}")).await.ok()["links"].as_array().unwrap().len();
+    let count = async |query: &str| world.items(&format!("/v1/audit?{query}")).await.as_array().unwrap().len();
     assert_eq!(count("action=sandbox").await, 5);
     assert_eq!(count("action=sandbox.create").await, 1);
     assert_eq!(count("action=sand").await, 0);

@@ -160,7 +160,7 @@ async fn users_and_tokens_come_and_go(on: Database) {
     let secret = second["secret"].as_str().unwrap().to_owned();
     assert!(secret.starts_with("osh_user_") && secret.len() > 50, "{secret}");
     assert!(whoami(&secret).await.ok()["expires"].is_string());
-    let listed = ask(&alice, Method::GET, "/v1/users/alice/tokens", None).await.ok();
+    let listed = ask(&alice, Method::GET, "/v1/users/alice/tokens", None).await.ok()["items"].take();
     let names: Vec<&str> = listed.as_array().unwrap().iter().map(|token| token["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["test", "laptop"]);
     assert!(!listed.to_string().contains(&secret) && listed[0].get("secret").is_none());
@@ -239,7 +239,7 @@ async fn operators_work_with_their_own(on: Database) {
         .call(&olga, Method::POST, "/v1/sandboxes", Some(json!({ "name": "hers", "labels": { "t": "x" } })))
         .await
         .ok();
-    let listed = world.call(&vera, Method::GET, "/v1/sandboxes", None).await.ok();
+    let listed = world.call(&vera, Method::GET, "/v1/sandboxes", None).await.ok()["items"].take();
     let owners: Vec<&str> = listed.as_array().unwrap().iter().map(|row| row["owner"].as_str().unwrap()).collect();
     assert_eq!(owners, ["otto", "olga"]);
 

@@ -52,7 +52,7 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew(on: Database) {
     report(&a, 1, &records);
     report(&b, 1, &[served("4", "cheap", "small", (100, 100), 1_000)]);
     let path = "/v1/inference/usage?by=sandbox,model";
-    let lines = world.until(path, |lines| lines.as_array().is_some_and(|lines| lines.len() == 3)).await;
+    let lines = world.until(path, |lines| lines["items"].as_array().is_some_and(|lines| lines.len() == 3)).await;
     let line = |sandbox: &str, model: &str, requests: u64, tokens: (u64, u64), cost: u64| {
         json!({ "sandbox": sandbox, "model": model, "requests": requests, "input_tokens": tokens.0,
             "cached_tokens": tokens.0 / 10, "output_tokens": tokens.1, "cost": cost })
@@ -62,14 +62,14 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew(on: Database) {
         line("a", "small", 2, (15, 25), 570),
         line("b", "small", 1, (100, 100), 1_000),
     ];
-    assert_eq!(lines, json!(expected));
-    let all = world.get("/v1/inference/usage").await.ok();
+    assert_eq!(lines["items"], json!(expected));
+    let all = world.items("/v1/inference/usage").await;
     assert_eq!((all[0]["requests"].as_u64(), all[0]["cost"].as_u64()), (Some(4), Some(1_570)));
-    let days = world.get("/v1/inference/usage?by=day&sandbox=a").await.ok();
+    let days = world.items("/v1/inference/usage?by=day&sandbox=a").await;
     let today = jiff::Timestamp::now().to_string();
     assert_eq!((days.as_array().unwrap().len(), days[0]["day"].as_str()), (1, today.get(..10)));
-    assert_eq!(world.get("/v1/inference/usage?sandbox=none").await.ok(), json!([]));
-    assert_eq!(world.get("/v1/inference/usage?since=2999-01-01T00:00:00Z").await.ok(), json!([]));
+    assert_eq!(world.items("/v1/inference/usage?sandbox=none").await, json!([]));
+    assert_eq!(world.items("/v1/inference/usage?since=2999-01-01T00:00:00Z").await, json!([]));
     world.get("/v1/inference/usage?by=colour").await.problem(400, "bad_query");
 
     let total = |spent: &[Spent], backend: Option<&str>| {
@@ -109,10 +109,13 @@ async fn answers_that_did_not_pass_are_paid_for_too(on: Database) {
     report(&a, 1, &[record.clone()]);
     report(&a, 1, &[record]);
     let lines = world
-        .until("/v1/inference/usage?by=backend", |lines| lines.as_array().is_some_and(|lines| lines.len() == 2))
+        .until("/v1/inference/usage?by=backend", |lines| {
+            lines["items"].as_array().is_some_and(|lines| lines.len() == 2)
+        })
         .await;
-    let found: Vec<_> = lines.as_array().unwrap().iter().map(|l| (l["backend"].as_str(), l["cost"].as_u64())).collect();
-    assert_eq!(found, [(Some("small"), Some(7)), (Some("large"), Some(500))], "{lines}");
+    let found: Vec<_> =
+        lines["items"].as_array().unwrap().iter().map(|l| (l["backend"].as_str(), l["cost"].as_u64())).collect();
+    assert_eq!(found, [(Some("large"), Some(500)), (Some("small"), Some(7))], "{lines}");
 }
 
 async fn rules_are_part_of_what_a_sandbox_enforces(on: Database) {
@@ -197,7 +200,7 @@ async fn backends_change_and_are_tried(on: Database) {
     other["name"] = json!("two");
     put(&world, "/v1/inference/backends/two", other).await.problem(404, "backend_not_found");
     world.post("/v1/inference/backends/two/test", json!({})).await.problem(404, "backend_not_found");
-    assert_eq!(world.get("/v1/inference/backends").await.ok()[0]["base_url"], json!("http://127.0.0.1:1/v1"));
+    assert_eq!(world.items("/v1/inference/backends").await[0]["base_url"], json!("http://127.0.0.1:1/v1"));
 }
 
 async fn sessions_are_forgotten_by_an_administrator_alone_and_here_as_there(on: Database) {
@@ -210,7 +213,7 @@ async fn sessions_are_forgotten_by_an_administrator_alone_and_here_as_there(on: 
     let known = async |expected: &[(&str, &str)]| {
         let expected: Vec<_> =
             expected.iter().map(|(session, level)| json!({ "session": session, "sensitivity": level })).collect();
-        world.until(path, |sessions| *sessions == json!(expected)).await;
+        world.until(path, |sessions| sessions["items"] == json!(expected)).await;
     };
     says("sandbox", Sensitivity::Restricted);
     says("header:1", Sensitivity::Confidential);
@@ -236,8 +239,8 @@ async fn sessions_are_forgotten_by_an_administrator_alone_and_here_as_there(on: 
     known(&[("header:3", "internal")]).await;
     world.delete(path).await.problem(409, "sandbox_not_connected");
 
-    let trail = world.get("/v1/audit?action=sessions.reset").await.ok();
-    let entries = trail["links"].as_array().expect("links").iter().map(|link| &link["entry"]);
+    let trail = world.items("/v1/audit?action=sessions.reset").await;
+    let entries = trail.as_array().expect("links").iter().map(|link| &link["entry"]);
     let done: Vec<&Value> = entries.filter(|entry| entry["outcome"] == "done").collect();
     let before: Vec<&Value> = done.iter().map(|entry| &entry["before"]).collect();
     assert_eq!(before.len(), 2, "{trail}");

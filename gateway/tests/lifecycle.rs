@@ -25,10 +25,10 @@ async fn acknowledged_state_survives_a_restart(on: Database) {
     let world = World::new(on).await;
     let a = world.sandbox("a").await;
     world.push(&["a"], "one.test").await.ok();
-    let before = world.get("/v1/sandboxes/a/generations").await.ok();
+    let before = world.items("/v1/sandboxes/a/generations").await;
     a.disconnect();
     let world = world.restart().await;
-    assert_eq!(world.get("/v1/sandboxes/a/generations").await.ok(), before);
+    assert_eq!(world.items("/v1/sandboxes/a/generations").await, before);
     a.connect();
     world.until("/v1/sandboxes/a", |sandbox| sandbox["connected"] == true).await;
     world.push(&["a"], "two.test").await.ok();
@@ -41,7 +41,7 @@ async fn a_sandbox_that_does_not_start_leaves_nothing(on: Database) {
     let problem = world.post("/v1/sandboxes", json!({ "name": "a" })).await.problem(500, "sandbox_failed");
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("did not run within 5 s") && detail.contains("last words"), "{detail}");
-    assert_eq!(world.get("/v1/sandboxes").await.ok(), json!([]));
+    assert_eq!(world.items("/v1/sandboxes").await, json!([]));
     assert!(world.runtime.seats.lock().unwrap().is_empty());
     world.runtime.mute.store(false, Ordering::Relaxed);
     world.sandbox("a").await;
@@ -58,7 +58,7 @@ async fn the_end_of_a_workload_and_the_death_of_a_supervisor_are_told_apart(on: 
     assert!(failed["failure"].as_str().unwrap().contains("last words"));
     world.delete("/v1/sandboxes/a").await.ok();
     world.delete("/v1/sandboxes/b").await.ok();
-    assert_eq!(world.get("/v1/sandboxes").await.ok(), json!([]));
+    assert_eq!(world.items("/v1/sandboxes").await, json!([]));
 }
 
 async fn what_belongs_to_no_sandbox_is_removed_at_the_next_start(on: Database) {

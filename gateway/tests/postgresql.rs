@@ -125,13 +125,13 @@ async fn a_server_that_goes_away_and_comes_back_loses_nothing() {
 
     cluster.begin();
     world.until("/readyz", serde_json::Value::is_null).await;
-    world.until("/v1/decisions", |found| found[0]["id"] == json!(record.id)).await;
+    world.until("/v1/decisions", |found| found["items"][0]["id"] == json!(record.id)).await;
     assert_eq!(supervisor.state.lock().unwrap().records_stored, [1]);
     world.until("/v1/sandboxes/a", |sandbox| sandbox["connected"] == true).await;
     world.post("/v1/pushes", push).await.ok();
     assert_eq!(supervisor.generation(), 3);
     let page = world.get("/v1/audit?action=policy").await.ok();
-    assert_eq!(page["links"].as_array().unwrap().len(), 2, "{page}");
+    assert_eq!(page["items"].as_array().unwrap().len(), 2, "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,13 +153,14 @@ async fn writers_take_turns_at_the_end_of_the_trail_and_at_the_numbers_of_record
     for answer in users.await {
         answer.ok();
     }
-    let found =
-        world.until("/v1/decisions?limit=1000", |found| found.as_array().is_some_and(|found| found.len() == 800)).await;
-    let hosts: Vec<&str> = found.as_array().unwrap().iter().map(|one| one["host"].as_str().unwrap()).collect();
+    let found = world
+        .until("/v1/decisions?limit=1000", |found| found["items"].as_array().is_some_and(|found| found.len() == 800))
+        .await;
+    let hosts: Vec<&str> = found["items"].as_array().unwrap().iter().map(|one| one["host"].as_str().unwrap()).collect();
     let expected: Vec<String> = (0..800).map(|n| format!("h{}-{}.test", n / 20, n % 20)).collect();
     assert_eq!(hosts, expected);
     let head = world.get("/v1/audit/head").await.ok();
     let page = world.get("/v1/audit?limit=1000").await.ok();
-    assert_eq!(page["links"].as_array().unwrap().len() as u64, head["seq"].as_u64().unwrap());
+    assert_eq!(page["items"].as_array().unwrap().len() as u64, head["seq"].as_u64().unwrap());
     assert!(!page.to_string().contains("audit.broken"), "{page}");
 }

@@ -135,7 +135,7 @@ async fn a_rejection_says_why_and_changes_nothing(on: Database) {
     assert_eq!((&rejected["state"], &rejected["reason"]), (&json!("rejected"), &json!("use the mirror")));
     assert_eq!(stands(&a, &id).await, Ok(ProposalState::Rejected));
     assert_eq!(a.generation(), 1);
-    let of = async |query: &str| world.get(&format!("/v1/proposals{query}")).await.ok().as_array().unwrap().len();
+    let of = async |query: &str| world.items(&format!("/v1/proposals{query}")).await.as_array().unwrap().len();
     assert_eq!((of("").await, of("?state=pending").await, of("?sandbox=b").await), (1, 0, 0));
     world.get("/v1/proposals?state=maybe").await.problem(400, "bad_query");
     world.get("/v1/proposals/01KBXJ3M5YV2N7E4Q0R8S6T1WZ").await.problem(404, "proposal_not_found");
@@ -173,7 +173,7 @@ async fn only_the_built_in_rules_can_be_extended(on: Database) {
     approve(3).await.ok();
     assert_eq!(a.content().chain[0].name.as_str(), "mine", "the binding keeps its name");
 
-    let router = world.get("/v1/modules").await.ok();
+    let router = world.items("/v1/modules").await;
     let router = router.as_array().unwrap().iter().find(|module| module["name"] == "privacy-router").unwrap().clone();
     assert!(router["hooks"].to_string().contains("route"));
 }

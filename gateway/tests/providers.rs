@@ -55,7 +55,7 @@ async fn a_new_secret_and_new_bindings_reach_live_sandboxes_at_once(on: Database
     assert_eq!(has(&a).as_deref(), Some(SECOND));
     a.mood(Mood::Refuse);
     put(&world, "/v1/providers/key", json!({ "paths": ["/"], "secret": SECRET })).await.problem(409, "not_staged");
-    let kept = world.get("/v1/providers").await.ok();
+    let kept = world.items("/v1/providers").await;
     assert_eq!(
         (&kept[0]["rule"]["paths"], has(&a).as_deref()),
         (&json!(["/v1/chat"]), Some(SECOND)),
@@ -111,8 +111,8 @@ async fn the_master_key_turns_while_everything_runs(on: Database) {
     world.post("/v1/sandboxes", json!({ "name": "b", "providers": ["key-4"] })).await.ok();
     let b = world.runtime.seat("b").supervisor;
     assert_eq!(b.state.lock().unwrap().secrets["key-4"], format!("{SECRET}-4"));
-    let told = world.get("/v1/audit?action=keys.rotate").await.ok();
-    assert_eq!(told["links"].as_array().unwrap().len(), 2, "{told}");
+    let told = world.items("/v1/audit?action=keys.rotate").await;
+    assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
 }
 
 async fn no_answer_file_or_entry_holds_a_secret(on: Database) {
@@ -229,14 +229,14 @@ async fn access_tokens_are_renewed_before_they_expire_and_reach_live_sandboxes(o
     has(3).await;
     // The endpoint goes away, and what is wrong is said, without what was sent; then it is back.
     endpoint.lock().unwrap().1 = false;
-    let shown = world.until("/v1/providers", |providers| providers[0]["refresh"]["problem"].is_string()).await;
-    assert_eq!(shown[0]["refresh"]["problem"], "HTTP 400, invalid_grant");
+    let shown = world.until("/v1/providers", |providers| providers["items"][0]["refresh"]["problem"].is_string()).await;
+    assert_eq!(shown["items"][0]["refresh"]["problem"], "HTTP 400, invalid_grant");
     let before = {
         let mut endpoint = endpoint.lock().unwrap();
         endpoint.1 = true;
         endpoint.0
     };
     has(before + 1).await;
-    let told = world.get("/v1/audit?action=provider.refresh&limit=1000").await.ok().to_string();
+    let told = world.items("/v1/audit?action=provider.refresh&limit=1000").await.to_string();
     assert!(!told.contains(SECRET) && !told.contains("access-"), "{told}");
 }

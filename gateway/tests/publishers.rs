@@ -73,7 +73,7 @@ async fn with_a_trusted_publisher_only_what_it_signed_is_taken(on: Database) {
     upload(&world, "1.0.0", None).await.ok();
     push().await.ok();
     assert_eq!(a.content().chain[0].publisher.as_ref().map(|name| name.as_str()), Some("acme"));
-    let generations = world.get("/v1/sandboxes/a/generations").await.ok();
+    let generations = world.items("/v1/sandboxes/a/generations").await;
     assert_eq!(generations[0]["policies"], json!(["own@1.0.0 (signed by acme)"]));
     world.post("/v1/sandboxes/a/rollback", json!({ "to": 2 })).await.ok();
     // The same bytes under another version are another statement.
@@ -82,7 +82,7 @@ async fn with_a_trusted_publisher_only_what_it_signed_is_taken(on: Database) {
 
 async fn publishers_come_and_go(on: Database) {
     let world = World::new(on).await;
-    assert_eq!(world.get("/v1/publishers").await.ok(), json!([]));
+    assert_eq!(world.items("/v1/publishers").await, json!([]));
     trust(&world, "acme", 1).await;
     let again = json!({ "name": "acme", "key": PublisherKey::of(&key(2)) });
     world.post("/v1/publishers", again).await.problem(409, "publisher_exists");

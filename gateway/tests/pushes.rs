@@ -50,7 +50,7 @@ async fn one_refusal_changes_nothing_anywhere(on: Database) {
         assert!(detail.contains("b: ") && detail.contains(word), "{detail}");
         assert_eq!((a.generation(), b.generation()), (1, 1));
         for name in ["a", "b"] {
-            let generations = world.get(&format!("/v1/sandboxes/{name}/generations")).await.ok();
+            let generations = world.items(&format!("/v1/sandboxes/{name}/generations")).await;
             assert_eq!(generations.as_array().unwrap().len(), 1);
         }
     }
@@ -124,7 +124,7 @@ async fn rollback_is_a_push_of_older_content(on: Database) {
     world.post("/v1/sandboxes/a/rollback", json!({ "to": 99 })).await.problem(404, "generation_not_found");
     world.post("/v1/sandboxes/nobody/rollback", json!({})).await.problem(404, "sandbox_not_found");
 
-    let generations = world.get("/v1/sandboxes/a/generations").await.ok();
+    let generations = world.items("/v1/sandboxes/a/generations").await;
     let causes: Vec<&str> = generations.as_array().unwrap().iter().map(|one| one["cause"].as_str().unwrap()).collect();
     assert_eq!(causes.len(), 6);
     assert_eq!((causes[0], causes[1], causes[5]), ("rollback to 1", "rollback to 3", "sandbox created"));

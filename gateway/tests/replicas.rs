@@ -111,9 +111,9 @@ async fn a_push_on_one_reaches_the_sandboxes_of_all_and_so_does_everything_else(
     assert!(
         !a.state().join("sandboxes").read_dir().unwrap().flatten().any(|one| one.path().join("launch.json").exists())
     );
-    assert_eq!(b.get("/v1/sandboxes").await.ok().as_array().unwrap().len(), 2);
+    assert_eq!(b.get("/v1/sandboxes").await.ok()["items"].as_array().unwrap().len(), 2);
     let entries = a.get("/v1/audit?action=sandbox.delete").await.ok();
-    assert_eq!(entries["links"].as_array().unwrap().len(), 1, "told once: {entries}");
+    assert_eq!(entries["items"].as_array().unwrap().len(), 1, "told once: {entries}");
     for gateway in [&a, &b, &c] {
         verified(gateway).await;
     }
@@ -227,16 +227,17 @@ async fn one_that_is_killed_under_load_loses_nothing_and_its_sandboxes_move_in_s
     a.kill();
     assert!(users.len() > 5 && users.iter().any(|name| name.starts_with('a')), "{users:?}");
     let known = b.get("/v1/users").await.ok();
-    let known: Vec<&str> = known.as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
+    let known: Vec<&str> =
+        known["items"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
     for name in &users {
         assert!(known.contains(&name.as_str()), "{name} was acknowledged and is lost");
     }
     // Every acknowledged push is a generation, and after one more all enforce the same.
     assert!(!pushes.is_empty());
     let generations = c.get("/v1/sandboxes/on-b/generations").await.ok();
-    let newest = generations[0]["number"].as_u64().unwrap();
+    let newest = generations["items"][0]["number"].as_u64().unwrap();
     assert!(pushes.iter().all(|(_, generation)| *generation <= newest));
-    c.until("/v1/sandboxes", |rows| rows.as_array().unwrap().iter().all(|row| row["connected"] == true)).await;
+    c.until("/v1/sandboxes", |rows| rows["items"].as_array().unwrap().iter().all(|row| row["connected"] == true)).await;
     c.push(&names, "after.test").await.unwrap().ok();
     let contents: Vec<_> = supervisors.iter().map(|supervisor| supervisor.content().chain).collect();
     assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");

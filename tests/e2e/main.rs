@@ -1,6 +1,7 @@
 //! Whole worlds through the command line: real binaries, real clients, real origins on loopback.
 
 mod access;
+mod api;
 mod bad_input;
 mod clients;
 mod crash;
@@ -10,6 +11,7 @@ mod first_light;
 mod gateways;
 mod inference;
 mod inference_clients;
+mod kills;
 mod languages;
 mod lifecycle;
 mod proposals;

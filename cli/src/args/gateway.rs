@@ -57,6 +57,15 @@ pub enum GatewayCommand {
     /// Stop the gateway; its sandboxes keep enforcing what they last acknowledged.
     #[command(after_help = "Examples:\n  openshell gateway stop")]
     Stop,
+    /// Write everything of the gateway on this machine into one file, while it runs: database, keys, authority.
+    #[command(after_help = "Examples:\n  openshell gateway backup monday.backup\n  \
+                            openshell gateway backup monday.backup --passphrase-file /etc/openshell/backup.pass\n  \
+                            openshell gateway backup --unencrypted -")]
+    Backup(BackupArgs),
+    /// Make the gateway on this machine what it was when a backup was made. It must not run; all of the backup is checked first.
+    #[command(after_help = "Examples:\n  openshell gateway restore monday.backup\n  \
+                            openshell gateway restore monday.backup --force --passphrase-file /etc/openshell/backup.pass")]
+    Restore(RestoreArgs),
     /// Turn the key that protects stored credentials; the old one opens nothing any more.
     #[command(after_help = "Examples:\n  openshell gateway rotate-keys")]
     RotateKeys,
@@ -151,6 +160,34 @@ pub struct RemoveArgs {
     /// Don't ask.
     #[arg(short, long, requires = "purge")]
     pub yes: bool,
+}
+
+/// Arguments of `gateway backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Where to write it; a file that is there stays. `-`: standard output.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File whose first line is the passphrase to encrypt it with; if left out, it is asked for.
+    #[arg(long, value_name = "FILE", conflicts_with = "unencrypted")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Don't encrypt it: whoever can read it has all of the gateway's credentials.
+    #[arg(long)]
+    pub unencrypted: bool,
+}
+
+/// Arguments of `gateway restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File whose first line is the passphrase that it was encrypted with; if left out, it is asked for.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Put it in the place of the state that is there, which is kept aside.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Commands about publishers.

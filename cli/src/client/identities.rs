@@ -1,10 +1,11 @@
 //! Users, tokens, credentials and the audit trail, over the gateway's REST API.
 
-use openshell_api::audit::{AuditHead, AuditPage};
+use openshell_api::audit::{AuditHead, AuditLink};
 use openshell_api::inference::{Budget, BudgetUse};
+use openshell_api::page::MAX_LIMIT;
 use openshell_api::provider::{Provider, RotatedKeys, UpdateProvider};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User};
-use openshell_api::{Name, Problem};
+use openshell_api::{Name, Page};
 
 use super::Client;
 use super::rest::segment;
@@ -13,7 +14,7 @@ use crate::error::Error;
 impl Client {
     /// `GET /v1/users`.
     pub async fn users(&self) -> Result<Vec<User>, Error> {
-        self.get("/v1/users").await
+        self.all("/v1/users", &[]).await
     }
 
     /// `POST /v1/users`.
@@ -43,7 +44,7 @@ impl Client {
 
     /// `GET /v1/users/{name}/tokens`.
     pub async fn tokens(&self, user: &str) -> Result<Vec<Token>, Error> {
-        self.get(&format!("/v1/users/{}/tokens", segment(user))).await
+        self.all(&format!("/v1/users/{}/tokens", segment(user)), &[]).await
     }
 
     /// `POST /v1/users/{name}/tokens`.
@@ -56,11 +57,9 @@ impl Client {
         self.delete(&format!("/v1/tokens/{}", segment(id))).await
     }
 
-    /// One of `GET /v1/providers`.
+    /// `GET /v1/providers/{name}`.
     pub async fn provider(&self, name: &Name) -> Result<Provider, Error> {
-        let found = self.providers().await?.into_iter().find(|provider| provider.name == *name);
-        let missing = || Problem::new(404, "provider_not_found", format!("there is no provider {name}"));
-        found.ok_or_else(|| Error::Refused(missing()))
+        self.get(&format!("/v1/providers/{name}")).await
     }
 
     /// `PUT /v1/providers/{name}`.
@@ -73,9 +72,16 @@ impl Client {
         self.post("/v1/keys/rotate", &()).await
     }
 
-    /// `GET /v1/audit`: a page.
-    pub async fn audit(&self, query: &[(&str, String)]) -> Result<AuditPage, Error> {
-        self.get_with("/v1/audit", query).await
+    /// `GET /v1/audit`: a page, oldest links first.
+    pub async fn audit_page(&self, cursor: Option<String>) -> Result<Page<AuditLink>, Error> {
+        self.page("/v1/audit", &[], cursor, MAX_LIMIT).await
+    }
+
+    /// `GET /v1/audit?newest=true`: the newest so many links.
+    pub async fn audit(&self, query: &[(&str, String)], limit: usize) -> Result<Vec<AuditLink>, Error> {
+        let mut query = query.to_vec();
+        query.push(("newest", "true".to_owned()));
+        self.newest("/v1/audit", &query, limit, MAX_LIMIT).await
     }
 
     /// `GET /v1/audit/head`.

@@ -11,6 +11,7 @@ pub mod forward;
 mod identities;
 pub mod identity;
 pub mod oci;
+pub mod pages;
 pub mod rest;
 pub mod stream;
 mod unconfirmed;

@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::access::{Access, Door};
+use super::pages::Tagged;
 use crate::error::Error;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,7 +73,7 @@ impl Client {
 
     /// `GET /v1/sandboxes`.
     pub async fn sandboxes(&self) -> Result<Vec<Sandbox>, Error> {
-        self.get("/v1/sandboxes").await
+        self.all("/v1/sandboxes", &[]).await
     }
 
     /// `GET /v1/sandboxes/{name}`.
@@ -100,14 +101,14 @@ impl Client {
         self.post(&format!("/v1/sandboxes/{name}/verify"), &()).await
     }
 
-    /// `GET /v1/sandboxes/{name}/logs`.
-    pub async fn logs(&self, name: &Name, query: &[(&str, String)]) -> Result<Vec<LogLine>, Error> {
-        self.get_with(&format!("/v1/sandboxes/{name}/logs"), query).await
+    /// `GET /v1/sandboxes/{name}/logs`: the newest so many.
+    pub async fn logs(&self, name: &Name, limit: usize) -> Result<Vec<LogLine>, Error> {
+        self.newest_records(&format!("/v1/sandboxes/{name}/logs"), &[], limit).await
     }
 
     /// `GET /v1/modules`.
     pub async fn modules(&self) -> Result<Vec<Module>, Error> {
-        self.get("/v1/modules").await
+        self.all("/v1/modules", &[]).await
     }
 
     /// `POST /v1/modules?name=&version=&replace=` with the component's bytes.
@@ -144,7 +145,7 @@ impl Client {
 
     /// `GET /v1/sandboxes/{name}/generations`.
     pub async fn generations(&self, name: &Name) -> Result<Vec<GenerationSummary>, Error> {
-        self.get(&format!("/v1/sandboxes/{name}/generations")).await
+        self.all(&format!("/v1/sandboxes/{name}/generations"), &[]).await
     }
 
     /// `GET /v1/sandboxes/{name}/policies`.
@@ -159,7 +160,7 @@ impl Client {
 
     /// `GET /v1/providers`.
     pub async fn providers(&self) -> Result<Vec<Provider>, Error> {
-        self.get("/v1/providers").await
+        self.all("/v1/providers", &[]).await
     }
 
     /// `DELETE /v1/providers/{name}`.
@@ -174,12 +175,17 @@ impl Client {
 
     /// `GET /v1/inference/backends`.
     pub async fn backends(&self) -> Result<Vec<Backend>, Error> {
-        self.get("/v1/inference/backends").await
+        self.all("/v1/inference/backends", &[]).await
     }
 
-    /// `PUT /v1/inference/backends/{name}`.
-    pub async fn set_backend(&self, backend: &Backend) -> Result<Backend, Error> {
-        self.put(&format!("/v1/inference/backends/{}", backend.name), backend).await
+    /// `GET /v1/inference/backends/{name}`.
+    pub async fn backend(&self, name: &Name) -> Result<Tagged<Backend>, Error> {
+        self.get_tagged(&format!("/v1/inference/backends/{name}")).await
+    }
+
+    /// `PUT /v1/inference/backends/{name}`, in the place of what was read.
+    pub async fn set_backend(&self, backend: &Backend, etag: Option<&str>) -> Result<Backend, Error> {
+        self.put_tagged(&format!("/v1/inference/backends/{}", backend.name), backend, etag).await
     }
 
     /// `POST /v1/inference/backends/{name}/test`.
@@ -189,22 +195,27 @@ impl Client {
 
     /// `GET /v1/inference/usage`.
     pub async fn usage(&self, query: &[(&str, String)]) -> Result<Vec<Usage>, Error> {
-        self.get_with("/v1/inference/usage", query).await
+        self.all("/v1/inference/usage", query).await
     }
 
     /// `GET /v1/sandboxes/{name}/inference`.
-    pub async fn inference_rules(&self, name: &Name) -> Result<InferenceRules, Error> {
-        self.get(&format!("/v1/sandboxes/{name}/inference")).await
+    pub async fn inference_rules(&self, name: &Name) -> Result<Tagged<InferenceRules>, Error> {
+        self.get_tagged(&format!("/v1/sandboxes/{name}/inference")).await
     }
 
-    /// `PUT /v1/sandboxes/{name}/inference`.
-    pub async fn set_inference_rules(&self, name: &Name, rules: &InferenceRules) -> Result<InferenceRules, Error> {
-        self.put(&format!("/v1/sandboxes/{name}/inference"), rules).await
+    /// `PUT /v1/sandboxes/{name}/inference`, in the place of what was read.
+    pub async fn set_inference_rules(
+        &self,
+        name: &Name,
+        rules: &InferenceRules,
+        etag: Option<&str>,
+    ) -> Result<InferenceRules, Error> {
+        self.put_tagged(&format!("/v1/sandboxes/{name}/inference"), rules, etag).await
     }
 
     /// `GET /v1/sandboxes/{name}/inference/sessions`.
     pub async fn sessions(&self, name: &Name) -> Result<Vec<Session>, Error> {
-        self.get(&format!("/v1/sandboxes/{name}/inference/sessions")).await
+        self.all(&format!("/v1/sandboxes/{name}/inference/sessions"), &[]).await
     }
 
     /// `DELETE /v1/sandboxes/{name}/inference/sessions`: of one session, or of all.
@@ -218,9 +229,9 @@ impl Client {
         self.delete(&format!("/v1/inference/backends/{name}")).await
     }
 
-    /// `GET /v1/decisions`.
-    pub async fn decisions(&self, query: &[(&str, String)]) -> Result<Vec<DecisionRecord>, Error> {
-        self.get_with("/v1/decisions", query).await
+    /// `GET /v1/decisions`: the newest so many.
+    pub async fn decisions(&self, query: &[(&str, String)], limit: usize) -> Result<Vec<DecisionRecord>, Error> {
+        self.newest_records("/v1/decisions", query, limit).await
     }
 
     /// `GET /v1/decisions/{id}`.
@@ -245,7 +256,7 @@ impl Client {
 
     /// `GET /v1/sandboxes/{name}/shadows`.
     pub async fn shadows(&self, name: &Name) -> Result<Vec<ShadowReport>, Error> {
-        self.get(&format!("/v1/sandboxes/{name}/shadows")).await
+        self.all(&format!("/v1/sandboxes/{name}/shadows"), &[]).await
     }
 
     /// `POST /v1/sandboxes/{name}/promote`.
@@ -255,7 +266,7 @@ impl Client {
 
     /// `GET /v1/proposals`.
     pub async fn proposals(&self, query: &[(&str, String)]) -> Result<Vec<Proposal>, Error> {
-        self.get_with("/v1/proposals", query).await
+        self.all("/v1/proposals", query).await
     }
 
     /// `GET /v1/proposals/{id}`.
@@ -275,7 +286,7 @@ impl Client {
 
     /// `GET /v1/rollouts`.
     pub async fn rollouts(&self) -> Result<Vec<RolloutReport>, Error> {
-        self.get("/v1/rollouts").await
+        self.all("/v1/rollouts", &[]).await
     }
 
     /// `POST /v1/rollouts/{id}/promote`.
@@ -290,7 +301,7 @@ impl Client {
 
     /// `GET /v1/publishers`.
     pub async fn publishers(&self) -> Result<Vec<Publisher>, Error> {
-        self.get("/v1/publishers").await
+        self.all("/v1/publishers", &[]).await
     }
 
     /// `POST /v1/publishers`.
@@ -318,12 +329,7 @@ impl Client {
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.get_with(path, &[]).await
-    }
-
-    pub(super) async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Error> {
-        let request = self.request(Method::GET, path).query(query);
-        json(self.send(Method::GET, path, request).await?, "GET", path).await
+        json(self.send(Method::GET, path, self.request(Method::GET, path)).await?, "GET", path).await
     }
 
     pub(super) async fn post<T: DeserializeOwned>(

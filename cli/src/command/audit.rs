@@ -10,9 +10,6 @@ use crate::client::Client;
 use crate::error::{Error, TrustError};
 use crate::output::{Table, facts};
 
-/// Links asked for at once.
-const PAGE: &str = "1000";
-
 /// What a trail that holds shows.
 #[derive(Serialize)]
 struct Verified {
@@ -30,13 +27,13 @@ pub async fn run(cx: &Context, command: AuditCommand) -> Result<u8, Error> {
 }
 
 async fn list(cx: &Context, args: ListArgs) -> Result<u8, Error> {
-    let mut query = vec![("limit", args.limit.to_string()), ("newest", "true".to_owned())];
+    let mut query = Vec::new();
     query.extend(args.user.map(|user| ("user", user)));
     query.extend(args.action.map(|action| ("action", action)));
     query.extend(args.object.map(|object| ("object", object)));
     query.extend(args.since.map(|span| ("since", decisions::since(span).to_string())));
-    let page = cx.client().await?.audit(&query).await?;
-    let entries = page.links.iter().map(entry).collect::<Result<Vec<AuditEntry>, _>>()?;
+    let links = cx.client().await?.audit(&query, args.limit as usize).await?;
+    let entries = links.iter().map(entry).collect::<Result<Vec<AuditEntry>, _>>()?;
     cx.out.data(&entries, || table(&entries).render_or("nothing of that kind"))?;
     Ok(DONE)
 }
@@ -137,13 +134,15 @@ fn json_line(value: &impl Serialize) -> Result<String, Error> {
 
 /// Does something with each link, from the first to the last.
 async fn each(client: &Client, mut with: impl FnMut(&AuditLink) -> Result<(), Error>) -> Result<(), Error> {
-    let mut after = Some(0);
-    while let Some(at) = after {
-        let page = client.audit(&[("limit", PAGE.to_owned()), ("after", at.to_string())]).await?;
-        for link in &page.links {
+    let mut cursor = None;
+    loop {
+        let page = client.audit_page(cursor).await?;
+        for link in &page.items {
             with(link)?;
         }
-        after = page.next;
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
     }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openshell_api::decision::{DecisionRecord, Stage, Verdict};
+use openshell_api::page::MAX_RECORDS;
 
 use super::{Context, DONE};
 use crate::args::decisions::DecisionsArgs;
@@ -16,16 +17,17 @@ const WIDTHS: [usize; 7] = [12, 10, 16, 40, 7, 20, 16];
 
 /// Shows recorded decisions, and with `--follow` those to come.
 pub async fn run(cx: &Context, args: DecisionsArgs) -> Result<u8, Error> {
-    let mut query = vec![("limit", args.limit.to_string())];
+    let mut query = Vec::new();
     query.extend(args.sandbox.map(|sandbox| ("sandbox", sandbox.to_string())));
     if let Some(span) = args.since {
         query.push(("since", since(span).to_string()));
     }
     let client = cx.client().await?;
     if args.follow {
+        query.push(("limit", args.limit.min(MAX_RECORDS).to_string()));
         return follow(cx, &client, &query, args.reasons).await;
     }
-    let records = client.decisions(&query).await?;
+    let records = client.decisions(&query, args.limit as usize).await?;
     cx.out.data(&records, || table(&records, args.reasons))?;
     Ok(DONE)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use openshell_api::Name;
 use openshell_api::enforcement::Enforcement;
+use openshell_api::page::MAX_RECORDS;
 use openshell_api::sandbox::{CreateSandbox, LogLine, Phase, Sandbox};
 
 use super::{Context, DONE, enforcement, exit_code};
@@ -21,6 +22,9 @@ const POLL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the end of a log may take to arrive after the workload's own.
 const LOG_LIMIT: Duration = Duration::from_secs(30);
+
+/// Log lines shown unless the arguments say how many.
+const LOG_LINES: usize = 1000;
 
 const STDOUT: &str = "stdout";
 const STDERR: &str = "stderr";
@@ -198,15 +202,15 @@ fn failed(sandbox: &Sandbox) -> Error {
 
 async fn logs(cx: &Context, args: LogsArgs) -> Result<u8, Error> {
     let client = cx.client().await?;
-    let mut query = Vec::new();
-    query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
+    let wanted = args.tail.unwrap_or(LOG_LINES);
     if args.follow {
+        let query = [("limit", wanted.min(MAX_RECORDS as usize).to_string())];
         let mut lines = client.follow_logs(&args.name, &query).await?;
         while let Some(log_line) = lines.next().await? {
             cx.out.record(&log_line, || log_text(&log_line))?;
         }
     } else {
-        let lines = client.logs(&args.name, &query).await?;
+        let lines = client.logs(&args.name, wanted).await?;
         cx.out.data(&lines, || lines.iter().map(|log_line| log_text(log_line) + "\n").collect())?;
     }
     Ok(DONE)

@@ -201,6 +201,26 @@ pub enum GatewayError {
         /// Why.
         reason: String,
     },
+    /// A backup was not made, or not restored.
+    #[error("{reason}")]
+    Copy {
+        /// Why.
+        reason: String,
+        /// What to do about it, in the words of the gateway's program.
+        hint: Option<String>,
+    },
+    /// A backup is encrypted, and nobody can be asked.
+    #[error("no passphrase was given, and standard input is no terminal to ask for one")]
+    NoPassphrase {
+        /// Whether it is for a backup that is to be made.
+        new: bool,
+    },
+    /// Too easy to guess.
+    #[error("a passphrase has 8 characters or more")]
+    ShortPassphrase,
+    /// Typed twice, and not the same.
+    #[error("those were two different passphrases")]
+    OtherPassphrase,
     /// The supervisor's program is nowhere.
     #[error("the program openshell-supervisor is neither beside this one nor in PATH")]
     NoSupervisor,
@@ -240,6 +260,10 @@ impl GatewayError {
             Self::NoDevice { .. } => "leave out --device: `--no-browser` prints an address to open yourself".into(),
             Self::Unconfirmed { .. } => "repeat it with --yes".into(),
             Self::Declined => return None,
+            Self::Copy { hint, .. } => return hint.clone(),
+            Self::NoPassphrase { new: true } => "name its file with --passphrase-file, or say --unencrypted".into(),
+            Self::NoPassphrase { new: false } => "name its file with --passphrase-file".into(),
+            Self::ShortPassphrase | Self::OtherPassphrase => "nothing was written; try again".into(),
             Self::Left { .. } => "see to what is named; other gateways may use it".into(),
             Self::Destination { .. } => "give user@host, or a Host of your ~/.ssh/config".into(),
             Self::Ssh { destination, own: true, reason, .. } => ssh_hint(destination, reason),

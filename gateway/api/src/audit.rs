@@ -74,16 +74,6 @@ pub struct AuditLink {
     pub hash: String,
 }
 
-/// A page of the trail.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct AuditPage {
-    /// Oldest first.
-    pub links: Vec<AuditLink>,
-    /// Where the next page begins: `after` of the next call; absent: this was the last one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<u64>,
-}
-
 /// The newest entry, signed: kept beside the database, not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditHead {

@@ -14,6 +14,7 @@ pub struct Enforcement {
 
 /// One attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = WallCheck)]
 pub struct Check {
     /// What was tried, in one word: `dial-v4`, `ptrace`, `mount` …
     pub name: String,
@@ -28,6 +29,7 @@ pub struct Check {
 /// What a check means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = WallOutcome)]
 pub enum Outcome {
     /// The wall held.
     Proven,

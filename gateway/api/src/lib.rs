@@ -13,6 +13,7 @@ pub mod launch;
 pub mod link;
 pub mod module;
 pub mod name;
+pub mod page;
 pub mod problem;
 pub mod proposal;
 pub mod provider;
@@ -27,4 +28,5 @@ pub mod stream;
 pub mod user;
 
 pub use name::{InvalidName, Name};
+pub use page::Page;
 pub use problem::Problem;

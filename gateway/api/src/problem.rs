@@ -18,12 +18,15 @@ pub struct Problem {
     /// Seconds after which it is worth trying again, as in `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
+    /// What is there now has this entity tag, as in `ETag`: a change was made for another one (412).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
 }
 
 impl Problem {
     /// A problem without a hint.
     pub fn new(status: u16, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, code: code.into(), detail: detail.into(), hint: None, retry_after_s: None }
+        Self { status, code: code.into(), detail: detail.into(), hint: None, retry_after_s: None, etag: None }
     }
 
     /// Whether a proxy stopped waiting for the gateway, which may be about it still (504, and no answer of the gateway's).

@@ -41,6 +41,8 @@ pub(super) const ACTIONS: [(&str, &str, &str); 33] = [
 
 /// Name of a call; `read` for those that only look.
 pub(super) fn of(method: &Method, path: &str) -> Option<&'static str> {
+    // A HEAD is answered by whatever answers GET.
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
     let named = ACTIONS.iter().find(|(verb, template, _)| method == verb && path == *template);
-    named.map(|(_, _, action)| *action).or_else(|| (method == Method::GET).then_some("read"))
+    named.map(|(_, _, action)| *action).or_else(|| (*method == Method::GET).then_some("read"))
 }

@@ -47,9 +47,13 @@ pub(super) struct SupervisorCall {
     pub key: SupervisorKey,
 }
 
-async fn principal(parts: &Parts, gateway: &Gateway) -> Result<(Principal, Arc<Attempt>), ApiError> {
+/// Who calls. Found out once for each request.
+pub(super) async fn identified(parts: &Parts, gateway: &Gateway) -> Result<(Principal, Arc<Attempt>), ApiError> {
     let attempt = parts.extensions.get::<Arc<Attempt>>().cloned();
     let attempt = attempt.ok_or_else(|| ApiError::internal("a request without a source"))?;
+    if let Some(caller) = attempt.caller.get() {
+        return Ok((Principal::User(caller.clone()), attempt));
+    }
     let principal = gateway.identities.identify(&gateway.store, &parts.headers, attempt.source).await?;
     if let Principal::User(caller) = &principal {
         let _ = attempt.caller.set(caller.clone());
@@ -61,7 +65,7 @@ impl<R: Right> FromRequestParts<Guarded> for Call<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, Guarded(gateway): &Guarded) -> Result<Self, ApiError> {
-        let (principal, attempt) = principal(parts, gateway).await?;
+        let (principal, attempt) = identified(parts, gateway).await?;
         let Principal::User(caller) = principal else {
             return Err(refuse(403, "forbidden", "a supervisor's credential opens nothing but its own link"));
         };
@@ -84,7 +88,7 @@ impl FromRequestParts<Guarded> for SupervisorCall {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, Guarded(gateway): &Guarded) -> Result<Self, ApiError> {
-        match principal(parts, gateway).await? {
+        match identified(parts, gateway).await? {
             (Principal::Supervisor(key), _) => Ok(Self { gateway: gateway.clone(), key }),
             (Principal::User(_), _) => {
                 Err(refuse(403, "forbidden", "only a supervisor's own credential opens its link"))

@@ -3,18 +3,19 @@
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use openshell_api::Problem;
 use openshell_api::decision::DecisionRecord;
+use openshell_api::{Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Path, Query};
 use super::follow;
+use super::page::{self, Cursor, Records};
 use crate::error::{ApiError, ApiResult};
 use crate::identity::Read;
 use crate::store::DecisionQuery;
 
-const MAX_DECISIONS: u32 = 10_000;
+const LIST: &str = "decisions";
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -22,36 +23,38 @@ pub(super) struct Filter {
     /// Only of this sandbox.
     sandbox: Option<String>,
     /// Only from this time on (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<jiff::Timestamp>,
+    /// Go on before a page: its `next`.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
     /// The newest so many.
-    #[serde(default = "default_limit")]
-    limit: u32,
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 0, maximum = 10000, default = 100)]
+    limit: Records,
     /// Stay and send decisions as they come, one JSON document per line (`application/x-ndjson`).
     #[serde(default)]
     follow: bool,
 }
 
-fn default_limit() -> u32 {
-    100
-}
-
-/// What was decided, oldest first.
+/// What was decided: the newest page first, and oldest first on each page.
 #[utoipa::path(get, path = "/v1/decisions", params(Filter), responses(
-    (status = 200, body = Vec<DecisionRecord>, description = "Oldest first; a line each with `follow`"),
-    (status = 400, description = "bad_query", body = Problem),
+    (status = 200, content((Page<DecisionRecord> = "application/json"), (String = "application/x-ndjson")),
+        description = "Oldest first; a `DecisionRecord` a line with `follow`"),
+    (status = 400, description = "bad_query, bad_cursor", body = Problem),
 ))]
 pub(super) async fn list(Call { gateway, .. }: Call<Read>, Query(filter): Query<Filter>) -> ApiResult<Response> {
     let changed = gateway.changed.follow_decisions();
     let last = gateway.store.last_decision_seq().await?;
-    let query =
-        DecisionQuery { sandbox: filter.sandbox.clone(), since: filter.since, limit: filter.limit.min(MAX_DECISIONS) };
-    let records = gateway.store.decisions(&query).await?;
+    let before = filter.cursor.as_ref().map(|cursor| cursor.number(LIST)).transpose()?;
+    let page::Limit(limit) = filter.limit;
+    let query = DecisionQuery { sandbox: filter.sandbox.clone(), since: filter.since, before, limit: limit + 1 };
+    let page = page::newest(LIST, gateway.store.decisions(&query).await?, limit, |record| record.seq);
     if filter.follow {
         let source = follow::Decisions { sandbox: filter.sandbox };
-        return Ok(follow::stream_after(gateway, source, records, last, changed));
+        return Ok(follow::stream_after(gateway, source, page.items, last, changed));
     }
-    Ok(axum::Json(records.into_iter().map(|record| record.item).collect::<Vec<_>>()).into_response())
+    Ok(axum::Json(page.map(|record| record.item)).into_response())
 }
 
 /// One decision.
@@ -73,7 +76,7 @@ pub(super) struct Export {
     /// Only of this sandbox.
     sandbox: Option<String>,
     /// Only from this time on (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<jiff::Timestamp>,
 }
 

@@ -2,8 +2,10 @@
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts};
+use axum::http::request::Parts;
 
 use crate::error::{ApiError, refuse};
+use crate::etag::Expected;
 
 /// A JSON body.
 #[derive(FromRequest)]
@@ -41,5 +43,13 @@ impl From<PathRejection> for ApiError {
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         refuse(rejection.status().as_u16(), "bad_query", rejection.body_text())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Expected {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Self::of(&parts.headers)
     }
 }

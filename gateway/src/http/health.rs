@@ -10,14 +10,14 @@ use crate::identity::Read;
 use crate::store::StoreError;
 
 /// Answers as long as the process serves.
-#[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, description = "It serves")))]
+#[utoipa::path(get, path = "/healthz", security(()), responses((status = 200, body = String, content_type = "text/plain", description = "It serves")))]
 pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
 /// Answers well while the database does.
 #[utoipa::path(get, path = "/readyz", security(()), responses(
-    (status = 200, description = "It can answer calls"),
+    (status = 200, body = String, content_type = "text/plain", description = "It can answer calls"),
     (status = 503, description = "Its database does not answer", body = Problem),
 ))]
 pub(super) async fn ready(Open(gateway): Open) -> ApiResult<&'static str> {
@@ -38,8 +38,8 @@ pub(super) async fn metrics(Call { gateway, .. }: Call<Read>) -> ApiResult<impl 
 }
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200, description = "OpenAPI document")))]
-pub(super) async fn openapi() -> Json<utoipa::openapi::OpenApi> {
+#[utoipa::path(get, path = "/openapi.json", security(()), responses((status = 200, body = serde_json::Value, description = "OpenAPI document")))]
+pub(super) async fn openapi() -> Json<serde_json::Value> {
     Json(super::document())
 }
 
@@ -49,9 +49,9 @@ pub(super) async fn status(Call { gateway, .. }: Call<Read>) -> ApiResult<Json<S
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: gateway.started.elapsed().as_secs(),
-        sandboxes: gateway.store.sandboxes().await?.len() as u64,
+        sandboxes: gateway.store.count_sandboxes().await?,
         connected: gateway.count_links().await?,
-        modules: gateway.store.modules().await?.len() as u64,
+        modules: gateway.store.count_modules().await?,
         decisions: gateway.store.count_decisions().await?,
         runtimes: gateway.runtime.available().await,
     }))

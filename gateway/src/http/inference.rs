@@ -1,23 +1,46 @@
 //! Inference backends.
 
 use axum::http::{StatusCode, Uri};
-use openshell_api::Problem;
 use openshell_api::inference::{Backend, BackendTest, InferenceRules, Usage};
+use openshell_api::{Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Json, Path, Query};
-use super::sandboxes::named;
+use super::page::{self, Cursor, Items, Part};
+use super::sandboxes::named as sandbox_named;
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
+use crate::gateway::Gateway;
 use crate::identity::{Administer, Read};
 use crate::store::{UsageBy, UsageQuery};
 use crate::{budgets, push};
 
 /// Every backend, in the operator's order.
-#[utoipa::path(get, path = "/v1/inference/backends", responses((status = 200, body = Vec<Backend>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Backend>>> {
-    Ok(axum::Json(gateway.store.catalogue().await?.backends))
+#[utoipa::path(get, path = "/v1/inference/backends", params(Part), responses((status = 200, body = Page<Backend>)))]
+pub(super) async fn list(
+    Call { gateway, .. }: Call<Read>,
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<Backend>>> {
+    let after = part.after_number("backends")?;
+    let found = gateway.store.backends_after(after, part.limit() + 1).await?;
+    let page = page::page("backends", found, part.limit(), |backend| backend.seq.to_string());
+    Ok(axum::Json(page.map(|backend| backend.item)))
+}
+
+/// One backend.
+#[utoipa::path(get, path = "/v1/inference/backends/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = Backend),
+    (status = 404, description = "backend_not_found", body = Problem),
+))]
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<Backend>> {
+    named(&gateway, &name).await.map(axum::Json)
+}
+
+async fn named(gateway: &Gateway, name: &str) -> ApiResult<Backend> {
+    let found = gateway.store.catalogue().await?.backends.into_iter().find(|backend| backend.name.as_str() == name);
+    found.ok_or_else(|| ApiError::not_found("backend", name).hint("`openshell inference backend list` shows them"))
 }
 
 /// Adds a backend; every connected sandbox may use it once this answers, or none.
@@ -45,6 +68,7 @@ pub(super) async fn add(
 pub(super) async fn set(
     Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
+    expected: Expected,
     Json(backend): Json<Backend>,
 ) -> ApiResult<axum::Json<Backend>> {
     check_url(&backend.base_url)?;
@@ -52,7 +76,7 @@ pub(super) async fn set(
         return Err(refuse(422, "other_name", format!("the body names backend {}, the path {name}", backend.name))
             .hint("a backend keeps its name; add another one and remove this one"));
     }
-    to_the_end(push::set_backend(gateway, permit, backend)).await.map(axum::Json)
+    to_the_end(push::set_backend(gateway, permit, backend, expected)).await.map(axum::Json)
 }
 
 /// Asks a backend for its models, with its key, from the gateway's own host.
@@ -64,10 +88,7 @@ pub(super) async fn test(
     Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<BackendTest>> {
-    let catalogue = gateway.store.catalogue().await?;
-    let backend = catalogue.backends.into_iter().find(|backend| backend.name.as_str() == name);
-    let backend = backend
-        .ok_or_else(|| ApiError::not_found("backend", &name).hint("`openshell inference backend list` shows them"))?;
+    let backend = named(&gateway, &name).await?;
     Ok(axum::Json(crate::backend_test::run(&gateway, &permit, &backend).await?))
 }
 
@@ -77,22 +98,30 @@ pub(super) struct UsageFilter {
     /// Only of this sandbox.
     sandbox: Option<String>,
     /// Only from the day of this time on (RFC 3339).
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, format = DateTime)]
     since: Option<jiff::Timestamp>,
     /// What to break it down by, with commas between: `sandbox`, `model`, `backend`, `day`.
     #[serde(default)]
+    #[param(pattern = "^(( *(sandbox|model|backend|day) *)?(,|$))*$")]
     by: String,
+    /// Go on after a page: its `next`.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100)]
+    limit: Items,
 }
 
-/// What inference was used and what it cost.
+/// What inference was used and what it cost, by day, sandbox, model and backend.
 #[utoipa::path(get, path = "/v1/inference/usage", params(UsageFilter), responses(
-    (status = 200, body = Vec<Usage>, description = "A line for each combination of what `by` names"),
-    (status = 400, description = "bad_query", body = Problem),
+    (status = 200, body = Page<Usage>, description = "An item for each combination of what `by` names"),
+    (status = 400, description = "bad_query, bad_cursor", body = Problem),
 ))]
 pub(super) async fn usage(
     Call { gateway, .. }: Call<Read>,
     Query(filter): Query<UsageFilter>,
-) -> ApiResult<axum::Json<Vec<Usage>>> {
+) -> ApiResult<axum::Json<Page<Usage>>> {
     let mut by = Vec::new();
     for word in filter.by.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let part = match word {
@@ -110,7 +139,14 @@ pub(super) async fn usage(
         }
     }
     let query = UsageQuery { sandbox: filter.sandbox, since: filter.since, by };
-    Ok(axum::Json(gateway.store.usage(&query).await?))
+    let lines = gateway.store.usage(&query).await?;
+    Part::new(filter.cursor, filter.limit).of("usage", lines, usage_key).map(axum::Json)
+}
+
+/// What no two lines of an answer have in common. What they cost changes from call to call, so no page can end by it.
+fn usage_key(line: &Usage) -> String {
+    let parts = [&line.day, &line.sandbox, &line.model, &line.backend];
+    parts.map(|part| part.as_deref().unwrap_or_default()).join("\u{1}")
 }
 
 /// Budgets, aliases and models of a sandbox.
@@ -138,6 +174,7 @@ pub(super) async fn rules(
 pub(super) async fn set_rules(
     Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
+    expected: Expected,
     Json(rules): Json<InferenceRules>,
 ) -> ApiResult<axum::Json<InferenceRules>> {
     budgets::check_limits(&rules.budgets)?;
@@ -154,7 +191,7 @@ pub(super) async fn set_rules(
                 .hint("`openshell inference backend list` shows them"));
         }
     }
-    to_the_end(push::set_inference(gateway, permit, name, rules)).await.map(axum::Json)
+    to_the_end(push::set_inference(gateway, permit, name, rules, expected)).await.map(axum::Json)
 }
 
 /// Removes a backend from every sandbox.

@@ -4,6 +4,7 @@ mod actions;
 mod audit;
 mod call;
 mod decisions;
+mod document;
 mod extract;
 mod follow;
 mod guard;
@@ -11,6 +12,8 @@ mod health;
 mod host;
 mod inference;
 mod modules;
+mod once;
+mod page;
 mod proposals;
 mod providers;
 mod publishers;
@@ -22,6 +25,7 @@ mod sessions;
 mod shadows;
 mod streams;
 mod supervisor;
+mod tagged;
 mod users;
 
 use std::sync::Arc;
@@ -47,7 +51,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(180);
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "OpenShell gateway", description = "Sandboxes, policies, credentials and inference backends. \
-        Every error is `application/problem+json` with a stable `code` and, where one helps, a `hint`."),
+        Every error is `application/problem+json` with a stable `code` and, where one helps, a `hint`. Lists come in pages: `limit` \
+        says how long, and a page's `next` is the `cursor` of the call that goes on. What can be read bears an `ETag`; a PUT with \
+        `If-Match` replaces only what its caller has seen. A POST with an `Idempotency-Key` takes effect once."),
     components(schemas(
         openshell_api::Problem,
         openshell_api::stream::StreamRequest,
@@ -76,7 +82,7 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(health::metrics))
         .routes(routes!(users::whoami))
         .routes(routes!(users::list, users::create))
-        .routes(routes!(users::set, users::delete))
+        .routes(routes!(users::get, users::set, users::delete))
         .routes(routes!(users::tokens, users::create_token))
         .routes(routes!(users::revoke_token))
         .routes(routes!(users::get_budgets, users::set_budgets))
@@ -113,10 +119,10 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(publishers::list, publishers::add))
         .routes(routes!(publishers::remove))
         .routes(routes!(providers::list, providers::create))
-        .routes(routes!(providers::update, providers::delete))
+        .routes(routes!(providers::get, providers::update, providers::delete))
         .routes(routes!(providers::rotate))
         .routes(routes!(inference::list, inference::add))
-        .routes(routes!(inference::set, inference::remove))
+        .routes(routes!(inference::get, inference::set, inference::remove))
         .routes(routes!(inference::test))
         .routes(routes!(inference::usage))
         .routes(routes!(inference::rules, inference::set_rules))
@@ -133,8 +139,9 @@ fn open() -> OpenApiRouter<Guarded> {
 }
 
 /// The OpenAPI document.
-pub fn document() -> OpenApi {
-    guarded().merge(open()).into_openapi()
+pub fn document() -> serde_json::Value {
+    let described = serde_json::to_value(guarded().merge(open()).into_openapi());
+    described.map(document::complete).unwrap_or_default()
 }
 
 /// Everything the gateway answers.
@@ -148,6 +155,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .route("/internal/v1/links/{sandbox}", axum::routing::get(replicas::relay))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(gateway.clone(), once::once))
+        .layer(middleware::from_fn(tagged::tagged))
         .layer(middleware::from_fn(in_time))
         .layer(middleware::from_fn_with_state(gateway.clone(), host::pass_on))
         .layer(middleware::from_fn_with_state(gateway.clone(), guard::account))

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use openshell_api::module::Module;
 use openshell_api::signature::{ModuleSignature, SIGNATURE_HEADER};
-use openshell_api::{Name, Problem};
+use openshell_api::{Name, Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Path, Query};
+use super::page::{self, Part};
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
@@ -90,9 +91,13 @@ fn drain(mut body: Body) {
 }
 
 /// Every stored module, newest first.
-#[utoipa::path(get, path = "/v1/modules", responses((status = 200, body = Vec<Module>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<Json<Vec<Module>>> {
-    Ok(Json(gateway.store.modules().await?))
+#[utoipa::path(get, path = "/v1/modules", params(Part), responses((status = 200, body = Page<Module>)))]
+pub(super) async fn list(Call { gateway, .. }: Call<Read>, Query(part): Query<Part>) -> ApiResult<Json<Page<Module>>> {
+    let after = part.after("modules")?;
+    let after = after.as_deref().map(|key| key.split_once(' ').unwrap_or((key, "")));
+    let found = gateway.store.modules_after(after, part.limit() + 1).await?;
+    let key = |module: &Module| format!("{} {}", module.created_at, module.digest);
+    Ok(Json(page::page("modules", found, part.limit(), key)))
 }
 
 /// A module's component, by digest or as `name@version`.

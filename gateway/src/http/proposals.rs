@@ -1,12 +1,13 @@
 //! What agents ask for.
 
-use openshell_api::Problem;
 use openshell_api::proposal::{Approve, Proposal, ProposalState, Reject};
 use openshell_api::push::PushReport;
+use openshell_api::{Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Json, Path, Query};
+use super::page::{self, Cursor, Items, Part};
 use super::to_the_end;
 use crate::error::ApiResult;
 use crate::identity::{Operate, Read};
@@ -20,19 +21,29 @@ pub(super) struct Filter {
     sandbox: Option<String>,
     /// Only those in this state.
     state: Option<ProposalState>,
+    /// Go on after a page: its `next`.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+    /// At most so many.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100)]
+    limit: Items,
 }
 
 /// Proposals, oldest first.
 #[utoipa::path(get, path = "/v1/proposals", params(Filter), responses(
-    (status = 200, body = Vec<Proposal>),
-    (status = 400, description = "bad_query", body = Problem),
+    (status = 200, body = Page<Proposal>),
+    (status = 400, description = "bad_query, bad_cursor", body = Problem),
 ))]
 pub(super) async fn list(
     Call { gateway, .. }: Call<Read>,
     Query(filter): Query<Filter>,
-) -> ApiResult<axum::Json<Vec<Proposal>>> {
+) -> ApiResult<axum::Json<Page<Proposal>>> {
     let query = ProposalQuery { sandbox: filter.sandbox, state: filter.state };
-    proposals::list(&gateway, &query).await.map(axum::Json)
+    let part = Part::new(filter.cursor, filter.limit);
+    let after = part.after("proposals")?;
+    let found = proposals::list(&gateway, &query, after.as_deref(), part.limit() + 1).await?;
+    Ok(axum::Json(page::page("proposals", found, part.limit(), |proposal| proposal.id.clone())))
 }
 
 /// A proposal; while it is pending, with what approving it would change now.

@@ -1,20 +1,36 @@
 //! Providers: credentials that go in and never come out.
 
 use axum::http::StatusCode;
-use openshell_api::Problem;
 use openshell_api::provider::{CreateProvider, Provider, RotatedKeys, UpdateProvider};
+use openshell_api::{Page, Problem};
 
 use super::call::Call;
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query};
+use super::page::{self, Part};
 use super::to_the_end;
 use crate::error::ApiResult;
+use crate::etag::Expected;
 use crate::identity::{Administer, Operate, Read};
 use crate::providers;
 
 /// Every provider, by name, without secrets.
-#[utoipa::path(get, path = "/v1/providers", responses((status = 200, body = Vec<Provider>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Provider>>> {
-    Ok(axum::Json(gateway.store.providers().await?))
+#[utoipa::path(get, path = "/v1/providers", params(Part), responses((status = 200, body = Page<Provider>)))]
+pub(super) async fn list(
+    Call { gateway, .. }: Call<Read>,
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<Provider>>> {
+    let found = gateway.store.providers_after(part.after("providers")?.as_deref(), part.limit() + 1).await?;
+    Ok(axum::Json(page::page("providers", found, part.limit(), |provider| provider.name.to_string())))
+}
+
+/// One provider, without its secret.
+#[utoipa::path(get, path = "/v1/providers/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = Provider),
+    (status = 404, description = "provider_not_found", body = Problem),
+))]
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<Provider>> {
+    let found = gateway.store.provider(&name).await?;
+    found.map(axum::Json).ok_or_else(|| providers::not_found(&name))
 }
 
 /// Stores a credential, encrypted.
@@ -43,9 +59,10 @@ pub(super) async fn create(
 pub(super) async fn update(
     Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
+    expected: Expected,
     Json(update): Json<UpdateProvider>,
 ) -> ApiResult<axum::Json<Provider>> {
-    to_the_end(providers::update(gateway, permit, name, update)).await.map(axum::Json)
+    to_the_end(providers::update(gateway, permit, name, update, expected)).await.map(axum::Json)
 }
 
 /// Forgets a credential. Refused while a sandbox or a backend uses it.

@@ -1,21 +1,26 @@
 //! Publishers whose modules are taken.
 
 use axum::http::StatusCode;
-use openshell_api::Problem;
 use openshell_api::signature::{AddPublisher, AddedPublisher, Publisher};
+use openshell_api::{Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Json, Path, Query};
+use super::page::Part;
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Read};
 
 /// Trusted publishers, by name; none: modules need no signature.
-#[utoipa::path(get, path = "/v1/publishers", responses((status = 200, body = Vec<Publisher>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Publisher>>> {
-    Ok(axum::Json(gateway.store.publishers().await?))
+#[utoipa::path(get, path = "/v1/publishers", params(Part), responses((status = 200, body = Page<Publisher>)))]
+pub(super) async fn list(
+    Call { gateway, .. }: Call<Read>,
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<Publisher>>> {
+    let publishers = gateway.store.publishers().await?;
+    part.of("publishers", publishers, |publisher| publisher.name.to_string()).map(axum::Json)
 }
 
 /// Trusts a publisher. From the first one on, modules are taken and bound only if a trusted publisher signed them.

@@ -1,5 +1,7 @@
 //! Pushes and the ceiling.
 
+use axum::http::header::ETAG;
+use axum::response::IntoResponse;
 use openshell_api::Problem;
 use openshell_api::module::Binding;
 use openshell_api::push::{Enforcing, Push, PushReport, SetCeiling};
@@ -8,6 +10,7 @@ use super::call::Call;
 use super::extract::Json;
 use super::to_the_end;
 use crate::error::ApiResult;
+use crate::etag::{self, Expected};
 use crate::identity::{Administer, Operate, Read};
 
 /// Binds a stored module on sandboxes, all or none. Answers when each of them acknowledged that it enforces it.
@@ -34,12 +37,15 @@ pub(super) async fn get_ceiling(Call { gateway, .. }: Call<Read>) -> ApiResult<a
 /// Replaces the gateway-wide chain, on all connected sandboxes or none; the others catch up when they return.
 #[utoipa::path(put, path = "/v1/ceiling", request_body = SetCeiling, responses(
     (status = 200, body = Vec<Enforcing>),
+    (status = 404, description = "module_not_found", body = Problem),
     (status = 409, description = "not_staged: a sandbox refused, nothing changed", body = Problem),
     (status = 422, description = "settings_refused …", body = Problem),
 ))]
 pub(super) async fn set_ceiling(
     Call { gateway, permit }: Call<Administer>,
+    expected: Expected,
     Json(ceiling): Json<SetCeiling>,
-) -> ApiResult<axum::Json<Vec<Enforcing>>> {
-    to_the_end(crate::push::set_ceiling(gateway, permit, ceiling)).await.map(axum::Json)
+) -> ApiResult<impl IntoResponse> {
+    let (bindings, enforcing) = to_the_end(crate::push::set_ceiling(gateway, permit, ceiling, expected)).await?;
+    Ok(([(ETAG, etag::of(&bindings)?)], axum::Json(enforcing)))
 }

@@ -1,20 +1,26 @@
 //! Policies on their way from a few sandboxes to all.
 
-use openshell_api::Problem;
 use openshell_api::push::PushReport;
 use openshell_api::rollout::{PromoteRollout, Rollout, RolloutReport};
+use openshell_api::{Page, Problem};
 
 use super::call::Call;
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query};
+use super::page::Part;
 use super::to_the_end;
 use crate::error::ApiResult;
 use crate::identity::{Operate, Read};
 use crate::{push, rollout};
 
 /// Rollouts and what their canaries' records say, newest first.
-#[utoipa::path(get, path = "/v1/rollouts", responses((status = 200, body = Vec<RolloutReport>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<RolloutReport>>> {
-    rollout::reports(&gateway).await.map(axum::Json)
+#[utoipa::path(get, path = "/v1/rollouts", params(Part), responses((status = 200, body = Page<RolloutReport>)))]
+pub(super) async fn list(
+    Call { gateway, .. }: Call<Read>,
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<RolloutReport>>> {
+    let page = part.of_newest("rollouts", gateway.store.rollouts().await?, |rollout| rollout.id.clone())?;
+    let items = rollout::reports(&gateway, page.items).await?;
+    Ok(axum::Json(Page { items, next: page.next }))
 }
 
 /// One rollout.

@@ -2,16 +2,17 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use openshell_api::Problem;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::GenerationSummary;
 use openshell_api::module::Binding;
 use openshell_api::push::{Policies, PushReport, Rollback};
 use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
+use openshell_api::{Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Json, Path, Query};
+use super::page::{self, Cursor, Part, Records};
 use super::{follow, to_the_end};
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
@@ -21,21 +22,23 @@ use crate::push::sandbox_not_found;
 use crate::store::SandboxRow;
 use crate::{lifecycle, push, resume};
 
-const GENERATIONS_SHOWN: u32 = 1000;
-const MAX_LOG_LINES: u32 = 10_000;
-
 /// Every sandbox, oldest first.
-#[utoipa::path(get, path = "/v1/sandboxes", responses((status = 200, body = Vec<Sandbox>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<Sandbox>>> {
-    let rows = gateway.store.sandboxes().await?;
-    Ok(axum::Json(rows.into_iter().map(|row| gateway.shown(row)).collect()))
+#[utoipa::path(get, path = "/v1/sandboxes", params(Part), responses((status = 200, body = Page<Sandbox>)))]
+pub(super) async fn list(
+    Call { gateway, .. }: Call<Read>,
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<Sandbox>>> {
+    let rows = gateway.store.sandboxes_after(part.after("sandboxes")?.as_deref(), part.limit() + 1).await?;
+    let page = page::page("sandboxes", rows, part.limit(), |row| row.id.clone());
+    Ok(axum::Json(page.map(|row| gateway.shown(row))))
 }
 
 /// Makes a sandbox; answers when it runs and denies everything. If it does not come up, nothing of it is left.
 #[utoipa::path(post, path = "/v1/sandboxes", request_body = CreateSandbox, responses(
     (status = 201, body = Sandbox),
+    (status = 404, description = "module_not_found: of one of its policies", body = Problem),
     (status = 409, description = "sandbox_exists", body = Problem),
-    (status = 422, description = "provider_not_found, runtime_unavailable, bad_env …", body = Problem),
+    (status = 422, description = "provider_not_found, runtime_unavailable, bad_env …; sandbox_failed: its command can't be run", body = Problem),
     (status = 500, description = "sandbox_failed: it did not start, with the reason", body = Problem),
 ))]
 pub(super) async fn create(
@@ -83,6 +86,7 @@ pub(super) async fn stop(
     (status = 200, body = Sandbox),
     (status = 404, description = "sandbox_not_found", body = Problem),
     (status = 409, description = "sandbox_running", body = Problem),
+    (status = 422, description = "sandbox_failed: its command can't be run; it is stopped", body = Problem),
     (status = 500, description = "sandbox_failed: it did not start, with the reason; it is stopped", body = Problem),
 ))]
 pub(super) async fn start(
@@ -120,29 +124,31 @@ pub(super) async fn verify(
 }
 
 /// Generations of a sandbox, newest first.
-#[utoipa::path(get, path = "/v1/sandboxes/{name}/generations", params(("name" = String, Path)), responses(
-    (status = 200, body = Vec<GenerationSummary>),
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/generations", params(("name" = String, Path), Part), responses(
+    (status = 200, body = Page<GenerationSummary>),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn generations(
     Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
-) -> ApiResult<axum::Json<Vec<GenerationSummary>>> {
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<GenerationSummary>>> {
     let row = named(&gateway, &name).await?;
-    let generations = gateway.store.generations(&row.id, GENERATIONS_SHOWN).await?;
+    let before = part.after_number("generations")?;
+    let generations = gateway.store.generations_before(&row.id, before, part.limit() + 1).await?;
+    let page = page::page("generations", generations, part.limit(), |generation| generation.number.to_string());
     let label = |binding: &Binding| match &binding.publisher {
         Some(publisher) => format!("{}@{} (signed by {publisher})", binding.name, binding.version),
         None => format!("{}@{}", binding.name, binding.version),
     };
-    let summaries = generations.into_iter().map(|generation| GenerationSummary {
+    Ok(axum::Json(page.map(|generation| GenerationSummary {
         number: generation.number,
         cause: generation.cause,
         created_at: generation.created_at,
         enforcing: generation.number == row.generation,
         policies: generation.content.chain.iter().map(label).collect(),
         router: generation.content.router.as_ref().map(label),
-    });
-    Ok(axum::Json(summaries.collect()))
+    })))
 }
 
 /// What the newest generation of a sandbox binds, with settings.
@@ -186,9 +192,13 @@ pub(super) async fn rollback(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogQuery {
+    /// Go on before a page: its `next`.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
     /// The newest so many lines.
-    #[serde(default = "default_tail")]
-    tail: u32,
+    #[serde(default = "default_lines")]
+    #[param(value_type = u32, minimum = 0, maximum = 10000, default = 1000)]
+    limit: Records,
     /// Stay and send lines as they come, one JSON document per line (`application/x-ndjson`), until the sandbox is gone.
     #[serde(default)]
     follow: bool,
@@ -197,13 +207,14 @@ pub(super) struct LogQuery {
     from_start: bool,
 }
 
-fn default_tail() -> u32 {
-    1000
+fn default_lines() -> Records {
+    page::Limit(1000)
 }
 
-/// What a sandbox's workload and supervisor wrote.
+/// What a sandbox's workload and supervisor wrote: the newest page first, and oldest first on each page.
 #[utoipa::path(get, path = "/v1/sandboxes/{name}/logs", params(("name" = String, Path), LogQuery), responses(
-    (status = 200, body = Vec<LogLine>, description = "Oldest first; a line each with `follow`"),
+    (status = 200, content((Page<LogLine> = "application/json"), (String = "application/x-ndjson")),
+        description = "Oldest first; a `LogLine` a line with `follow`"),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn logs(
@@ -216,11 +227,14 @@ pub(super) async fn logs(
     if query.follow && query.from_start {
         return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, Vec::new(), changed));
     }
-    let lines = gateway.store.logs(&row.id, query.tail.min(MAX_LOG_LINES)).await?;
+    let before = query.cursor.as_ref().map(|cursor| cursor.number("logs")).transpose()?;
+    let page::Limit(limit) = query.limit;
+    let lines = gateway.store.logs_before(&row.id, before, limit + 1).await?;
+    let page = page::newest("logs", lines, limit, |line| line.seq);
     if query.follow {
-        return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, lines, changed));
+        return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, page.items, changed));
     }
-    Ok(axum::Json(lines.into_iter().map(|line| line.item).collect::<Vec<_>>()).into_response())
+    Ok(axum::Json(page.map(|line| line.item)).into_response())
 }
 
 pub(super) async fn named(gateway: &Gateway, name: &str) -> ApiResult<SandboxRow> {

@@ -1,30 +1,33 @@
 //! What a sandbox's sessions have contained, and forgetting it.
 
 use axum::http::StatusCode;
-use openshell_api::Problem;
 use openshell_api::inference::Session;
+use openshell_api::{Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
 use super::extract::{Path, Query};
+use super::page::Part;
 use super::sandboxes::named;
 use super::to_the_end;
 use crate::error::{ApiResult, refuse};
 use crate::identity::{Administer, Read};
 use crate::link::reset;
 
-/// What the sessions of a sandbox have contained, as far as it is more than public. Sensitivity only rises.
-#[utoipa::path(get, path = "/v1/sandboxes/{name}/inference/sessions", params(("name" = String, Path)), responses(
-    (status = 200, body = Vec<Session>),
+/// What the sessions of a sandbox have contained, by session, as far as it is more than public. Sensitivity only rises.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/inference/sessions", params(("name" = String, Path), Part), responses(
+    (status = 200, body = Page<Session>),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn list(
     Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
-) -> ApiResult<axum::Json<Vec<Session>>> {
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<Session>>> {
     let row = named(&gateway, &name).await?;
     let known = gateway.store.sessions(&row.id).await?;
-    Ok(axum::Json(known.into_iter().map(|(session, sensitivity)| Session { session, sensitivity }).collect()))
+    let sessions = known.into_iter().map(|(session, sensitivity)| Session { session, sensitivity }).collect();
+    part.of("sessions", sessions, |session| session.session.clone()).map(axum::Json)
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -1,26 +1,29 @@
 //! Policies that are asked and not obeyed.
 
-use openshell_api::Problem;
 use openshell_api::push::PushReport;
 use openshell_api::shadow::{Promote, ShadowReport};
+use openshell_api::{Page, Problem};
 
 use super::call::Call;
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query};
+use super::page::Part;
 use super::to_the_end;
 use crate::error::ApiResult;
 use crate::identity::{Operate, Read};
 use crate::shadow;
 
-/// Shadows of a sandbox, and what they would have changed since they were bound.
-#[utoipa::path(get, path = "/v1/sandboxes/{name}/shadows", params(("name" = String, Path)), responses(
-    (status = 200, body = Vec<ShadowReport>),
+/// Shadows of a sandbox by name, and what they would have changed since they were bound.
+#[utoipa::path(get, path = "/v1/sandboxes/{name}/shadows", params(("name" = String, Path), Part), responses(
+    (status = 200, body = Page<ShadowReport>),
     (status = 404, description = "sandbox_not_found", body = Problem),
 ))]
 pub(super) async fn list(
     Call { gateway, .. }: Call<Read>,
     Path(name): Path<String>,
-) -> ApiResult<axum::Json<Vec<ShadowReport>>> {
-    shadow::reports(&gateway, &name).await.map(axum::Json)
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<ShadowReport>>> {
+    let reports = shadow::reports(&gateway, &name).await?;
+    part.of("shadows", reports, |report| report.binding.to_string()).map(axum::Json)
 }
 
 /// Obeys a shadow from now on, in the chain and in the place of the binding of its name; or throws it away.

@@ -1,16 +1,18 @@
 //! Users, their tokens, and who one is.
 
 use axum::http::StatusCode;
-use openshell_api::Problem;
 use openshell_api::discovery::Discovery;
 use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User, WhoAmI};
+use openshell_api::{Page, Problem};
 
 use super::call::{Call, Open};
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query};
+use super::page::{self, Part};
 use super::to_the_end;
 use crate::budgets;
 use crate::error::ApiResult;
+use crate::etag::Expected;
 use crate::identity::users;
 use crate::identity::{Actor, Administer, Read};
 
@@ -31,9 +33,22 @@ pub(super) async fn whoami(Call { permit, .. }: Call<Read>) -> ApiResult<axum::J
 }
 
 /// Users of the gateway's own, by name.
-#[utoipa::path(get, path = "/v1/users", responses((status = 200, body = Vec<User>)))]
-pub(super) async fn list(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Json<Vec<User>>> {
-    Ok(axum::Json(gateway.store.users().await?))
+#[utoipa::path(get, path = "/v1/users", params(Part), responses((status = 200, body = Page<User>)))]
+pub(super) async fn list(
+    Call { gateway, .. }: Call<Read>,
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<User>>> {
+    let found = gateway.store.users_after(part.after("users")?.as_deref(), part.limit() + 1).await?;
+    Ok(axum::Json(page::page("users", found, part.limit(), |user| user.name.to_string())))
+}
+
+/// One user of the gateway's own.
+#[utoipa::path(get, path = "/v1/users/{name}", params(("name" = String, Path)), responses(
+    (status = 200, body = User),
+    (status = 404, description = "user_not_found", body = Problem),
+))]
+pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<User>> {
+    users::known(&gateway, &name).await.map(axum::Json)
 }
 
 /// Makes a user. It has no token yet.
@@ -61,9 +76,10 @@ pub(super) async fn create(
 pub(super) async fn set(
     Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
+    expected: Expected,
     Json(set): Json<SetUser>,
 ) -> ApiResult<axum::Json<User>> {
-    to_the_end(users::set(gateway, permit, name, set)).await.map(axum::Json)
+    to_the_end(users::set(gateway, permit, name, set, expected)).await.map(axum::Json)
 }
 
 /// Deletes a user and revokes its tokens. What it owns stays, and its name is never given anew.
@@ -105,22 +121,25 @@ pub(super) async fn get_budgets(
 pub(super) async fn set_budgets(
     Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
+    expected: Expected,
     Json(budgets): Json<Vec<Budget>>,
 ) -> ApiResult<axum::Json<Vec<BudgetUse>>> {
-    to_the_end(budgets::set(gateway, permit, name, budgets)).await.map(axum::Json)
+    to_the_end(budgets::set(gateway, permit, name, budgets, expected)).await.map(axum::Json)
 }
 
 /// A user's tokens, oldest first, without their values. One's own, or an administrator asks.
-#[utoipa::path(get, path = "/v1/users/{name}/tokens", params(("name" = String, Path)), responses(
-    (status = 200, body = Vec<Token>),
+#[utoipa::path(get, path = "/v1/users/{name}/tokens", params(("name" = String, Path), Part), responses(
+    (status = 200, body = Page<Token>),
     (status = 403, description = "not_yours", body = Problem),
     (status = 404, description = "user_not_found", body = Problem),
 ))]
 pub(super) async fn tokens(
     Call { gateway, permit }: Call<Read>,
     Path(name): Path<String>,
-) -> ApiResult<axum::Json<Vec<Token>>> {
-    users::tokens(&gateway, &permit, &name).await.map(axum::Json)
+    Query(part): Query<Part>,
+) -> ApiResult<axum::Json<Page<Token>>> {
+    let tokens = users::tokens(&gateway, &permit, &name).await?;
+    part.of("tokens", tokens, |token| token.id.clone()).map(axum::Json)
 }
 
 /// Makes a token, and answers its value this once. For oneself, or an administrator makes it.

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::permit::{Administer, FIRST_ADMIN, Permit, Read};
 use super::tokens;
 use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
 use crate::gateway::Gateway;
 
 /// Names that mean something else where users are named.
@@ -35,8 +36,16 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Administer>, create: C
 }
 
 /// Changes a user's role, from its next request on.
-pub async fn set(gateway: Arc<Gateway>, permit: Permit<Administer>, name: String, set: SetUser) -> ApiResult<User> {
+pub async fn set(
+    gateway: Arc<Gateway>,
+    permit: Permit<Administer>,
+    name: String,
+    set: SetUser,
+    expected: Expected,
+) -> ApiResult<User> {
+    let _alone = gateway.locks.alone().await?;
     let before = known(&gateway, &name).await?;
+    expected.check(&format!("user {name}"), &before)?;
     if name == FIRST_ADMIN && set.role != Role::Admin {
         return Err(first_admin("stays an administrator"));
     }
@@ -111,7 +120,8 @@ pub async fn revoke_token(gateway: Arc<Gateway>, permit: Permit<Read>, id: Strin
     }
 }
 
-async fn known(gateway: &Gateway, name: &str) -> ApiResult<User> {
+/// A user of the gateway's own.
+pub async fn known(gateway: &Gateway, name: &str) -> ApiResult<User> {
     gateway.store.user(name).await?.ok_or_else(|| not_found(name))
 }
 

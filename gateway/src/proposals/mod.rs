@@ -95,9 +95,15 @@ fn programs(asked: &Propose, process: &ProcessRecord) -> Vec<String> {
     }
 }
 
-/// Proposals that match, oldest first, without their effects.
-pub async fn list(gateway: &Gateway, query: &ProposalQuery) -> ApiResult<Vec<Proposal>> {
-    Ok(gateway.store.proposals(query).await?.into_iter().map(|row| row.proposal).collect())
+/// Proposals that match and follow `after`, oldest first, without their effects; at most so many.
+pub async fn list(
+    gateway: &Gateway,
+    query: &ProposalQuery,
+    after: Option<&str>,
+    limit: u32,
+) -> ApiResult<Vec<Proposal>> {
+    let found = gateway.store.proposals_after(query, after, limit).await?;
+    Ok(found.into_iter().map(|row| row.proposal).collect())
 }
 
 /// A proposal, and what approving it would change now.

@@ -15,6 +15,7 @@ use super::plan::{Target, decides, router_for};
 use super::two_phase::{Reach, carry_out, carry_out_as};
 use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
 use crate::locks::Held;
@@ -39,13 +40,19 @@ pub async fn add_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, back
 
 /// Replaces the backend of the same name; every sandbox uses the new one once this answers. Refuses one that does not exist and
 /// a provider that is missing.
-pub async fn set_backend(gateway: Arc<Gateway>, permit: Permit<Administer>, backend: Backend) -> ApiResult<Backend> {
+pub async fn set_backend(
+    gateway: Arc<Gateway>,
+    permit: Permit<Administer>,
+    backend: Backend,
+    expected: Expected,
+) -> ApiResult<Backend> {
     let mut alone = gateway.locks.alone().await?;
     let mut catalogue = gateway.store.catalogue().await?;
     let slot = catalogue.backends.iter_mut().find(|existing| existing.name == backend.name);
     let slot = slot.ok_or_else(|| {
         ApiError::not_found("backend", &backend.name).hint("`openshell inference backend list` shows them")
     })?;
+    expected.check(&format!("backend {}", backend.name), slot)?;
     *slot = backend.clone();
     check_provider(&gateway, &backend).await?;
     let cause = format!("set backend {}", backend.name);
@@ -94,12 +101,13 @@ async fn change_catalogue(
     for_all((gateway, alone), permit, |_| true, change, cause, effect).await.map(drop)
 }
 
-/// Replaces the gateway-wide chain.
+/// Replaces the gateway-wide chain; answers it, and who enforces it.
 pub async fn set_ceiling(
     gateway: Arc<Gateway>,
     permit: Permit<Administer>,
     ceiling: SetCeiling,
-) -> ApiResult<Vec<Enforcing>> {
+    expected: Expected,
+) -> ApiResult<(Vec<Binding>, Vec<Enforcing>)> {
     let mut bindings: Vec<Binding> = Vec::with_capacity(ceiling.bindings.len());
     let mut names = HashSet::new();
     for wanted in ceiling.bindings {
@@ -123,9 +131,12 @@ pub async fn set_ceiling(
         bindings.push(binding);
     }
     let mut alone = gateway.locks.alone().await?;
+    let present: Vec<Binding> = gateway.store.setting("ceiling").await?.unwrap_or_default();
+    expected.check("the ceiling", &present)?;
     let change = |content: &mut Content| content.ceiling.clone_from(&bindings);
-    for_all((&gateway, &mut alone), &permit, |_| true, change, "set ceiling", Effect::SetCeiling(bindings.clone()))
-        .await
+    let effect = Effect::SetCeiling(bindings.clone());
+    let enforcing = for_all((&gateway, &mut alone), &permit, |_| true, change, "set ceiling", effect).await?;
+    Ok((bindings, enforcing))
 }
 
 /// Binds a credential anew in the sandboxes that use it. The caller holds the gateway-wide lock alone.
@@ -159,8 +170,11 @@ pub async fn set_owner_budgets(
     permit: &Permit<Administer>,
     owner: &str,
     budgets: Vec<Budget>,
+    expected: &Expected,
 ) -> ApiResult<()> {
     let mut alone = gateway.locks.alone().await?;
+    let present = gateway.store.owner_budgets(owner).await?;
+    expected.check(&format!("the budget of {owner}"), &crate::budgets::standing(gateway, owner, present).await?)?;
     let change = |content: &mut Content| content.owner_budgets.clone_from(&budgets);
     let effect = Effect::SetOwnerBudgets { owner: owner.to_owned(), budgets: budgets.clone() };
     let cause = format!("set budgets of {owner}");

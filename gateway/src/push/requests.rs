@@ -16,6 +16,7 @@ use openshell_api::shadow::{Promote, ShadowReport};
 use super::plan::{Target, decides, known_module, place, place_shadow, put, refreshed, replaced, router_for};
 use super::two_phase::{Done, Reach, carry_out};
 use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Operate, Permit};
 use crate::locks::Held;
@@ -181,8 +182,10 @@ pub async fn set_inference(
     permit: Permit<Administer>,
     name: String,
     rules: InferenceRules,
+    expected: Expected,
 ) -> ApiResult<InferenceRules> {
     let (mut target, _locks) = alone(&gateway, &name).await?;
+    expected.check(&format!("what inference of sandbox {name} may cost"), &target.next.inference)?;
     target.next.inference = rules.clone();
     carry_out(&gateway, &permit, vec![target], "set inference rules", Effect::None, Reach::Connected).await?;
     Ok(rules)

@@ -11,10 +11,10 @@ use crate::push;
 use count::Count;
 pub use watch::watch;
 
-/// A report on each rollout, newest first.
-pub async fn reports(gateway: &Gateway) -> ApiResult<Vec<RolloutReport>> {
-    let mut reports = Vec::new();
-    for rollout in gateway.store.rollouts().await? {
+/// A report on each of these rollouts.
+pub async fn reports(gateway: &Gateway, rollouts: Vec<Rollout>) -> ApiResult<Vec<RolloutReport>> {
+    let mut reports = Vec::with_capacity(rollouts.len());
+    for rollout in rollouts {
         reports.push(report(gateway, rollout).await?);
     }
     Ok(reports)

@@ -50,9 +50,12 @@ impl std::fmt::Debug for Passphrase {
 }
 
 impl Passphrase {
-    /// Reads it from a file: the first line. Refuses one of fewer than 8 characters.
+    /// Reads it from a file, or from standard input where that is `-`: the first line. Refuses one of fewer than 8 characters.
     pub fn read(path: &Path) -> std::io::Result<Self> {
-        let text = Zeroizing::new(std::fs::read_to_string(path)?);
+        let text = Zeroizing::new(match path.as_os_str() == "-" {
+            true => std::io::read_to_string(std::io::stdin())?,
+            false => std::fs::read_to_string(path)?,
+        });
         let line = text.lines().next().unwrap_or_default();
         match line.chars().count() < 8 {
             true => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "a passphrase has 8 characters or more")),
@@ -61,7 +64,7 @@ impl Passphrase {
     }
 
     #[cfg(test)]
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 

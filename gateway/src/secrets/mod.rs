@@ -3,6 +3,7 @@
 //! Each secret is encrypted with a key of its own, which is wrapped with the *master key* of [`key_file`]. Turning the master key
 //! wraps those anew and touches no secret.
 
+pub mod answer;
 mod key_file;
 mod keyring;
 #[cfg(test)]
@@ -165,12 +166,36 @@ fn open(key: &Secret, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     ChaCha20Poly1305::new(&Key::from(**key)).decrypt(&Nonce::from(*nonce), Payload { msg, aad }).ok()
 }
 
+/// Seals what is stored elsewhere, under a key made of a passphrase.
+pub(crate) struct Sealer(Secret);
+
+impl Sealer {
+    /// Encrypts and authenticates. A nonce is used once.
+    pub(crate) fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], msg: &[u8]) -> Option<Vec<u8>> {
+        encrypt(&self.0, nonce, aad, msg)
+    }
+
+    /// What [`Self::seal`] made with the same nonce.
+    pub(crate) fn open(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        open(&self.0, aad, &[nonce, sealed].concat())
+    }
+}
+
+/// A sealer for a passphrase and a salt.
+pub(crate) fn sealer(passphrase: &Passphrase, salt: &[u8]) -> Result<Sealer, KeyFileError> {
+    passphrase.key(salt).map(Sealer)
+}
+
 /// The key whose signature sandboxes demand on generations and artifacts; made on first use.
 pub fn signing_key(dir: &StateDir) -> Result<SigningKey, StateDirError> {
     let text =
         Zeroizing::new(dir.read_or_create(SIGNING_KEY_FILE, || Ok(hex::encode(random::<KEY_LEN>()?).into_bytes()))?);
+    parse_signing_key(&text).ok_or_else(|| StateDirError::BadKey { path: dir.path(SIGNING_KEY_FILE) })
+}
+
+/// A key as its file holds it.
+pub(crate) fn parse_signing_key(text: &[u8]) -> Option<SigningKey> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
-    hex::decode_to_slice(text.trim_ascii(), key.as_mut_slice())
-        .map_err(|_| StateDirError::BadKey { path: dir.path(SIGNING_KEY_FILE) })?;
-    Ok(SigningKey::from_bytes(&key))
+    hex::decode_to_slice(text.trim_ascii(), key.as_mut_slice()).ok()?;
+    Some(SigningKey::from_bytes(&key))
 }

@@ -9,17 +9,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ed25519_dalek::SigningKey;
-use openshell_api::audit::{AuditHead, AuditLink, AuditPage, BROKEN_ACTION, FIRST, LinkHash, hash_text, link_hash};
+use openshell_api::audit::{AuditHead, AuditLink, BROKEN_ACTION, FIRST, LinkHash, hash_text, link_hash};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::db::{Builder, Row, Transaction, Turn, query, query_scalar};
-use super::{Store, StoreError, int, uint};
+use super::{Numbered, Store, StoreError, int, uint};
 use crate::audit::Change;
-
-/// Longest page.
-pub const MAX_PAGE: u32 = 1000;
 
 /// Number and hash of a link.
 type Place = (u64, LinkHash);
@@ -37,8 +34,8 @@ pub(super) struct Trail {
 /// Which links to answer.
 #[derive(Debug, Clone, Default)]
 pub struct AuditQuery {
-    /// Only those after this one.
-    pub after: u64,
+    /// Only those after this one; before it, where the newest are asked for.
+    pub after: Option<i64>,
     /// Only of this user.
     pub user: Option<String>,
     /// Only those whose action is this or begins with it and a dot.
@@ -47,7 +44,7 @@ pub struct AuditQuery {
     pub object: Option<String>,
     /// Only from this time on.
     pub since: Option<jiff::Timestamp>,
-    /// The newest, instead of the oldest.
+    /// From the newest back, instead of from the oldest on.
     pub newest: bool,
     /// At most so many.
     pub limit: u32,
@@ -227,11 +224,13 @@ impl Store {
         Ok(self.trail.signed())
     }
 
-    /// A page of the trail, oldest first.
-    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
-        let limit = query.limit.clamp(1, MAX_PAGE);
-        let mut sql = Builder::new("SELECT seq, entry, hash FROM audit WHERE seq > ");
-        sql.push_bind(int(query.after));
+    /// Links with their numbers, in the order that was asked for.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<Numbered<AuditLink>>, StoreError> {
+        let mut sql = Builder::new("SELECT seq, entry, hash FROM audit WHERE seq ");
+        match query.newest {
+            true => sql.push("< ").push_bind(query.after.unwrap_or(i64::MAX)),
+            false => sql.push("> ").push_bind(query.after.unwrap_or(0)),
+        };
         if let Some(user) = &query.user {
             sql.push(" AND json_extract(entry, '$.user') = ").push_bind(user);
         }
@@ -252,18 +251,9 @@ impl Store {
                 .push(")");
         }
         sql.push(if query.newest { " ORDER BY seq DESC LIMIT " } else { " ORDER BY seq LIMIT " });
-        sql.push_bind(i64::from(limit) + 1);
-        let mut rows = sql.build().fetch_all(&self.read).await?;
-        let more = rows.len() > limit as usize && !query.newest;
-        rows.truncate(limit as usize);
-        if query.newest {
-            rows.reverse();
-        }
-        let next = match rows.last() {
-            Some(last) if more => Some(uint(last.try_get("seq")?)),
-            _ => None,
-        };
-        Ok(AuditPage { links: rows.iter().map(link).collect::<Result<_, _>>()?, next })
+        sql.push_bind(i64::from(query.limit));
+        let rows = sql.build().fetch_all(&self.read).await?;
+        rows.iter().map(|row| Ok(Numbered { seq: row.try_get("seq")?, item: link(row)? })).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use openshell_api::inference::{Backend, Catalogue};
 use openshell_api::provider::{CredentialRule, Provider, RefreshState};
 
 use super::db::{Row, Transaction, query, query_scalar};
-use super::{Store, StoreError, is_unique_violation, json, name, parse, timestamp};
+use super::{Numbered, Store, StoreError, is_unique_violation, json, name, parse, timestamp};
 use crate::audit::Change;
 
 /// A provider with its secret still encrypted.
@@ -90,6 +90,13 @@ impl Store {
         query(sql).fetch_all(&self.read).await?.iter().map(provider).collect()
     }
 
+    /// Providers whose names follow `after`, by name, at most so many.
+    pub async fn providers_after(&self, after: Option<&str>, limit: u32) -> Result<Vec<Provider>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} WHERE name > $1 ORDER BY name LIMIT $2"));
+        let page = query(sql).bind(after.unwrap_or_default()).bind(i64::from(limit));
+        page.fetch_all(&self.read).await?.iter().map(provider).collect()
+    }
+
     /// A provider by name.
     pub async fn provider(&self, name: &str) -> Result<Option<Provider>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("{PROVIDERS} WHERE name = $1"));
@@ -125,6 +132,16 @@ impl Store {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Backends that follow the one at a position, in the operator's order, at most so many.
+    pub async fn backends_after(&self, after: Option<i64>, limit: u32) -> Result<Vec<Numbered<Backend>>, StoreError> {
+        let sql = "SELECT position, backend FROM backends WHERE position > $1 ORDER BY position LIMIT $2";
+        let page = query(sql).bind(after.unwrap_or(0)).bind(i64::from(limit));
+        let rows = page.fetch_all(&self.read).await?;
+        rows.iter()
+            .map(|row| Ok(Numbered { seq: row.try_get("position")?, item: parse("backend", row.try_get("backend")?)? }))
+            .collect()
     }
 
     /// Every backend, in the operator's order.

@@ -6,7 +6,9 @@
 mod audit;
 mod budgets;
 mod commit;
+mod copies;
 mod db;
+mod idempotency;
 mod inference;
 mod modules;
 mod proposals;
@@ -32,6 +34,8 @@ use sqlx::PgPool;
 pub use audit::AuditQuery;
 pub use budgets::{Deal, Use};
 pub use commit::{Effect, NewGeneration};
+pub(crate) use copies::{integrity, snapshot};
+pub use idempotency::{CallHash, CallState};
 pub use inference::{ProviderSecret, StoredProvider};
 pub use modules::{By, StoreModule};
 pub use proposals::{ProposalQuery, ProposalRow, Refused};
@@ -127,6 +131,11 @@ impl StoreError {
             _ => None,
         }
     }
+
+    /// Whether the database was written by a newer gateway.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer(_))
+    }
 }
 
 /// The gateway's database.
@@ -188,6 +197,10 @@ impl Store {
         let Database { write, read, claims } = database;
         let store = Self { write, read, claims, trail };
         store.take_up_trail().await?;
+        // Another gateway may be about to answer.
+        if !store.is_shared() {
+            store.forget_unanswered().await?;
+        }
         Ok(store)
     }
 

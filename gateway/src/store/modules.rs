@@ -120,6 +120,24 @@ impl Store {
         self.with_signers(rows.iter().map(module).collect::<Result<_, _>>()?).await
     }
 
+    /// Modules that come after the one of this time and digest, newest first, at most so many.
+    pub async fn modules_after(&self, after: Option<(&str, &str)>, limit: u32) -> Result<Vec<Module>, StoreError> {
+        let (created_at, digest) = after.unwrap_or_default();
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM modules WHERE $1 = '' OR (created_at, digest) < ($1, $2)
+             ORDER BY created_at DESC, digest DESC LIMIT $3"
+        ));
+        let page = query(sql).bind(created_at).bind(digest).bind(i64::from(limit));
+        let rows = page.fetch_all(&self.read).await?;
+        self.with_signers(rows.iter().map(module).collect::<Result<_, _>>()?).await
+    }
+
+    /// How many modules there are.
+    pub async fn count_modules(&self) -> Result<u64, StoreError> {
+        let count: i64 = query_scalar("SELECT count(*) FROM modules").fetch_one(&self.read).await?;
+        Ok(uint(count))
+    }
+
     /// A module by digest.
     pub async fn module(&self, digest: &str) -> Result<Option<Module>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM modules WHERE digest = $1"));

@@ -85,6 +85,27 @@ impl Store {
         rows.iter().map(proposal).collect()
     }
 
+    /// Proposals that match and whose ids follow `after`, oldest first, at most so many.
+    pub async fn proposals_after(
+        &self,
+        which: &ProposalQuery,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ProposalRow>, StoreError> {
+        let rows = query(proposals!(
+            "WHERE ($1 IS NULL OR sandboxes.name = $1) \
+             AND ($2 IS NULL OR proposals.state = $2) AND proposals.id > $3 \
+             ORDER BY proposals.id LIMIT $4"
+        ))
+        .bind(which.sandbox.as_deref())
+        .bind(which.state.map(state_text))
+        .bind(after.unwrap_or_default())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(proposal).collect()
+    }
+
     /// Refuses a proposal for good; `false`: it was decided before.
     pub async fn reject_proposal(&self, id: &str, reason: Option<&str>, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;

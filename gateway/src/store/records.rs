@@ -40,6 +40,8 @@ pub struct DecisionQuery {
     pub sandbox: Option<String>,
     /// Only from this time on.
     pub since: Option<jiff::Timestamp>,
+    /// Only those before this one.
+    pub before: Option<i64>,
     /// At most so many: the newest.
     pub limit: u32,
 }
@@ -65,18 +67,19 @@ impl Store {
         Ok(used)
     }
 
-    /// The newest decisions that match, oldest of them first.
+    /// The newest decisions that match, newest first.
     pub async fn decisions(&self, which: &DecisionQuery) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
         let rows = query(
             "SELECT seq, record FROM decisions WHERE ($1 IS NULL OR sandbox = $1) AND ($2 IS NULL OR at_us >= $2)
-             ORDER BY seq DESC LIMIT $3",
+             AND seq < $3 ORDER BY seq DESC LIMIT $4",
         )
         .bind(which.sandbox.as_deref())
         .bind(which.since.map(|at| at.as_microsecond()))
+        .bind(which.before.unwrap_or(i64::MAX))
         .bind(i64::from(which.limit))
         .fetch_all(&self.read)
         .await?;
-        rows.iter().rev().map(|row| numbered("decision", row, "record")).collect()
+        rows.iter().map(|row| numbered("decision", row, "record")).collect()
     }
 
     /// One decision.
@@ -179,14 +182,21 @@ impl Store {
         Ok(())
     }
 
-    /// The newest `limit` log lines of a sandbox, oldest of them first.
-    pub async fn logs(&self, sandbox_id: &str, limit: u32) -> Result<Vec<Numbered<LogLine>>, StoreError> {
-        let rows = query("SELECT seq, line FROM logs WHERE sandbox_id = $1 ORDER BY seq DESC LIMIT $2")
+    /// The newest log lines of a sandbox before `before`, newest first, at most so many.
+    pub async fn logs_before(
+        &self,
+        sandbox_id: &str,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Numbered<LogLine>>, StoreError> {
+        let sql = "SELECT seq, line FROM logs WHERE sandbox_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+        let rows = query(sql)
             .bind(sandbox_id)
+            .bind(before.unwrap_or(i64::MAX))
             .bind(i64::from(limit))
             .fetch_all(&self.read)
             .await?;
-        rows.iter().rev().map(|row| numbered("log line", row, "line")).collect()
+        rows.iter().map(|row| numbered("log line", row, "line")).collect()
     }
 
     /// Log lines stored after `seq`, oldest first, at most 500.

@@ -150,6 +150,22 @@ impl Store {
         rows.iter().map(sandbox).collect()
     }
 
+    /// Sandboxes whose ids follow `after`, oldest first, at most so many.
+    pub async fn sandboxes_after(&self, after: Option<&str>, limit: u32) -> Result<Vec<SandboxRow>, StoreError> {
+        let rows = query(sandboxes!("WHERE id > $1 ORDER BY id LIMIT $2"))
+            .bind(after.unwrap_or_default())
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+        rows.iter().map(sandbox).collect()
+    }
+
+    /// How many sandboxes there are.
+    pub async fn count_sandboxes(&self) -> Result<u64, StoreError> {
+        let count: i64 = query_scalar("SELECT count(*) FROM sandboxes").fetch_one(&self.read).await?;
+        Ok(uint(count))
+    }
+
     /// A sandbox by name.
     pub async fn sandbox_named(&self, name: &str) -> Result<Option<SandboxRow>, StoreError> {
         let row = query(sandboxes!("WHERE name = $1")).bind(name).fetch_optional(&self.read).await?;
@@ -256,6 +272,24 @@ impl Store {
             .bind(i64::from(limit))
             .fetch_all(&self.read)
             .await?;
+        rows.iter().map(|row| parse("generation", row.try_get("payload")?)).collect()
+    }
+
+    /// Generations of a sandbox before `before`, newest first, at most so many.
+    pub async fn generations_before(
+        &self,
+        id: &str,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Generation>, StoreError> {
+        let rows = query(
+            "SELECT payload FROM generations WHERE sandbox_id = $1 AND number < $2 ORDER BY number DESC LIMIT $3",
+        )
+        .bind(id)
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read)
+        .await?;
         rows.iter().map(|row| parse("generation", row.try_get("payload")?)).collect()
     }
 

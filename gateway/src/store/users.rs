@@ -32,6 +32,14 @@ impl Store {
         rows.iter().map(user).collect()
     }
 
+    /// Users whose names follow `after`, by name, at most so many.
+    pub async fn users_after(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, StoreError> {
+        let sql = sqlx::AssertSqlSafe(format!("{USERS} AND name > $2 ORDER BY name LIMIT $3"));
+        let page = query(sql).bind(jiff::Timestamp::now().as_millisecond());
+        let page = page.bind(after.unwrap_or_default()).bind(i64::from(limit));
+        page.fetch_all(&self.read).await?.iter().map(user).collect()
+    }
+
     /// A user by name.
     pub async fn user(&self, name: &str) -> Result<Option<User>, StoreError> {
         let sql = sqlx::AssertSqlSafe(format!("{USERS} AND name = $2"));

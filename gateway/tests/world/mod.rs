@@ -117,6 +117,8 @@ pub struct World {
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: String,
+    pub etag: String,
+    pub replayed: bool,
     pub body: Value,
 }
 
@@ -125,9 +127,11 @@ impl Answer {
     pub async fn to(request: reqwest::RequestBuilder) -> reqwest::Result<Self> {
         let response = request.send().await?;
         let content_type = response.headers().get("content-type").map(|value| value.to_str().unwrap().to_owned());
+        let etag = response.headers().get("etag").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let replayed = response.headers().contains_key("idempotency-replayed");
         let status = response.status();
         let body = serde_json::from_slice(&response.bytes().await?).unwrap_or(Value::Null);
-        Ok(Self { status, content_type: content_type.unwrap_or_default(), body })
+        Ok(Self { status, content_type: content_type.unwrap_or_default(), etag, replayed, body })
     }
 
     /// The body, if the call succeeded.
@@ -157,6 +161,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let runtime = Arc::new(InProcess::default());
         Self::open(dir, runtime, identity, database).await
+    }
+
+    /// One on a directory that holds a state already.
+    pub async fn at(dir: tempfile::TempDir) -> Self {
+        Self::open(dir, Arc::default(), IdentityOptions::default(), Database::Sqlite).await
     }
 
     async fn open(
@@ -208,6 +217,14 @@ impl World {
         Self::open(dir, runtime, identity, database).await
     }
 
+    /// The same with something that takes its time.
+    pub async fn changed_meanwhile(self, change: impl AsyncFnOnce(&std::path::Path)) -> Self {
+        let Self { running, runtime, dir, identity, database, .. } = self;
+        running.stop().await;
+        change(&dir.path().join("state")).await;
+        Self::open(dir, runtime, identity, database).await
+    }
+
     /// Makes a user and answers a token of it.
     pub async fn user(&self, name: &str, role: &str) -> String {
         self.post("/v1/users", json!({ "name": name, "role": role })).await.ok();
@@ -237,6 +254,11 @@ impl World {
         self.send(self.request(Method::GET, path)).await
     }
 
+    /// Items of a list's first page.
+    pub async fn items(&self, path: &str) -> Value {
+        self.get(path).await.ok()["items"].take()
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(self.request(Method::POST, path).json(&body)).await
     }
@@ -253,7 +275,7 @@ impl World {
 
     /// Digest of the built-in `rules`.
     pub async fn rules(&self) -> String {
-        let modules = self.get("/v1/modules").await.ok();
+        let modules = self.items("/v1/modules").await;
         let rules = modules.as_array().unwrap().iter().find(|module| module["name"] == "rules").unwrap().clone();
         rules["digest"].as_str().unwrap().to_owned()
     }
@@ -271,16 +293,15 @@ impl World {
 
     /// Waits until a JSON value looks as wanted.
     pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let look = async {
-            loop {
-                let found = self.get(path).await.body;
-                if wanted(&found) {
-                    return found;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
+        let began = std::time::Instant::now();
+        loop {
+            let found = self.get(path).await.body;
+            if wanted(&found) {
+                return found;
             }
-        };
-        tokio::time::timeout(Duration::from_secs(20), look).await.expect("it comes to look as wanted")
+            assert!(began.elapsed() < Duration::from_secs(20), "{path} does not come to look as wanted: {found}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

@@ -102,7 +102,7 @@ impl Pushes {
         let (url, token) = (at("url")?, std::fs::read_to_string(at("token_file")?)?);
         let modules = http.get(format!("{url}/v1/modules")).bearer_auth(token.trim()).send().await?;
         let modules: serde_json::Value = modules.error_for_status()?.json().await?;
-        let rules = modules.as_array().into_iter().flatten().find(|module| module["name"] == "rules");
+        let rules = modules["items"].as_array().into_iter().flatten().find(|module| module["name"] == "rules");
         let module = rules.context("the rules")?["digest"].clone();
         let read = |file: &String| Ok(serde_json::json!({ "yaml": std::fs::read_to_string(file)? }));
         Ok(Self { http, url, token, module, settings: files.iter().map(read).collect::<Result<_>>()? })

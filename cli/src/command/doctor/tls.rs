@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::output::printable;
 
 /// Decisions looked through, the newest.
-const LIMIT: u32 = 10_000;
+const LIMIT: usize = 10_000;
 /// What the proxy calls such a refusal.
 const CLIENT_TLS: &str = "client_tls";
 
@@ -34,9 +34,9 @@ struct Distrust {
 
 /// Explains each program that refused a certificate; answers 1 if there is one.
 pub async fn run(cx: &Context, args: TlsArgs) -> Result<u8, Error> {
-    let mut query = vec![("limit", LIMIT.to_string()), ("since", since(args.since).to_string())];
+    let mut query = vec![("since", since(args.since).to_string())];
     query.extend(args.sandbox.map(|sandbox| ("sandbox", sandbox.to_string())));
-    let found = distrusts(&cx.client().await?.decisions(&query).await?);
+    let found = distrusts(&cx.client().await?.decisions(&query, LIMIT).await?);
     cx.out.data(&found, || text(&found))?;
     Ok(if found.is_empty() { DONE } else { SICK })
 }

@@ -228,7 +228,8 @@ pub async fn reveal(cx: &Context) -> Result<u8, Error> {
     Ok(DONE)
 }
 
-fn here(place: &Place) -> Result<&Path, Error> {
+/// The state directory of a gateway on this machine.
+pub(super) fn here(place: &Place) -> Result<&Path, Error> {
     match place {
         Place::Local(directory) => Ok(directory),
         Place::Url(_) | Place::Known(_) => Err(Error::NotLocal { url: place.spelled() }),

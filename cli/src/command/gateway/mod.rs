@@ -1,6 +1,7 @@
 //! `openshell gateway …`.
 
 mod add;
+mod copies;
 mod lifecycle;
 mod list;
 mod login;
@@ -71,6 +72,8 @@ pub async fn run(cx: &Context, command: GatewayCommand) -> Result<u8, Error> {
         GatewayCommand::Upgrade(args) => lifecycle::upgrade(cx, args.name.as_ref()).await,
         GatewayCommand::Start(args) => lifecycle::start(cx, args).await,
         GatewayCommand::Stop => lifecycle::stop(cx).await,
+        GatewayCommand::Backup(args) => copies::backup(cx, args).await,
+        GatewayCommand::Restore(args) => copies::restore(cx, args).await,
         GatewayCommand::RotateKeys => {
             let turned = cx.client().await?.rotate_keys().await?;
             cx.out.data(&turned, || format!("a new key protects {} stored secrets", turned.secrets))?;

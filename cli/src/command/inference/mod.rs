@@ -4,7 +4,6 @@ mod explain;
 mod money;
 mod session;
 
-use openshell_api::Problem;
 use openshell_api::inference::Backend;
 
 use super::{Context, DONE};
@@ -28,11 +27,8 @@ pub async fn run(cx: &Context, command: InferenceCommand) -> Result<u8, Error> {
             cx.out.data(&backend, || table(std::slice::from_ref(&backend)).render())?;
         }
         BackendCommand::Set(args) => {
-            let known = client.backends().await?.into_iter().find(|backend| backend.name == args.name);
-            let known = known.ok_or_else(|| {
-                Error::from(Problem::new(404, "backend_not_found", format!("there is no backend {}", args.name)))
-            })?;
-            let backend = client.set_backend(&changed(known, *args)).await?;
+            let known = client.backend(&args.name).await?;
+            let backend = client.set_backend(&changed(known.value, *args), known.etag.as_deref()).await?;
             cx.out.data(&backend, || table(std::slice::from_ref(&backend)).render())?;
         }
         BackendCommand::Test(args) => return test(cx, args).await,

@@ -6,6 +6,7 @@ use openshell_inference_format::price::{self, Prices, Tokens};
 
 use super::{Context, DONE};
 use crate::args::inference::{RulesArgs, UsageArgs, UsageBy};
+use crate::client::pages::Tagged;
 use crate::command::decisions::since;
 use crate::error::Error;
 use crate::output::{Table, word};
@@ -17,7 +18,11 @@ pub async fn usage(cx: &Context, args: UsageArgs) -> Result<u8, Error> {
     query.extend(args.sandbox.map(|sandbox| ("sandbox", sandbox.to_string())));
     query.extend(args.since.map(|span| ("since", since(span).to_string())));
     let client = cx.client().await?;
-    let lines = client.usage(&query).await?;
+    let mut lines = client.usage(&query).await?;
+    if !args.by.contains(&UsageBy::Day) {
+        // What costs most comes last, where it is seen.
+        lines.sort_by_key(|line| line.cost);
+    }
     if !args.compare {
         cx.out.data(&lines, || table(&lines, &args.by).render_or("nothing was used"))?;
         return Ok(DONE);
@@ -122,9 +127,9 @@ pub async fn rules(cx: &Context, args: RulesArgs) -> Result<u8, Error> {
         || !(args.budgets.is_empty() && args.tokens.is_empty())
         || !(args.aliases.is_empty() && args.models.is_empty())
         || !(args.first.is_none() && args.checks.is_empty());
-    let mut rules = client.inference_rules(&name).await?;
+    let Tagged { value: mut rules, etag } = client.inference_rules(&name).await?;
     if changes {
-        rules = client.set_inference_rules(&name, &changed(rules, args)?).await?;
+        rules = client.set_inference_rules(&name, &changed(rules, args)?, etag.as_deref()).await?;
     }
     cx.out.data(&rules, || shown(&rules))?;
     Ok(DONE)

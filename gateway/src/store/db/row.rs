@@ -41,7 +41,7 @@ macro_rules! columns {
     };
 }
 
-columns!(i64, String, &'r str, Vec<u8>, Option<i64>, Option<String>, Option<&'r str>);
+columns!(i64, String, &'r str, Vec<u8>, Option<Vec<u8>>, Option<i64>, Option<String>, Option<&'r str>);
 
 /// Kept as 0 or 1.
 impl<'r> Column<'r> for bool {

@@ -1,0 +1,112 @@
+//! Backups: everything that makes a gateway this one, in one file.
+//!
+//! A backup is made beside a gateway that runs, from one consistent snapshot of its database, with the keys that go with it. It holds
+//! the gateway's credentials, so it is encrypted with a passphrase unless somebody says otherwise. A restore checks all of it before it
+//! changes anything, and then puts everything in place or nothing ([`swap`]).
+
+mod create;
+mod format;
+mod restore;
+pub(crate) mod swap;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use create::create;
+pub use restore::{Restore, Restored, restore};
+
+use crate::secrets::KeyFileError;
+use crate::state_dir::StateDirError;
+use crate::store::StoreError;
+
+/// Files without which a gateway is another one.
+const REQUIRED: [&str; 6] = ["gateway.db", "signing.key", "secrets.key", "ca.key", "ca.pem", "admin.token"];
+/// Files that are there if there was need of them.
+const OPTIONAL: [&str; 3] = ["audit.head", "gateway.id", "port"];
+
+/// Why a backup was not made or not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file of the state directory.
+    #[error(transparent)]
+    State(#[from] StateDirError),
+    /// Another file.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] KeyFileError),
+    /// There is no gateway there.
+    #[error("{path} is not there: this is no gateway's state directory")]
+    NoState {
+        /// What is missing.
+        path: PathBuf,
+    },
+    /// A restore has begun there.
+    #[error("a restore of {path} has not ended")]
+    Unfinished {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// The keys changed while the snapshot was taken, again and again.
+    #[error("the gateway's keys change all the time")]
+    Restless,
+    /// It is no backup, or is damaged.
+    #[error("the backup can't be read: {0}")]
+    Damaged(String),
+    /// It ends early.
+    #[error("the backup is not whole: it ends in the middle")]
+    Truncated,
+    /// It is encrypted, and no passphrase was given.
+    #[error("the backup is encrypted, and no passphrase was given")]
+    Encrypted,
+    /// Another passphrase, or somebody changed it.
+    #[error("the passphrase does not open the backup, or the backup was changed")]
+    WrongPassphrase,
+    /// Of a later version.
+    #[error("the backup was made by a newer version ({found}) than this one")]
+    Newer {
+        /// Which.
+        found: String,
+    },
+    /// The state directory is in use by a gateway that is another one.
+    #[error("{path} holds a gateway's state already")]
+    NotEmpty {
+        /// The state directory.
+        path: PathBuf,
+    },
+}
+
+impl BackupError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::State(StateDirError::Busy { .. }) => "stop the gateway first: `openshell gateway stop`",
+            Self::NoState { .. } => "`openshell gateway status` shows where a gateway is",
+            Self::Unfinished { .. } => "start the gateway: it ends the restore first",
+            Self::Restless => "try again when `openshell gateway rotate-keys` has ended",
+            Self::Damaged(_) | Self::Truncated => "nothing was changed; take another backup",
+            Self::Encrypted => "give it: --passphrase-file FILE",
+            Self::WrongPassphrase => "nothing was changed; give the passphrase that the backup was made with",
+            Self::Newer { .. } => "nothing was changed; restore it with that version",
+            Self::NotEmpty { .. } => {
+                "nothing was changed; to put the backup in its place: --force (what is there is kept aside)"
+            }
+            Self::State(_) | Self::Io { .. } | Self::Store(_) | Self::Passphrase(_) => return None,
+        })
+    }
+
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

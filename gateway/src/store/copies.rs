@@ -1,0 +1,73 @@
+//! Copies of a database: taken of one that is in use, and put in the place of another.
+
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::db::Pool;
+use super::{Store, StoreError};
+
+async fn look_into(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(SqliteConnectOptions::new().filename(path).read_only(true).connect().await?)
+}
+
+/// Copies a database into a file that is not there yet, as it is at one moment. Whoever uses it goes on.
+pub async fn snapshot(path: &Path, copy: &Path) -> Result<(), StoreError> {
+    let mut connection = look_into(path).await?;
+    sqlx::query("VACUUM INTO $1").bind(copy.to_string_lossy().as_ref()).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+/// What is wrong with a database's structure; `None`: nothing.
+pub async fn integrity(path: &Path) -> Result<Option<String>, StoreError> {
+    let mut connection = look_into(path).await?;
+    let found = sqlx::query_scalar::<_, String>("PRAGMA integrity_check(1)").fetch_one(&mut connection).await;
+    connection.close().await?;
+    Ok(match found {
+        Ok(found) if found == "ok" => None,
+        Ok(found) => Some(found),
+        Err(error) => Some(error.to_string()),
+    })
+}
+
+impl Store {
+    /// Takes the credentials of supervisors over from another state of this gateway: those of sandboxes that both have run on, and know
+    /// what they were given last. Answers the names of sandboxes that only the other state has.
+    pub(crate) async fn go_on_from(&self, other: &Path) -> Result<Vec<String>, StoreError> {
+        // Files alone are put in each other's place.
+        let Pool::Sqlite(pool) = &self.write else { return Ok(Vec::new()) };
+        let mut connection = pool.acquire().await?;
+        let path = other.to_string_lossy();
+        sqlx::query("ATTACH DATABASE $1 AS former").bind(path.as_ref()).execute(&mut *connection).await?;
+        let moved = async {
+            let mut tx = connection.begin().await?;
+            sqlx::query(
+                "DELETE FROM supervisor_keys WHERE sandbox_id IN
+                 (SELECT sandbox_id FROM former.supervisor_keys JOIN former.sandboxes ON id = sandbox_id
+                  WHERE phase <> 'deleting')",
+            )
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query(
+                "INSERT INTO supervisor_keys (hash, sandbox_id, pair, kind, state, expires_ms)
+                 SELECT hash, sandbox_id, pair, kind, state, expires_ms FROM former.supervisor_keys
+                 WHERE sandbox_id IN (SELECT id FROM former.sandboxes WHERE phase <> 'deleting')
+                 AND sandbox_id IN (SELECT id FROM sandboxes)",
+            )
+            .execute(&mut *tx)
+            .await?;
+            let unknown = sqlx::query_scalar(
+                "SELECT name FROM former.sandboxes WHERE phase <> 'deleting' AND id NOT IN (SELECT id FROM sandboxes)
+                 ORDER BY id",
+            )
+            .fetch_all(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok::<_, StoreError>(unknown)
+        };
+        let moved = moved.await;
+        sqlx::query("DETACH DATABASE former").execute(&mut *connection).await?;
+        moved
+    }
+}
