@@ -7,7 +7,8 @@ mod world;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use openshell_api::audit::{AuditHead, AuditPage, Verifier};
+use openshell_api::Page;
+use openshell_api::audit::{AuditHead, AuditLink, Verifier};
 use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject};
 use openshell_api::link::FromSupervisor;
 use openshell_api::user::Role;
@@ -32,12 +33,13 @@ fn record(sandbox: &str, host: &str) -> DecisionRecord {
 async fn verified(gateway: &Gateway) -> u64 {
     let head: AuditHead = gateway.request(Method::GET, "/v1/audit/head").send().await.unwrap().json().await.unwrap();
     let mut verifier = Verifier::new(head, None).unwrap();
-    let mut after = Some(0);
-    while let Some(at) = after {
-        let page = gateway.request(Method::GET, &format!("/v1/audit?limit=1000&after={at}")).send().await.unwrap();
-        let page: AuditPage = serde_json::from_str(&page.text().await.unwrap()).unwrap();
-        page.links.iter().for_each(|link| verifier.take(link).unwrap());
-        after = page.next;
+    let mut next = Some(String::new());
+    while let Some(cursor) = next {
+        let cursor = if cursor.is_empty() { cursor } else { format!("&cursor={cursor}") };
+        let page = gateway.request(Method::GET, &format!("/v1/audit?limit=1000{cursor}")).send().await.unwrap();
+        let page: Page<AuditLink> = serde_json::from_str(&page.text().await.unwrap()).unwrap();
+        page.items.iter().for_each(|link| verifier.take(link).unwrap());
+        next = page.next;
     }
     let (count, notices) = verifier.finish().unwrap();
     assert!(notices.is_empty(), "{notices:?}");

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::call::Call;
 use super::extract::{Json, Path, Query};
 use super::page::{self, Cursor, Items, Part};
-use super::sandboxes::named as sandbox_named;
+use super::sandboxes::named;
 use super::to_the_end;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::etag::Expected;
@@ -35,10 +35,10 @@ pub(super) async fn list(
     (status = 404, description = "backend_not_found", body = Problem),
 ))]
 pub(super) async fn get(Call { gateway, .. }: Call<Read>, Path(name): Path<String>) -> ApiResult<axum::Json<Backend>> {
-    named(&gateway, &name).await.map(axum::Json)
+    backend_named(&gateway, &name).await.map(axum::Json)
 }
 
-async fn named(gateway: &Gateway, name: &str) -> ApiResult<Backend> {
+async fn backend_named(gateway: &Gateway, name: &str) -> ApiResult<Backend> {
     let found = gateway.store.catalogue().await?.backends.into_iter().find(|backend| backend.name.as_str() == name);
     found.ok_or_else(|| ApiError::not_found("backend", name).hint("`openshell inference backend list` shows them"))
 }
@@ -88,7 +88,7 @@ pub(super) async fn test(
     Call { gateway, permit }: Call<Administer>,
     Path(name): Path<String>,
 ) -> ApiResult<axum::Json<BackendTest>> {
-    let backend = named(&gateway, &name).await?;
+    let backend = backend_named(&gateway, &name).await?;
     Ok(axum::Json(crate::backend_test::run(&gateway, &permit, &backend).await?))
 }
 
