@@ -10,7 +10,8 @@ docker version >/dev/null 2>&1 || trap 'scripts/docker-engine.sh stop' EXIT
 say "testing the workspace"
 if "$cargo" nextest --version >/dev/null 2>&1; then
   "$cargo" test --doc --quiet --workspace 2>&1 | grep -v '^$' | tail -n 30
-  "$cargo" nextest run --workspace "$@"
+  # Many wait for clocks and other programs: more at a time than there are processors.
+  "$cargo" nextest run --workspace --test-threads $((2 * $(nproc))) "$@"
 else
   "$cargo" test --workspace "$@"
 fi

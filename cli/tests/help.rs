@@ -55,6 +55,8 @@ fn help_of_every_command() {
         ("gateway-trust-add", "gateway trust add"),
         ("gateway-trust-list", "gateway trust list"),
         ("gateway-trust-remove", "gateway trust remove"),
+        ("export", "export"),
+        ("export-add", "export add"),
         ("proposal", "proposal"),
         ("proposal-list", "proposal list"),
         ("proposal-show", "proposal show"),

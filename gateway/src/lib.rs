@@ -3,7 +3,7 @@
 //! The modules follow a call: [`server`] accepts TLS, [`identity`] says who calls and what that one may do, [`http`] answers the REST
 //! API, [`audit`] writes down what changed, [`push`] brings
 //! new generations to sandboxes in two phases, [`link`] holds the WebSocket of each supervisor, [`runtime`] starts and
-//! stops supervisors, [`store`] keeps everything. [`gateway`] ties them together; [`state_dir`] owns the files.
+//! stops supervisors, `exports` sends decisions on, [`store`] keeps everything. [`gateway`] ties them together; [`state_dir`] owns the files.
 //!
 //! Workloads never talk to the gateway, and a supervisor's token opens nothing but `/v1/supervisor`.
 
@@ -13,6 +13,7 @@ pub mod backup;
 mod budgets;
 pub mod error;
 pub mod etag;
+mod exports;
 pub mod gateway;
 pub mod http;
 pub mod identity;

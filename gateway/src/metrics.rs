@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use openshell_api::decision::{DecisionRecord, Verdict};
+use openshell_api::export::ExportState;
 
 use crate::error::ApiResult;
 use crate::gateway::Gateway;
@@ -16,6 +17,23 @@ const MOST_VALUES: usize = 200;
 const BOUNDS: [f64; 8] = [0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05];
 /// Millionths of a millionth of a dollar in a dollar.
 const COST_UNITS: f64 = 1e12;
+
+type Metric<T> = (&'static str, &'static str, &'static str, fn(&T) -> u64);
+
+/// What is said of every export.
+const EXPORTS: [Metric<ExportState>; 5] = [
+    ("openshell_export_delivered_total", "counter", "Decisions that an export's other side acknowledged.", |s| {
+        s.delivered
+    }),
+    ("openshell_export_refused_total", "counter", "Decisions that an export's other side refused for good.", |s| {
+        s.refused
+    }),
+    ("openshell_export_lost_total", "counter", "Decisions that were cut back before they could be delivered.", |s| {
+        s.lost
+    }),
+    ("openshell_export_waiting", "gauge", "Decisions that wait to be delivered.", |s| s.waiting),
+    ("openshell_export_failing", "gauge", "Whether the last attempt failed.", |s| u64::from(s.problem.is_some())),
+];
 
 #[derive(Default)]
 struct Histogram {
@@ -124,6 +142,17 @@ fn counted(metrics: &Metrics, text: &mut Text) {
     }
 }
 
+async fn exporting(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
+    let exports = gateway.store.exports().await?;
+    for (name, kind, help, value) in EXPORTS {
+        text.head(name, kind, help);
+        for state in &exports {
+            text.line(name, &[("export", state.export.name.as_str())], value(state));
+        }
+    }
+    Ok(())
+}
+
 async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
     let rows = gateway.store.sandboxes().await?;
     let mut phases: BTreeMap<String, u64> = BTreeMap::new();
@@ -152,6 +181,7 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
             ));
         }
     }
+    exporting(gateway, text).await?;
     text.head("openshell_sandboxes", "gauge", "Sandboxes, by what they are doing.");
     for (phase, count) in &phases {
         text.line("openshell_sandboxes", &[("phase", phase)], *count);

@@ -77,6 +77,7 @@ impl Running {
         tokio::spawn(gateway.store.follow_trail());
         tokio::spawn(crate::rollout::watch(gateway.clone()));
         tokio::spawn(crate::providers::refresh::keep_fresh(gateway.clone()));
+        tokio::spawn(crate::exports::run(gateway.clone()));
         gateway.dir.publish(&endpoint)?;
         tracing::info!(url = endpoint.url, "the gateway answers");
         Ok(Self { gateway, endpoint, accepting })

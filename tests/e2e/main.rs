@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod crash;
 mod docker;
+mod exports;
 mod faults;
 mod first_light;
 mod gateways;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub mod audit;
 pub mod decisions;
 pub mod doctor;
+pub mod export;
 pub mod gateway;
 pub mod inference;
 pub mod parse;
@@ -106,6 +107,9 @@ pub enum Command {
     Audit(audit::AuditCommand),
     /// Show who asked for what, and which rule answered how.
     Decisions(decisions::DecisionsArgs),
+    /// Send decisions to a SIEM, a log store or an OpenTelemetry collector as they come.
+    #[command(subcommand)]
+    Export(export::ExportCommand),
     /// Show the gateway and its sandboxes at a glance.
     #[command(after_help = "Examples:\n  openshell status\n  openshell status -o json")]
     Status,

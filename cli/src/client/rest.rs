@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use openshell_api::decision::DecisionRecord;
 use openshell_api::enforcement::Enforcement;
+use openshell_api::export::{AddExport, ExportState};
 use openshell_api::generation::GenerationSummary;
 use openshell_api::inference::{Backend, BackendTest, InferenceRules, Session, Usage};
 use openshell_api::module::Module;
@@ -227,6 +228,21 @@ impl Client {
     /// `DELETE /v1/inference/backends/{name}`.
     pub async fn remove_backend(&self, name: &Name) -> Result<(), Error> {
         self.delete(&format!("/v1/inference/backends/{name}")).await
+    }
+
+    /// `POST /v1/exports`.
+    pub async fn add_export(&self, export: &AddExport) -> Result<ExportState, Error> {
+        self.post("/v1/exports", export).await
+    }
+
+    /// `GET /v1/exports`.
+    pub async fn exports(&self) -> Result<Vec<ExportState>, Error> {
+        self.all("/v1/exports", &[]).await
+    }
+
+    /// `DELETE /v1/exports/{name}`.
+    pub async fn remove_export(&self, name: &Name) -> Result<(), Error> {
+        self.delete(&format!("/v1/exports/{name}")).await
     }
 
     /// `GET /v1/decisions`: the newest so many.

@@ -5,6 +5,7 @@ mod completions;
 mod decisions;
 mod doctor;
 mod enforcement;
+mod export;
 mod gateway;
 mod inference;
 mod policy;
@@ -69,6 +70,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
         Command::Token(command) => user::tokens(&cx, command).await,
         Command::Audit(command) => audit::run(&cx, command).await,
         Command::Decisions(args) => decisions::run(&cx, args).await,
+        Command::Export(command) => export::run(&cx, command).await,
         Command::Status => status::run(&cx).await,
         Command::Doctor(args) => doctor::run(&cx, args).await,
         Command::SshProxy(args) => ssh::proxy(&cx, args).await,

@@ -33,6 +33,12 @@ pub struct DecisionRecord {
     /// HTTP status answered, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// From the question to the answer's head, in microseconds; of inference to its end. Absent: nothing answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// What it belongs to, where its `traceparent` says so (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceRecord>,
     /// How it ended.
     pub verdict: Verdict,
     /// `policy_denied`, `ssrf_denied`, `policy_failed` …: only in denials.
@@ -109,6 +115,8 @@ impl DecisionRecord {
             method: None,
             path: None,
             status: None,
+            took_us: None,
+            trace: None,
             verdict: Verdict::Deny,
             error: None,
             policy: None,
@@ -127,6 +135,41 @@ impl DecisionRecord {
             shadows: Vec::new(),
         }
     }
+}
+
+impl DecisionRecord {
+    /// It was answered now.
+    pub fn answered(&mut self, status: u16) {
+        self.status = Some(status);
+        let took = jiff::Timestamp::now().duration_since(self.at).as_micros();
+        self.took_us = Some(u64::try_from(took).unwrap_or(0));
+    }
+
+    /// Id of its trace, 32 hexadecimal digits: what the request belongs to, else the record's own.
+    pub fn trace_id(&self) -> String {
+        match &self.trace {
+            Some(trace) => trace.trace_id.clone(),
+            None => format!("{:032x}", self.number()),
+        }
+    }
+
+    /// Id of its span, 16 hexadecimal digits, which the upstream finds in `traceparent`.
+    pub fn span_id(&self) -> String {
+        format!("{:016x}", u64::try_from(self.number() & u128::from(u64::MAX)).unwrap_or_default())
+    }
+
+    fn number(&self) -> u128 {
+        ulid::Ulid::from_string(&self.id).map_or(1, u128::from)
+    }
+}
+
+/// The trace that a request belongs to, and what in it is the request's cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TraceRecord {
+    /// 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The caller's span: 16 hexadecimal digits.
+    pub parent_id: String,
 }
 
 /// The rest of a question, so that another policy can be asked it later. Values that may hold a secret are left out, and

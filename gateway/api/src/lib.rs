@@ -7,6 +7,7 @@ pub mod audit;
 pub mod decision;
 pub mod discovery;
 pub mod enforcement;
+pub mod export;
 pub mod generation;
 pub mod inference;
 pub mod launch;

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 /// Calls that change something, or reach into a sandbox.
-pub(super) const ACTIONS: [(&str, &str, &str); 33] = [
+pub(super) const ACTIONS: [(&str, &str, &str); 35] = [
     ("POST", "/v1/modules", "module.upload"),
     ("POST", "/v1/pushes", "policy.push"),
     ("PUT", "/v1/ceiling", "ceiling.set"),
@@ -23,6 +23,8 @@ pub(super) const ACTIONS: [(&str, &str, &str); 33] = [
     ("POST", "/v1/rollouts/{id}/rollback", "rollout.rollback"),
     ("POST", "/v1/publishers", "publisher.add"),
     ("DELETE", "/v1/publishers/{name}", "publisher.remove"),
+    ("POST", "/v1/exports", "export.add"),
+    ("DELETE", "/v1/exports/{name}", "export.remove"),
     ("POST", "/v1/providers", "provider.create"),
     ("PUT", "/v1/providers/{name}", "provider.update"),
     ("DELETE", "/v1/providers/{name}", "provider.delete"),

@@ -5,6 +5,7 @@ mod audit;
 mod call;
 mod decisions;
 mod document;
+mod exports;
 mod extract;
 mod follow;
 mod guard;
@@ -106,6 +107,8 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::export))
         .routes(routes!(decisions::get))
+        .routes(routes!(exports::list, exports::add))
+        .routes(routes!(exports::get, exports::remove))
         .routes(routes!(shadows::list))
         .routes(routes!(shadows::promote))
         .routes(routes!(proposals::list))

@@ -120,7 +120,7 @@ impl Store {
         query(sql).bind(name).fetch_optional(&self.read).await?.as_ref().map(provider_secret).transpose()
     }
 
-    /// Forgets a provider; answers whether there was one. Refuses while a backend uses it.
+    /// Forgets a provider; answers whether there was one. Refuses while a backend or an export uses it.
     pub async fn delete_provider(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
         let mut changing = self.changing(change).await?;
         let done = query("DELETE FROM providers WHERE name = $1").bind(name).execute(changing.tx()).await;

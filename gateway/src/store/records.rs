@@ -144,12 +144,14 @@ impl Store {
         Ok(super::uint(count))
     }
 
-    /// Forgets all but the newest `keep` decisions and, per sandbox, `keep_lines` log lines.
+    /// Forgets all but the newest `keep` decisions and, per sandbox, `keep_lines` log lines. Decisions that wait to be exported stay
+    /// for four times as many.
     pub async fn trim(&self, keep: i64, keep_lines: i64) -> Result<(), StoreError> {
-        query("DELETE FROM decisions WHERE seq <= (SELECT max(seq) FROM decisions) - $1")
-            .bind(keep)
-            .execute(&self.write)
-            .await?;
+        let mut tx = self.write.begin(Turn::Decisions).await?;
+        let newest: i64 = query_scalar("SELECT coalesce(max(seq), 0) FROM decisions").fetch_one(&mut tx).await?;
+        let forgotten = super::exports::forgettable(&mut tx, newest - keep, newest - 4 * keep).await?;
+        query("DELETE FROM decisions WHERE seq <= $1").bind(forgotten).execute(&mut tx).await?;
+        tx.commit().await?;
         let crowded: Vec<String> = query_scalar("SELECT sandbox_id FROM logs GROUP BY sandbox_id HAVING count(*) > $1")
             .bind(keep_lines)
             .fetch_all(&self.read)

@@ -11,9 +11,9 @@ use openshell_policy_host::{
     Connection, Decision, Grant, HeaderEdit, HttpRequest, HttpResponse, Outcome, PolicyRef, View,
 };
 
-use super::account;
 use super::permit::Permit;
 use super::refusal::{Cause, Refusal};
+use super::{account, trace};
 use crate::active::Active;
 use crate::caller::Caller;
 use crate::record::Record;
@@ -253,7 +253,14 @@ impl Facts {
 impl Pending {
     /// The request was answered with this status.
     pub(super) fn answered(mut self, status: u16) {
-        self.record().status = Some(status);
+        self.record().answered(status);
+    }
+
+    /// Headers on their way upstream name this decision as what they come of, if the caller's named a trace.
+    pub(super) fn go_on(&self, headers: &mut http::HeaderMap) {
+        if let Some(record) = self.record.as_ref().filter(|record| record.trace.is_some()) {
+            trace::go_on(headers, record);
+        }
     }
 
     /// The policies allowed it, but the host can't honour the grant.
@@ -286,6 +293,7 @@ impl Drop for Pending {
 fn about(record: &mut DecisionRecord, request: &HttpRequest, headers: &dyn View, body_bytes: Option<u64>) {
     record.method = Some(request.method.clone());
     record.path = Some(request.path.clone());
+    record.trace = headers.header(trace::TRACEPARENT.as_str()).and_then(|value| trace::read(&value));
     if let Some(asked) = &mut record.asked {
         account::request(asked, request, headers, body_bytes);
     }

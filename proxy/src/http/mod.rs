@@ -36,6 +36,7 @@ mod serve;
 mod session;
 mod stream;
 mod tls;
+pub(crate) mod trace;
 mod upstream;
 mod view;
 mod websocket;

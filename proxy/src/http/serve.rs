@@ -295,6 +295,7 @@ fn dress(
     headers::clean_request(headers);
     let grant = &judged.granted.grant;
     let edited = headers::edit(headers, &grant.headers).map_err(|error| (Cause::PolicyFailed, error.to_string()));
+    judged.granted.record.go_on(headers);
     let dressed = edited.and_then(|()| {
         let secrets = session.proxy.secrets.0.load();
         let purse = Purse { rules: judged.decide.credentials(), secrets: &secrets };

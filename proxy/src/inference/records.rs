@@ -20,6 +20,7 @@ use super::serve::{Case, InferenceService, Terms};
 use super::service::{Body, HOST};
 use super::sessions;
 use crate::caller::Caller;
+use crate::http::trace;
 
 impl InferenceService {
     /// The answer for the caller; its record follows once it is over.
@@ -48,7 +49,6 @@ impl InferenceService {
         let asked_model = backend.model.clone().unwrap_or_else(|| case.model.to_owned());
         let mut record = draft.clone();
         record.verdict = Verdict::Allow;
-        record.status = Some(head.status.as_u16());
         record.credential = backend.provider.as_ref().map(ToString::to_string);
         record.reason = Some(decision.reason.clone());
         (record.policy, record.digest) = (Some(by.name_version), Some(by.digest));
@@ -64,9 +64,9 @@ impl InferenceService {
         let (responses, kept) = (self.responses.clone(), Arc::clone(&self.sessions));
         let (model, marks, session) = (case.model.to_owned(), case.marks.clone(), case.session.clone());
         let keeps = case.endpoint == Endpoint::Responses;
-        let success = head.status.is_success();
+        let status = head.status;
         let body = relay.into_body(Box::new(move |ended| {
-            if success {
+            if status.is_success() {
                 prefixes.read(&name, &marks);
             }
             if let Some(tokens) = ended.usage.output.filter(|_| ended.complete) {
@@ -81,6 +81,7 @@ impl InferenceService {
                 (route.input_tokens, route.output_tokens) = (ended.usage.input, ended.usage.output);
                 route.charged = reservation.map(|reservation| reservation.settle(&ended));
             }
+            record.answered(status.as_u16());
             sink.record(record);
         }));
         let mut response = Response::new(body);
@@ -93,7 +94,7 @@ impl InferenceService {
     pub(super) fn counted(&self, case: &Case<'_>, tokens: u32, draft: &DecisionRecord) -> Response<Body> {
         let mut record = draft.clone();
         record.verdict = Verdict::Allow;
-        record.status = Some(StatusCode::OK.as_u16());
+        record.answered(StatusCode::OK.as_u16());
         record.reason = Some("counted here, sent nowhere".to_owned());
         let by = case.router.reference();
         (record.policy, record.digest) = (Some(by.name_version), Some(by.digest));
@@ -114,12 +115,13 @@ impl InferenceService {
         DecisionRecord {
             method: Some(parts.method.to_string()),
             path: Some(parts.uri.path().to_owned()),
+            trace: trace::of(&parts.headers),
             ..DecisionRecord::unanswered(subject, Stage::Route, terms.generation)
         }
     }
 
     pub(super) fn refused(&self, mut record: DecisionRecord, by: Option<&PolicyRef>, refusal: &Refusal) {
-        record.status = Some(refusal.cause.status().as_u16());
+        record.answered(refusal.cause.status().as_u16());
         record.error = Some(refusal.cause.code().to_owned());
         record.reason = Some(refusal.reason.clone());
         record.rule = refusal.rule.clone();

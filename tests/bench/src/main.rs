@@ -13,7 +13,7 @@ mod report;
 mod starts;
 mod swaps;
 /// A gateway in this process, and supervisors that speak its protocol: the gateway's own tests use them.
-#[path = "../../../gateway/tests/world/mod.rs"]
+#[path = "../../../gateway/tests/it/world/mod.rs"]
 mod world;
 
 use clap::{Parser, Subcommand};

@@ -1,14 +1,12 @@
 //! The audit trail: what it says, that it says it of everything, and that nobody changes it unnoticed.
 
-mod world;
-
 use std::path::Path;
 
+use crate::world::{Database, World};
 use openshell_api::Page;
 use openshell_api::audit::{AuditEntry, AuditHead, AuditLink, Broken, Outcome, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::{Database, World};
 
 with_both!(
     every_change_and_every_refused_one_is_told_and_no_secret_is,

@@ -1,14 +1,12 @@
 //! The API's manners: who may call, what a bad call is told, what a module must be.
 
-mod world;
-
+use crate::world::{Database, World};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use openshell_api::enforcement::Enforcement;
 use openshell_api::link::FromSupervisor;
 use reqwest::Method;
 use serde_json::json;
-use world::{Database, World};
 
 with_both!(
     every_refusal_is_a_problem,
@@ -228,7 +226,7 @@ async fn exec(world: &World, request: serde_json::Value, input: &[&[u8]]) -> (Ve
     use tokio_tungstenite::tungstenite::Message;
     let url = format!("{}/v1/sandboxes/a/streams", world.running.endpoint.url.replace("https:", "wss:"));
     let ca = std::fs::read(&world.running.endpoint.ca).unwrap();
-    let mut socket = world::supervisor::websocket(&url, &ca, &world.token).await.unwrap();
+    let mut socket = crate::world::supervisor::websocket(&url, &ca, &world.token).await.unwrap();
     socket.send(Message::text(request.to_string())).await.unwrap();
     for data in input {
         socket.send(Message::Binary(Bytes::copy_from_slice(data))).await.unwrap();
@@ -279,7 +277,7 @@ async fn a_monitor_is_told_what_was_decided_and_how_things_stand(on: Database) {
 #[test]
 fn the_checked_in_document_is_current() {
     let current = serde_json::to_string_pretty(&openshell_gateway::http::document()).unwrap();
-    let checked_in = include_str!("../openapi.json");
+    let checked_in = include_str!("../../openapi.json");
     assert_eq!(checked_in.trim_end(), current, "write it anew: openshell-gateway openapi > gateway/openapi.json");
 }
 

@@ -1,6 +1,7 @@
 //! A gateway of its own per test, and supervisors that speak the real link protocol.
 #![allow(dead_code)] // Each test crate uses its part.
 
+#[macro_use]
 mod database;
 pub mod postgres;
 pub mod supervisor;

@@ -1,12 +1,10 @@
 //! Calls that are made again, at the same time as others, or page by page.
 
-mod world;
-
+use crate::world::{Answer, Database, World};
 use openshell_api::decision::DecisionRecord;
 use openshell_api::link::FromSupervisor;
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::{Answer, Database, World};
 
 /// Every page of a list, and what is done between two of them.
 async fn pages(world: &World, path: &str, limit: usize, mut between: impl AsyncFnMut(usize)) -> Vec<Vec<Value>> {
@@ -142,7 +140,7 @@ async fn of_two_who_replace_the_same_one_is_refused() {
     world.post("/v1/inference/backends", backend("public")).await.ok();
     let rules = world.rules().await;
     let budget = |cost: u64| json!({ "budgets": [{ "period": "day", "cost": cost }] });
-    let ceiling = |host: &str| json!({ "bindings": [{ "module": rules, "settings": world::allow(host) }] });
+    let ceiling = |host: &str| json!({ "bindings": [{ "module": rules, "settings": crate::world::allow(host) }] });
     for (path, one, other) in [
         ("/v1/users/vera", json!({ "role": "operator" }), json!({ "role": "admin" })),
         ("/v1/providers/key", json!({ "hosts": ["one.test"] }), json!({ "hosts": ["two.test"] })),

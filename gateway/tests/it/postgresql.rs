@@ -1,16 +1,14 @@
 //! What is PostgreSQL's own: a server that is away when the gateway starts, or for a while; a schema of another version.
 
-mod world;
-
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::world::postgres::{self, Cluster, psql};
+use crate::world::{Database, World};
 use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject};
 use openshell_api::link::FromSupervisor;
 use openshell_gateway::identity::IdentityOptions;
 use serde_json::json;
-use world::postgres::{self, Cluster, psql};
-use world::{Database, World};
 
 /// Runs the real program on a database, as long as it takes to refuse.
 fn refused(database: &str) -> String {
@@ -99,7 +97,7 @@ async fn a_server_that_goes_away_and_comes_back_loses_nothing() {
     let world = World::with(Database::Postgres(cluster.database()), IdentityOptions::default()).await;
     let supervisor = world.sandbox("a").await;
     world.push(&["a"], "a.test").await.ok();
-    let push = json!({ "sandboxes": ["a"], "module": world.rules().await, "settings": world::allow("b.test") });
+    let push = json!({ "sandboxes": ["a"], "module": world.rules().await, "settings": crate::world::allow("b.test") });
 
     cluster.kill();
     for path in ["/v1/sandboxes", "/readyz"] {

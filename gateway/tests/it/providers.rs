@@ -1,14 +1,12 @@
 //! Providers: what they are bound to, secrets that turn while sandboxes live, and secrets that are nowhere.
 
-mod world;
-
 use std::time::{Duration, Instant};
 
+use crate::world::supervisor::Mood;
+use crate::world::{Database, World};
 use openshell_api::provider::PLACEHOLDER_MARK;
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::supervisor::Mood;
-use world::{Database, World};
 
 with_both!(
     a_new_secret_and_new_bindings_reach_live_sandboxes_at_once,
@@ -20,7 +18,7 @@ with_both!(
 const SECRET: &str = "sk-a-secret-that-nobody-may-see";
 const SECOND: &str = "sk-the-secret-that-took-its-place";
 
-async fn put(world: &World, path: &str, body: Value) -> world::Answer {
+async fn put(world: &World, path: &str, body: Value) -> crate::world::Answer {
     world.send(world.request(Method::PUT, path).json(&body)).await
 }
 
@@ -29,7 +27,9 @@ async fn a_new_secret_and_new_bindings_reach_live_sandboxes_at_once(on: Database
     world.post("/v1/providers", json!({ "name": "key", "type": "openai", "secret": SECRET })).await.ok();
     world.post("/v1/sandboxes", json!({ "name": "a", "providers": ["key"] })).await.ok();
     let (a, b) = (world.runtime.seat("a").supervisor, world.sandbox("b").await);
-    let has = |supervisor: &world::supervisor::Supervisor| supervisor.state.lock().unwrap().secrets.get("key").cloned();
+    let has = |supervisor: &crate::world::supervisor::Supervisor| {
+        supervisor.state.lock().unwrap().secrets.get("key").cloned()
+    };
     assert_eq!((has(&a).as_deref(), has(&b)), (Some(SECRET), None));
 
     let began = Instant::now();

@@ -1,12 +1,10 @@
 //! Whose modules are taken: signatures that hold, that do not, and that are missing.
 
-mod world;
-
+use crate::world::{Answer, Database, World, allow};
 use ed25519_dalek::SigningKey;
 use openshell_api::signature::{ModuleSignature, PublisherKey, SIGNATURE_HEADER};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::{Answer, Database, World, allow};
 
 with_both!(with_a_trusted_publisher_only_what_it_signed_is_taken, publishers_come_and_go,);
 

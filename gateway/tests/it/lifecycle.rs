@@ -1,18 +1,16 @@
 //! Sandboxes across failures: those that don't start, those that die, and gateways that come back.
 
-mod world;
-
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::world::{Database, World};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::FromSupervisor;
 use openshell_api::sandbox::CreateSandbox;
 use openshell_gateway::runtime::process::ProcessRuntime;
 use openshell_gateway::runtime::{Runtime, RuntimeError, Start};
 use serde_json::json;
-use world::{Database, World};
 
 with_both!(
     acknowledged_state_survives_a_restart,

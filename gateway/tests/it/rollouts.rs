@@ -1,12 +1,10 @@
 //! A policy on a few sandboxes first: promoted, taken back by hand, and by itself.
 
-mod world;
-
+use crate::world::supervisor::{Mood, Supervisor};
+use crate::world::{Database, World, allow};
 use openshell_api::decision::{AnswerKind, DecisionRecord, ProcessRecord, Stage, Subject, Verdict, VoteRecord};
 use openshell_api::link::FromSupervisor;
 use serde_json::{Value, json};
-use world::supervisor::{Mood, Supervisor};
-use world::{Database, World, allow};
 
 with_both!(
     a_canary_that_does_well_is_promoted_to_all_that_labels_select,
@@ -27,7 +25,7 @@ async fn team(world: &World) -> Vec<(String, Supervisor)> {
     team
 }
 
-async fn begin(world: &World, canary: Value) -> world::Answer {
+async fn begin(world: &World, canary: Value) -> crate::world::Answer {
     let push = json!({
         "selector": { "team": "red" }, "canary": canary, "module": world.rules().await, "settings": allow("new.test"),
     });

@@ -1,10 +1,8 @@
 //! Two phases, all or none, against supervisors that agree, refuse, vanish and return.
 
-mod world;
-
+use crate::world::supervisor::Mood;
+use crate::world::{Database, World};
 use serde_json::json;
-use world::supervisor::Mood;
-use world::{Database, World};
 
 with_both!(
     a_push_reaches_every_sandbox_and_is_acknowledged,
@@ -32,7 +30,7 @@ async fn a_push_reaches_every_sandbox_and_is_acknowledged(on: Database) {
     }
     let policies = world.get("/v1/sandboxes/a/policies").await.ok();
     assert_eq!(policies["enforcing"], true);
-    assert_eq!(policies["chain"][0]["settings"], world::allow("one.test"));
+    assert_eq!(policies["chain"][0]["settings"], crate::world::allow("one.test"));
 
     world.push(&["a"], "one.test").await.ok();
     assert_eq!((a.generation(), b.generation()), (3, 2));
@@ -144,7 +142,8 @@ async fn a_ceiling_reaches_all_and_those_that_come_later(on: Database) {
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     b.disconnect();
     world.until("/v1/sandboxes/b", |sandbox| sandbox["connected"] == false).await;
-    let ceiling = json!({ "bindings": [{ "module": world.rules().await, "settings": world::allow("all.test") }] });
+    let ceiling =
+        json!({ "bindings": [{ "module": world.rules().await, "settings": crate::world::allow("all.test") }] });
     world.send(world.request(reqwest::Method::PUT, "/v1/ceiling").json(&ceiling)).await.ok();
     assert_eq!((a.generation(), a.content().ceiling.len()), (2, 1));
     b.connect();

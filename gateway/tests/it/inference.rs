@@ -1,15 +1,13 @@
 //! What inference costs, what it may cost, and whether backends answer.
 
-mod world;
-
+use crate::world::supervisor::{Mood, Supervisor};
+use crate::world::{Database, World};
 use axum::http::{HeaderMap, StatusCode};
 use openshell_api::inference::{Budget, Period, Sensitivity, Spent};
 use openshell_api::link::FromSupervisor;
 use openshell_api::share::{Pot, Want};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::supervisor::{Mood, Supervisor};
-use world::{Database, World};
 
 with_both!(
     usage_is_kept_once_and_told_to_who_begins_anew,
@@ -36,7 +34,7 @@ fn report(supervisor: &Supervisor, first: u64, records: &[Value]) {
     supervisor.say(FromSupervisor::Records { first, records });
 }
 
-async fn put(world: &World, path: &str, body: Value) -> world::Answer {
+async fn put(world: &World, path: &str, body: Value) -> crate::world::Answer {
     world.send(world.request(Method::PUT, path).json(&body)).await
 }
 

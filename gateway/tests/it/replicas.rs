@@ -1,22 +1,18 @@
 //! Several gateways on one database: real processes, a real PostgreSQL, and supervisors that speak the real protocol.
 
-#[path = "world/process.rs"]
-mod process;
-mod world;
-
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use crate::process::{Gateway, Terms};
+use crate::world::postgres;
+use crate::world::supervisor::Supervisor;
 use openshell_api::Page;
 use openshell_api::audit::{AuditHead, AuditLink, Verifier};
 use openshell_api::decision::{DecisionRecord, ProcessRecord, Stage, Subject};
 use openshell_api::link::FromSupervisor;
 use openshell_api::user::Role;
-use process::{Gateway, Terms};
 use reqwest::Method;
 use serde_json::{Value, json};
-use world::postgres;
-use world::supervisor::Supervisor;
 
 async fn trio() -> (Terms, [Gateway; 3]) {
     let terms = Terms::new(postgres::database());
@@ -68,9 +64,9 @@ async fn a_push_on_one_reaches_the_sandboxes_of_all_and_so_does_everything_else(
         assert_eq!((supervisor.generation(), supervisor.content().chain.len()), (2, 1), "{name}");
     }
     // A refusal elsewhere takes it back everywhere.
-    supervisors["on-c"].mood(world::supervisor::Mood::Refuse);
+    supervisors["on-c"].mood(crate::world::supervisor::Mood::Refuse);
     a.push(&["on-a", "on-b", "on-c"], "two.test").await.unwrap().problem(409, "not_staged");
-    supervisors["on-c"].mood(world::supervisor::Mood::Fine);
+    supervisors["on-c"].mood(crate::world::supervisor::Mood::Fine);
     assert!(supervisors.values().all(|supervisor| supervisor.generation() == 2));
     assert_eq!(supervisors["on-b"].state.lock().unwrap().aborted, 1);
 
@@ -135,7 +131,7 @@ async fn exec(gateway: &Gateway, sandbox: &str, command: &[&str]) -> (String, Va
     use tokio_tungstenite::tungstenite::Message;
     let url = format!("{}/v1/sandboxes/{sandbox}/streams", gateway.url().replace("https:", "wss:"));
     let ca = std::fs::read(gateway.state().join("ca.pem")).unwrap();
-    let mut socket = world::supervisor::websocket(&url, &ca, gateway.token()).await.unwrap();
+    let mut socket = crate::world::supervisor::websocket(&url, &ca, gateway.token()).await.unwrap();
     let request = json!({ "type": "exec", "exec": { "command": command } });
     socket.send(Message::text(request.to_string())).await.unwrap();
     let mut output = String::new();

@@ -1,13 +1,11 @@
 //! Credentials of supervisors: short-lived, renewed over the link, revoked, and good for nothing else.
 
-mod world;
-
 use std::time::Duration;
 
+use crate::world::supervisor::Mood;
+use crate::world::{Database, World};
 use openshell_gateway::identity::IdentityOptions;
 use serde_json::{Value, json};
-use world::supervisor::Mood;
-use world::{Database, World};
 
 with_both!(
     keys_are_renewed_over_the_link_and_old_ones_overlap,

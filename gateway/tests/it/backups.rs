@@ -1,13 +1,11 @@
 //! Backups of a gateway that goes on meanwhile, and gateways that are made of them.
 
-mod world;
-
 use std::path::{Path, PathBuf};
 
+use crate::world::{Database, World};
 use openshell_gateway::backup::{self, BackupError, Restore, Restored};
 use openshell_gateway::secrets::Passphrase;
 use serde_json::json;
-use world::{Database, World};
 
 fn passphrase(directory: &Path, text: &str) -> Passphrase {
     let path = directory.join("passphrase");

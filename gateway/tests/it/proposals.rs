@@ -1,13 +1,11 @@
 //! What agents ask for: taken down, shown as a change, approved or refused; and what is never believed.
 
-mod world;
-
+use crate::world::supervisor::Supervisor;
+use crate::world::{Database, World};
 use openshell_api::decision::ProcessRecord;
 use openshell_api::link::FromSupervisor;
 use openshell_api::proposal::ProposalState;
 use serde_json::{Value, json};
-use world::supervisor::Supervisor;
-use world::{Database, World};
 
 with_both!(
     an_approved_proposal_is_a_generation_with_that_in_its_rules,

@@ -1,0 +1,23 @@
+//! The gateway as its callers and its supervisors see it. One program: what they share is compiled once.
+
+#[path = "world/process.rs"]
+mod process;
+#[macro_use]
+mod world;
+
+mod api;
+mod audit;
+mod backups;
+mod exports;
+mod identities;
+mod inference;
+mod lifecycle;
+mod postgresql;
+mod proposals;
+mod providers;
+mod publishers;
+mod pushes;
+mod repeated;
+mod replicas;
+mod rollouts;
+mod supervisors;
