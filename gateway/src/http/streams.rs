@@ -69,17 +69,24 @@ async fn bridge(gateway: Arc<Gateway>, link: Arc<Link>, change: Change, socket: 
     let opened = match request(&mut frames).await {
         // What nobody could write down is not done.
         Ok(request) => match gateway.store.tell(&change.detail(told(&request))).await {
-            Ok(()) => Stream::open(link, request).await.map_err(|closed| closed.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(()) => {
+                let again = matches!(request, StreamRequest::Resume { .. });
+                Stream::open(link, request).await.map_err(|closed| match again {
+                    // What goes on in the sandbox is there for the next attempt.
+                    true => End::Lost,
+                    false => End::failed(closed),
+                })
+            }
+            Err(error) => Err(End::failed(error)),
         },
-        Err(reason) => Err(reason),
+        Err(reason) => Err(End::failed(reason)),
     };
     let (stream, end) = match opened {
         Ok(mut stream) => {
             let end = run(&mut stream, &mut sink, &mut frames).await;
             (Some(stream), end)
         }
-        Err(reason) => (None, End::Said(StreamEvent::Failed { reason })),
+        Err(end) => (None, end),
     };
     if let End::Said(end) = &end
         && let Ok(text) = serde_json::to_string(end)
@@ -129,6 +136,12 @@ enum End {
     Lost,
     /// The client went away first.
     ClientGone,
+}
+
+impl End {
+    fn failed(reason: impl std::fmt::Display) -> Self {
+        Self::Said(StreamEvent::Failed { reason: reason.to_string() })
+    }
 }
 
 async fn request(frames: &mut SplitStream<WebSocket>) -> Result<StreamRequest, String> {

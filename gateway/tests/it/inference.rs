@@ -92,7 +92,7 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew(on: Database) {
 
     // A sandbox that is gone was not free.
     world.delete("/v1/sandboxes/a").await.ok();
-    assert_eq!(world.get(path).await.ok(), json!(expected));
+    assert_eq!(world.items(path).await, json!(expected));
 }
 
 async fn answers_that_did_not_pass_are_paid_for_too(on: Database) {

@@ -52,7 +52,9 @@ async fn a_push_on_one_reaches_the_sandboxes_of_all_and_so_does_everything_else(
     }
     for gateway in [&a, &b, &c] {
         let all = |rows: &Value| {
-            rows.as_array().is_some_and(|rows| rows.len() == 3 && rows.iter().all(|row| row["connected"] == true))
+            rows["items"]
+                .as_array()
+                .is_some_and(|rows| rows.len() == 3 && rows.iter().all(|row| row["connected"] == true))
         };
         gateway.until("/v1/sandboxes", all).await;
         assert_eq!(gateway.get("/v1/status").await.ok()["connected"], 3);
@@ -162,9 +164,9 @@ async fn conflicting_pushes_of_several_gateways_do_not_interleave() {
     for generation in 3..=17 {
         let mut causes = BTreeMap::new();
         for name in names {
-            let all = gateways[1].get(&format!("/v1/sandboxes/{name}/generations")).await.ok();
-            assert_eq!(all.as_array().unwrap().len(), 17, "{all}");
-            let one = all.as_array().unwrap().iter().find(|one| one["number"] == generation).unwrap().clone();
+            let all = gateways[1].items(&format!("/v1/sandboxes/{name}/generations")).await;
+            assert_eq!(all.len(), 17, "{all:?}");
+            let one = all.iter().find(|one| one["number"] == generation).unwrap().clone();
             causes.insert(one["cause"].as_str().unwrap().to_owned(), ());
         }
         assert_eq!(causes.len(), 1, "{causes:?}");
@@ -224,9 +226,8 @@ async fn one_that_is_killed_under_load_loses_nothing_and_its_sandboxes_move_in_s
     until_linked(&b, &c, "on-a").await;
     a.kill();
     assert!(users.len() > 5 && users.iter().any(|name| name.starts_with('a')), "{users:?}");
-    let known = b.get("/v1/users").await.ok();
-    let known: Vec<&str> =
-        known["items"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
+    let known = b.items("/v1/users").await;
+    let known: Vec<&str> = known.iter().map(|user| user["name"].as_str().unwrap()).collect();
     for name in &users {
         assert!(known.contains(&name.as_str()), "{name} was acknowledged and is lost");
     }

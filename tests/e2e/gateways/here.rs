@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use openshell_tests::origin::{Authority, Origin, OriginConfig};
 use openshell_tests::world::{World, finish};
 use tokio::net::TcpListener;
+use tokio::task::block_in_place;
 
 use super::{TRAFFIC, unbroken};
 use crate::docker::{BUSYBOX, DEBIAN, Yard, yard};
@@ -79,9 +80,19 @@ async fn empty_yard() -> Result<Option<(World, String)>> {
     Ok(Some((World::new()?.with_env("DOCKER_HOST", &engine), engine)))
 }
 
+/// Leaves nothing in the engine, also where a test fails.
+struct Purged<'a>(&'a World);
+
+impl Drop for Purged<'_> {
+    fn drop(&mut self) {
+        let _ = block_in_place(|| self.0.run(&["gateway", "remove", "local", "--purge", "--yes"]));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_docker_its_sandboxes_are_containers_beside_it() -> Result<()> {
     let Some((world, engine)) = empty_yard().await? else { return Ok(()) };
+    let _purged = Purged(&world);
     let run = async |words: &[&str]| finish(world.command(words)).await;
     let docker = |words: &[&str]| -> Result<String> {
         let output = Command::new("docker").args(words).env("DOCKER_HOST", &engine).output()?;

@@ -141,8 +141,8 @@ async fn docker_and_sshd_are_enough() -> Result<()> {
     files.sort();
     ensure!(files == ["gateway.json", "token"], "{files:?}");
 
-    machine.run(&["sandbox", "create", "--name", "demo", "--from", BUSYBOX, "--network", "none"]).await?.ok()?;
-    let ran = machine.run(&["sandbox", "exec", "demo", "--", "echo", "there"]).await?.ok()?;
+    machine.run(&["sandbox", "create", "--name", "faraway", "--from", BUSYBOX, "--network", "none"]).await?.ok()?;
+    let ran = machine.run(&["sandbox", "exec", "faraway", "--", "echo", "there"]).await?.ok()?;
     ensure!(ran.stdout == "there\n", "{ran:?}");
     // One connection serves them all, and forwards nothing else that the configuration names.
     ensure!(machine.masters()?.len() == 1, "{:?}", machine.masters()?);
@@ -151,7 +151,7 @@ async fn docker_and_sshd_are_enough() -> Result<()> {
 
     // The connection is cut while a command runs: it goes on where it was.
     let script = "n=0; while read line; do n=$((n+1)); echo \"$n $line\"; done; exit 6";
-    let mut command = machine.world.command(&["sandbox", "exec", "demo", "--", "sh", "-c", script]);
+    let mut command = machine.world.command(&["sandbox", "exec", "faraway", "--", "sh", "-c", script]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
     let mut input = child.stdin.take().context("input")?;
@@ -196,7 +196,7 @@ async fn docker_and_sshd_are_enough() -> Result<()> {
     let before = docker(&["ps", "-q", "--filter", &label])?;
     machine.run(&["gateway", "upgrade", "big"]).await?.ok()?;
     ensure!(docker(&["ps", "-q", "--filter", &label])? != before, "the container is the same");
-    ensure!(machine.run(&["sandbox", "exec", "demo", "--", "echo", "still"]).await?.ok()?.stdout == "still\n");
+    ensure!(machine.run(&["sandbox", "exec", "faraway", "--", "echo", "still"]).await?.ok()?.stdout == "still\n");
 
     let status = machine.run(&["doctor", "-g", "big", "-o", "json"]).await?.json()?;
     let check = |name: &str| status.as_array().and_then(|all| all.iter().find(|check| check["name"] == name)).cloned();
@@ -212,7 +212,7 @@ async fn docker_and_sshd_are_enough() -> Result<()> {
     ensure!(docker(&["images", "-q", "--no-trunc"])?.contains(&image), "the neighbour's image is gone");
     ensure!(docker(&["ps", "-aq", "--filter", &label])?.is_empty(), "the container is left");
     ensure!(
-        !docker(&["ps", "-a", "--format", "{{.Label \"dev.openshell.name\"}}"])?.lines().any(|name| name == "demo")
+        !docker(&["ps", "-a", "--format", "{{.Label \"dev.openshell.name\"}}"])?.lines().any(|name| name == "faraway")
     );
     let left = machine.ssh("find \"$XDG_STATE_HOME\" \"$XDG_DATA_HOME\" -type f 2>/dev/null || true")?;
     ensure!(left.is_empty(), "files are left there: {left}");

@@ -142,6 +142,19 @@ impl Gateway {
         self.ask(Method::GET, path, None).await.expect("it is there")
     }
 
+    /// Every item of a list, page by page.
+    pub async fn items(&self, path: &str) -> Vec<Value> {
+        let (mut items, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut page = self.get(&format!("{path}?limit=1000{cursor}")).await.ok();
+            items.append(page["items"].as_array_mut().unwrap());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.ask(Method::POST, path, Some(body)).await.expect("it is there")
     }
@@ -179,7 +192,7 @@ impl Gateway {
     /// Pushes `rules` that allow one host; `None`: it went away meanwhile.
     pub async fn push(&self, sandboxes: &[&str], host: &str) -> Option<Answer> {
         let modules = self.ask(Method::GET, "/v1/modules", None).await?.body;
-        let rules = modules.as_array()?.iter().find(|module| module["name"] == "rules")?.clone();
+        let rules = modules["items"].as_array()?.iter().find(|module| module["name"] == "rules")?.clone();
         let body = json!({ "sandboxes": sandboxes, "module": rules["digest"], "settings": crate::world::allow(host) });
         self.ask(Method::POST, "/v1/pushes", Some(body)).await
     }

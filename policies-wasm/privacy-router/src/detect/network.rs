@@ -101,7 +101,7 @@ fn mac(text: &[u8], start: usize) -> Option<Hit<'static>> {
 
 fn ipv6(text: &[u8], start: usize) -> Option<Hit<'static>> {
     let mut end = run(text, start, |b| b.is_ascii_hexdigit() || b == b':');
-    if text[end - 1] == b':' && !text[..end].ends_with(b"::") {
+    if end > start && text[end - 1] == b':' && !text[..end].ends_with(b"::") {
         end -= 1;
     }
     let part = &text[start..end];

@@ -381,6 +381,13 @@ fn long_runs_are_read_without_recursion_or_alarm() {
     }
 }
 
+#[test]
+fn what_begins_like_an_address_is_none() {
+    for text in ["-AA-", ":AA:", "-aa-bb", ":", "-"] {
+        check(text, "@public");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn reads_any_text_to_its_end(text in "\\PC{0,400}", bytes in "[0-9%\\\\u@:. A-Za-z=/+-]{0,400}") {
