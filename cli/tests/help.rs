@@ -68,6 +68,8 @@ fn help_of_every_command() {
         ("provider-get", "provider get"),
         ("provider-update", "provider update"),
         ("provider-delete", "provider delete"),
+        ("provider-type", "provider type"),
+        ("provider-type-set", "provider type set"),
         ("gateway-rotate-keys", "gateway rotate-keys"),
         ("inference", "inference"),
         ("inference-explain", "inference explain"),

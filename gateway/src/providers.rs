@@ -2,6 +2,7 @@
 
 mod kinds;
 pub mod refresh;
+pub mod types;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::push;
 use crate::secrets::KeyFileError;
 use crate::state_dir::random;
 use crate::store::{SandboxRow, StoredProvider};
+pub(crate) use kinds::Kinds;
 
 /// Longest secret, in bytes.
 const MAX_SECRET: usize = 16 * 1024;
@@ -32,11 +34,11 @@ impl From<KeyFileError> for ApiError {
 
 /// Stores a credential, encrypted.
 pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, create: CreateProvider) -> ApiResult<Provider> {
-    let rule = kinds::rule(&create)?;
     check_secret(&create.secret)?;
     let name = create.name.as_str();
     // Before it is sealed: the master key must not turn until it is stored.
     let _gateway_wide = gateway.locks.shared().await?;
+    let rule = types::all(&gateway).await?.rule(&create)?;
     gateway.fresh_keys().await?;
     let (sealed, refresh) = sealed(&gateway, name, create.refresh.as_ref(), &create.secret).await?;
     let provider = Provider {
@@ -161,12 +163,12 @@ async fn publish(gateway: &Gateway) -> ApiResult<()> {
 }
 
 /// A sandbox's own rule for a credential: with a placeholder that nobody else has, where its workload finds one.
-pub fn for_sandbox(kind: &str, rule: &CredentialRule) -> ApiResult<CredentialRule> {
+pub(crate) fn for_sandbox(kinds: &Kinds, kind: &str, rule: &CredentialRule) -> ApiResult<CredentialRule> {
     let placeholder = match &rule.env {
         None => None,
         Some(_) => {
             let id: [u8; 12] = random()?;
-            Some(format!("{}{PLACEHOLDER_MARK}{}", kinds::prefix(kind), hex::encode(id)))
+            Some(format!("{}{PLACEHOLDER_MARK}{}", kinds.prefix(kind), hex::encode(id)))
         }
     };
     Ok(CredentialRule { placeholder, ..rule.clone() })

@@ -9,7 +9,7 @@ use openshell_tests::world::{Ran, World, finish};
 use serde_json::Value;
 
 /// Rounds, unless `OPENSHELL_KILLS` says how many.
-const ROUNDS: u32 = 20;
+const ROUNDS: u32 = 8;
 /// Longest time between the begin of a round and its kill, in milliseconds.
 const WINDOW_MS: u64 = 450;
 const RULES: [&str; 2] = ["one.test", "two.test"];

@@ -20,6 +20,9 @@ pub enum ProviderCommand {
     /// Replace a secret, or what it is bound to; live sandboxes have that at once.
     #[command(after_help = UPDATE_EXAMPLES)]
     Update(UpdateArgs),
+    /// Types of providers: those that are built in, and your own.
+    #[command(subcommand)]
+    Type(TypeCommand),
     /// Delete providers.
     #[command(visible_alias = "rm", after_help = "Examples:\n  openshell provider delete github")]
     Delete(DeleteArgs),
@@ -38,6 +41,54 @@ const UPDATE_EXAMPLES: &str = "\
 Examples:
   openshell provider update github --from-env GITHUB_TOKEN     # a new secret
   openshell provider update openai --path /v1/chat --binary /usr/bin/python3.11";
+
+/// Commands about types of providers.
+#[derive(Debug, Subcommand)]
+pub enum TypeCommand {
+    /// What is usual for the credentials of each type.
+    #[command(visible_alias = "ls", after_help = "Examples:\n  openshell provider type list")]
+    List,
+    /// Add a type, or replace one of your own; providers that there are stay as they are.
+    #[command(after_help = TYPE_EXAMPLES)]
+    Set(SetTypeArgs),
+    /// Delete types of your own.
+    #[command(visible_alias = "rm", after_help = "Examples:\n  openshell provider type delete forge")]
+    Delete(DeleteTypeArgs),
+}
+
+const TYPE_EXAMPLES: &str = "\
+Examples:
+  openshell provider type set forge --header X-Forge-Token --host forge.example.com --env FORGE_TOKEN --prefix fg_
+  openshell provider create mine --type forge --from-env FORGE_TOKEN";
+
+/// Arguments of `provider type set`.
+#[derive(Debug, Args)]
+pub struct SetTypeArgs {
+    /// What providers name it by.
+    pub name: Name,
+    /// Host that credentials are bound to; none: each provider says its own.
+    #[arg(long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Path that they are bound to, with all below it; none: every path.
+    #[arg(long = "path", value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// Variable in which workloads find a placeholder.
+    #[arg(long, value_name = "VARIABLE")]
+    pub env: Option<String>,
+    /// How secrets begin: some programs look at that, so placeholders do, too.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub prefix: String,
+    #[command(flatten)]
+    pub attach: AttachArgs,
+}
+
+/// Arguments of `provider type delete`.
+#[derive(Debug, Args)]
+pub struct DeleteTypeArgs {
+    /// Types.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<Name>,
+}
 
 /// Where a secret is read from, if not from standard input or a prompt.
 #[derive(Debug, Args)]
@@ -58,8 +109,8 @@ pub struct SecretArgs {
 pub struct CreateArgs {
     /// Name that policies use.
     pub name: Name,
-    /// `openai`, `anthropic`, `github`, `gitlab`, `pypi`, `npm`, `aws` or `generic`: decides hosts, attachment and variable where they are
-    /// absent.
+    /// `openai`, `anthropic`, `github`, `gitlab`, `pypi`, `npm`, `aws`, `generic` or one of your own: decides hosts, attachment and
+    /// variable where they are absent.
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: String,
     /// Where the secret comes from.
@@ -77,6 +128,26 @@ pub struct CreateArgs {
     /// Variable in which workloads find a placeholder of it [default: the usual one of its type].
     #[arg(long, value_name = "VARIABLE")]
     pub env: Option<String>,
+    /// How it is attached.
+    #[command(flatten)]
+    pub attach: AttachArgs,
+    /// Let every operator's sandboxes use it, not only one's own.
+    #[arg(long)]
+    pub shared: bool,
+    /// The secret is a refresh token: the credential is the access token that this token endpoint gives for it.
+    #[arg(long, value_name = "URL", requires = "client_id")]
+    pub token_url: Option<String>,
+    /// The client to the token endpoint.
+    #[arg(long, value_name = "ID", requires = "token_url")]
+    pub client_id: Option<String>,
+    /// File with the client's secret, if it has one.
+    #[arg(long, value_name = "FILE", requires = "token_url")]
+    pub client_secret_file: Option<PathBuf>,
+}
+
+/// How a credential is attached.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
     /// Attach it as this header.
     #[arg(long, value_name = "NAME", group = "attach")]
     pub header: Option<String>,
@@ -92,18 +163,6 @@ pub struct CreateArgs {
     /// Sign with it as AWS does (version 4), with this access key id.
     #[arg(long, value_name = "ID", group = "attach")]
     pub access_key: Option<String>,
-    /// Let every operator's sandboxes use it, not only one's own.
-    #[arg(long)]
-    pub shared: bool,
-    /// The secret is a refresh token: the credential is the access token that this token endpoint gives for it.
-    #[arg(long, value_name = "URL", requires = "client_id")]
-    pub token_url: Option<String>,
-    /// The client to the token endpoint.
-    #[arg(long, value_name = "ID", requires = "token_url")]
-    pub client_id: Option<String>,
-    /// File with the client's secret, if it has one.
-    #[arg(long, value_name = "FILE", requires = "token_url")]
-    pub client_secret_file: Option<PathBuf>,
 }
 
 /// A provider that must be named.

@@ -3,7 +3,7 @@
 use openshell_api::audit::{AuditHead, AuditLink};
 use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::page::MAX_LIMIT;
-use openshell_api::provider::{Provider, RotatedKeys, UpdateProvider};
+use openshell_api::provider::{Provider, ProviderType, RotatedKeys, UpdateProvider};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User};
 use openshell_api::{Name, Page};
 
@@ -55,6 +55,21 @@ impl Client {
     /// `DELETE /v1/tokens/{id}`.
     pub async fn revoke_token(&self, id: &str) -> Result<(), Error> {
         self.delete(&format!("/v1/tokens/{}", segment(id))).await
+    }
+
+    /// `GET /v1/provider-types`.
+    pub async fn provider_types(&self) -> Result<Vec<ProviderType>, Error> {
+        self.all("/v1/provider-types", &[]).await
+    }
+
+    /// `PUT /v1/provider-types/{name}`.
+    pub async fn set_provider_type(&self, kind: &ProviderType) -> Result<ProviderType, Error> {
+        self.put(&format!("/v1/provider-types/{}", kind.name), kind).await
+    }
+
+    /// `DELETE /v1/provider-types/{name}`.
+    pub async fn delete_provider_type(&self, name: &Name) -> Result<(), Error> {
+        self.delete(&format!("/v1/provider-types/{name}")).await
     }
 
     /// `GET /v1/providers/{name}`.

@@ -3,10 +3,12 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use openshell_api::Name;
-use openshell_api::provider::{Attach, CreateProvider, Provider, Refresh, UpdateProvider};
+use openshell_api::provider::{Attach, CreateProvider, Provider, ProviderType, Refresh, UpdateProvider};
 
 use super::{Context, DONE};
-use crate::args::provider::{CreateArgs, ProviderCommand, SecretArgs, UpdateArgs};
+use crate::args::provider::{
+    AttachArgs, CreateArgs, ProviderCommand, SecretArgs, SetTypeArgs, TypeCommand, UpdateArgs,
+};
 use crate::error::{Error, SecretError};
 use crate::output::{Table, age, facts, hidden, list};
 
@@ -25,6 +27,7 @@ pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
             Ok(DONE)
         }
         ProviderCommand::Update(args) => update(cx, args).await,
+        ProviderCommand::Type(command) => types(cx, command).await,
         ProviderCommand::Delete(args) => {
             let client = cx.client().await?;
             for name in &args.names {
@@ -39,14 +42,6 @@ pub async fn run(cx: &Context, command: ProviderCommand) -> Result<u8, Error> {
 async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
     let client = cx.client().await?;
     let secret = checked(read_secret(&args.name, &args.source)?).map_err(Error::Secret)?;
-    // Of these, one at most was given.
-    let attach = args
-        .header
-        .map(|name| Attach::Header { name })
-        .or(args.basic.map(|username| Attach::Basic { username }))
-        .or(args.query.map(|name| Attach::Query { name }))
-        .or(args.access_key.map(|access_key_id| Attach::Sigv4 { access_key_id }))
-        .or(args.bearer.then_some(Attach::Bearer));
     let refresh = match (args.token_url, args.client_id) {
         (Some(token_url), Some(client_id)) => {
             let read = |file: &std::path::PathBuf| {
@@ -61,7 +56,7 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
     let request = CreateProvider {
         name: args.name,
         kind: args.kind,
-        attach,
+        attach: attach(args.attach),
         hosts: (!args.hosts.is_empty()).then_some(args.hosts),
         paths: args.paths,
         binaries: args.binaries,
@@ -73,6 +68,55 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
     let provider = client.create_provider(&request).await?;
     cx.out.data(&provider, || table(std::slice::from_ref(&provider)).render())?;
     Ok(DONE)
+}
+
+/// How it is attached, if that was said.
+fn attach(args: AttachArgs) -> Option<Attach> {
+    // Of these, one at most was given.
+    args.header
+        .map(|name| Attach::Header { name })
+        .or(args.basic.map(|username| Attach::Basic { username }))
+        .or(args.query.map(|name| Attach::Query { name }))
+        .or(args.access_key.map(|access_key_id| Attach::Sigv4 { access_key_id }))
+        .or(args.bearer.then_some(Attach::Bearer))
+}
+
+async fn types(cx: &Context, command: TypeCommand) -> Result<u8, Error> {
+    let client = cx.client().await?;
+    match command {
+        TypeCommand::List => {
+            let kinds = client.provider_types().await?;
+            cx.out.data(&kinds, || type_table(&kinds).render())?;
+        }
+        TypeCommand::Set(args) => {
+            let SetTypeArgs { name, hosts, paths, env, prefix, attach } = args;
+            let kind = ProviderType { name, attach: self::attach(attach), hosts, paths, env, prefix, built_in: false };
+            let kind = client.set_provider_type(&kind).await?;
+            cx.out.data(&kind, || type_table(std::slice::from_ref(&kind)).render())?;
+        }
+        TypeCommand::Delete(args) => {
+            for name in &args.names {
+                client.delete_provider_type(name).await?;
+                cx.out.note(format!("deleted type {name}"));
+            }
+        }
+    }
+    Ok(DONE)
+}
+
+fn type_table(kinds: &[ProviderType]) -> Table {
+    let mut table = Table::new(["TYPE", "ATTACHED AS", "HOSTS", "VARIABLE", "PREFIX", "BUILT IN"]);
+    for kind in kinds {
+        table.row([
+            kind.name.to_string(),
+            kind.attach.as_ref().map(attached).unwrap_or_default(),
+            list(&kind.hosts),
+            kind.env.clone().unwrap_or_default(),
+            kind.prefix.clone(),
+            if kind.built_in { "yes" } else { "" }.to_owned(),
+        ]);
+    }
+    table
 }
 
 async fn update(cx: &Context, args: UpdateArgs) -> Result<u8, Error> {

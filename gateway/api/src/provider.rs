@@ -65,14 +65,40 @@ impl CredentialRule {
 /// Part of every placeholder.
 pub const PLACEHOLDER_MARK: &str = "openshell-placeholder-";
 
+/// A type of providers: what is usual for the credential of each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderType {
+    /// What providers name it by.
+    pub name: Name,
+    /// How a credential is attached; absent: each provider says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<Attach>,
+    /// Hosts that credentials are bound to; empty: each provider says them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Paths that they are bound to, each with all below it; empty: every path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
+    /// Variable in which programs look for the credential; absent: workloads find none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+    /// How secrets begin: some programs look at that, so placeholders do, too.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// The gateway brings it along: it can't be changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub built_in: bool,
+}
+
 /// Body of `POST /v1/providers`. The secret goes in here and never comes out again.
 #[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateProvider {
     /// Unique on a gateway.
     pub name: Name,
-    /// `openai`, `anthropic`, `github`, `gitlab`, `pypi`, `npm`, `aws` or `generic`: decides `attach`, `hosts` and `env` where they are
-    /// absent.
+    /// `openai`, `anthropic`, `github`, `gitlab`, `pypi`, `npm`, `aws`, `generic` or one of the gateway's own types: decides `attach`,
+    /// `hosts`, `paths` and `env` where they are absent.
     #[serde(rename = "type")]
     pub kind: String,
     /// Required for `generic`.

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 /// Calls that change something, or reach into a sandbox.
-pub(super) const ACTIONS: [(&str, &str, &str); 35] = [
+pub(super) const ACTIONS: [(&str, &str, &str); 37] = [
     ("POST", "/v1/modules", "module.upload"),
     ("POST", "/v1/pushes", "policy.push"),
     ("PUT", "/v1/ceiling", "ceiling.set"),
@@ -28,6 +28,8 @@ pub(super) const ACTIONS: [(&str, &str, &str); 35] = [
     ("POST", "/v1/providers", "provider.create"),
     ("PUT", "/v1/providers/{name}", "provider.update"),
     ("DELETE", "/v1/providers/{name}", "provider.delete"),
+    ("PUT", "/v1/provider-types/{name}", "provider_type.set"),
+    ("DELETE", "/v1/provider-types/{name}", "provider_type.delete"),
     ("POST", "/v1/keys/rotate", "keys.rotate"),
     ("POST", "/v1/inference/backends", "backend.add"),
     ("PUT", "/v1/inference/backends/{name}", "backend.set"),

@@ -16,6 +16,7 @@ mod modules;
 mod once;
 mod page;
 mod proposals;
+mod provider_types;
 mod providers;
 mod publishers;
 mod pushes;
@@ -124,6 +125,8 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::get, providers::update, providers::delete))
         .routes(routes!(providers::rotate))
+        .routes(routes!(provider_types::list))
+        .routes(routes!(provider_types::get, provider_types::set, provider_types::delete))
         .routes(routes!(inference::list, inference::add))
         .routes(routes!(inference::get, inference::set, inference::remove))
         .routes(routes!(inference::test))

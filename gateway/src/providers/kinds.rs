@@ -1,10 +1,13 @@
 //! Types of providers: how the credential of each is attached, where to, and what its workload calls it.
 
-use openshell_api::provider::{Attach, CreateProvider, CredentialRule};
+use openshell_api::provider::{Attach, CreateProvider, CredentialRule, ProviderType};
 
 use crate::error::{ApiResult, refuse};
 
-/// What is usual for a type.
+/// Longest beginning of a type's secrets, in bytes.
+const MAX_PREFIX: usize = 32;
+
+/// What is usual for a type that is built in.
 struct Kind {
     name: &'static str,
     attach: fn() -> Option<Attach>,
@@ -63,43 +66,115 @@ const KINDS: [Kind; 8] = [
     Kind { name: "generic", attach: || None, hosts: &[], env: None, prefix: "" },
 ];
 
-/// How the secrets of a type begin.
-pub(super) fn prefix(kind: &str) -> &'static str {
-    KINDS.iter().find(|known| known.name == kind).map_or("", |known| known.prefix)
+/// The types that the gateway brings along.
+fn built_in() -> impl Iterator<Item = ProviderType> {
+    KINDS.iter().filter_map(|kind| {
+        Some(ProviderType {
+            name: kind.name.parse().ok()?,
+            attach: (kind.attach)(),
+            hosts: kind.hosts.iter().map(|&host| host.to_owned()).collect(),
+            paths: Vec::new(),
+            env: kind.env.map(str::to_owned),
+            prefix: kind.prefix.to_owned(),
+            built_in: true,
+        })
+    })
 }
 
-/// How and where a provider's credential is attached: as asked, else as is usual for its type.
-pub(super) fn rule(create: &CreateProvider) -> ApiResult<CredentialRule> {
-    let kind = KINDS.iter().find(|known| known.name == create.kind).ok_or_else(|| {
-        let names: Vec<&str> = KINDS.iter().map(|known| known.name).collect();
-        refuse(422, "unknown_provider_type", format!("there is no provider type {:?}", create.kind))
-            .hint(format!("there are: {}; generic takes `attach` and `hosts`", names.join(", ")))
-    })?;
+/// Every type: built in, and this gateway's own.
+pub(crate) struct Kinds(Vec<ProviderType>);
+
+impl Kinds {
+    /// With these of the gateway's own.
+    pub(crate) fn with(own: Vec<ProviderType>) -> Self {
+        let mut kinds: Vec<ProviderType> = built_in().chain(own).collect();
+        kinds.sort_by(|one, other| one.name.cmp(&other.name));
+        Self(kinds)
+    }
+
+    /// Them, by name.
+    pub(crate) fn into_vec(self) -> Vec<ProviderType> {
+        self.0
+    }
+
+    fn named(&self, name: &str) -> Option<&ProviderType> {
+        self.0.iter().find(|kind| kind.name.as_str() == name)
+    }
+
+    /// How the secrets of a type begin.
+    pub(crate) fn prefix(&self, kind: &str) -> &str {
+        self.named(kind).map_or("", |kind| &kind.prefix)
+    }
+
+    /// How and where a provider's credential is attached: as asked, else as is usual for its type.
+    pub(super) fn rule(&self, create: &CreateProvider) -> ApiResult<CredentialRule> {
+        let kind = self.named(&create.kind).ok_or_else(|| {
+            let names: Vec<&str> = self.0.iter().map(|known| known.name.as_str()).collect();
+            refuse(422, "unknown_provider_type", format!("there is no provider type {:?}", create.kind))
+                .hint(format!("there are: {}; generic takes `attach` and `hosts`", names.join(", ")))
+        })?;
+        rule(kind, create)
+    }
+}
+
+/// Refuses a type that means nothing, or has the name of one that is built in.
+pub(super) fn check(kind: &ProviderType) -> ApiResult<ProviderType> {
+    if built_in().any(|known| known.name == kind.name) || kind.built_in {
+        return Err(refuse(422, "built_in", format!("the type {} is the gateway's own", kind.name))
+            .hint("give yours another name; a single provider may differ from its type anyway"));
+    }
+    let mut rule = CredentialRule::new(Attach::Bearer);
+    if !kind.hosts.is_empty() {
+        rebind(&mut rule, Some(kind.hosts.clone()), None, None)?;
+    }
+    rebind(&mut rule, None, Some(kind.paths.clone()), None)?;
+    kind.attach.as_ref().map_or(Ok(()), check_attach)?;
+    check_env(kind.env.as_deref())?;
+    if !kind.prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        || kind.prefix.len() > MAX_PREFIX
+    {
+        return Err(refuse(422, "bad_prefix", format!("{:?} is not how a secret begins", kind.prefix))
+            .hint(format!("letters, digits, -, _ and ., at most {MAX_PREFIX} of them, such as ghp_")));
+    }
+    Ok(ProviderType { hosts: rule.hosts, paths: rule.paths, ..kind.clone() })
+}
+
+fn check_attach(attach: &Attach) -> ApiResult<()> {
+    match attach {
+        Attach::Header { name } => check_header(name),
+        Attach::Query { name } => check_word(name, "parameter"),
+        Attach::Sigv4 { access_key_id } => check_word(access_key_id, "access key id"),
+        Attach::Bearer | Attach::Basic { .. } => Ok(()),
+    }
+}
+
+fn check_env(variable: Option<&str>) -> ApiResult<()> {
+    match variable.filter(|variable| !is_variable(variable)) {
+        None => Ok(()),
+        Some(variable) => Err(refuse(422, "bad_env", format!("{variable:?} can't be a variable's name"))
+            .hint("use A-Z, 0-9 and _, beginning with a letter")),
+    }
+}
+
+fn rule(kind: &ProviderType, create: &CreateProvider) -> ApiResult<CredentialRule> {
     let incomplete = |what| {
         refuse(422, "incomplete_provider", format!("a provider of type {} needs `{what}`", kind.name))
             .hint("say how the secret is attached and which hosts may receive it")
     };
-    let attach = create.attach.clone().or_else(kind.attach).ok_or_else(|| incomplete("attach"))?;
-    if kind.name == "aws" && !matches!(attach, Attach::Sigv4 { .. }) {
+    let attach = create.attach.clone().or_else(|| kind.attach.clone()).ok_or_else(|| incomplete("attach"))?;
+    if kind.name.as_str() == "aws" && !matches!(attach, Attach::Sigv4 { .. }) {
         return Err(incomplete("attach` as `sigv4"));
     }
-    match &attach {
-        Attach::Header { name } => check_header(name)?,
-        Attach::Query { name } => check_word(name, "parameter")?,
-        Attach::Sigv4 { access_key_id } => check_word(access_key_id, "access key id")?,
-        Attach::Bearer | Attach::Basic { .. } => {}
-    }
-    let env = create.env.clone().or_else(|| kind.env.map(str::to_owned));
-    if let Some(variable) = env.as_deref().filter(|variable| !is_variable(variable)) {
-        return Err(refuse(422, "bad_env", format!("{variable:?} can't be a variable's name"))
-            .hint("use A-Z, 0-9 and _, beginning with a letter"));
-    }
+    check_attach(&attach)?;
+    let env = create.env.clone().or_else(|| kind.env.clone());
+    check_env(env.as_deref())?;
     let mut rule = CredentialRule { env, ..CredentialRule::new(attach) };
-    let hosts = create.hosts.clone().unwrap_or_else(|| kind.hosts.iter().map(|&host| host.to_owned()).collect());
+    let hosts = create.hosts.clone().unwrap_or_else(|| kind.hosts.clone());
     if hosts.is_empty() {
         return Err(incomplete("hosts"));
     }
-    rebind(&mut rule, Some(hosts), Some(create.paths.clone()), Some(create.binaries.clone()))?;
+    let paths = if create.paths.is_empty() { &kind.paths } else { &create.paths };
+    rebind(&mut rule, Some(hosts), Some(paths.clone()), Some(create.binaries.clone()))?;
     Ok(rule)
 }
 
@@ -219,7 +294,7 @@ mod tests {
                 refresh: None,
                 secret: "s".into(),
             };
-            let found = match rule(&create) {
+            let found = match Kinds::with(Vec::new()).rule(&create) {
                 Ok(rule) => rule.hosts.join(","),
                 Err(error) => error.0.code,
             };
@@ -234,6 +309,38 @@ mod tests {
         check("aws", "incomplete_provider");
         check("generic", "incomplete_provider");
         check("other", "unknown_provider_type");
+    }
+
+    #[test]
+    fn a_gateway_may_have_types_of_its_own() {
+        let kind = |change: serde_json::Value| {
+            let mut kind =
+                serde_json::json!({ "name": "forge", "attach": { "scheme": "bearer" }, "hosts": ["Forge.test"] });
+            kind.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            serde_json::from_value::<ProviderType>(kind).unwrap()
+        };
+        let refused = |change| check(&kind(change)).err().map_or("fine".to_owned(), |error| error.0.code);
+        for (change, expected) in [
+            (serde_json::json!({}), "fine"),
+            (serde_json::json!({ "hosts": [], "attach": null }), "fine"),
+            (serde_json::json!({ "name": "github" }), "built_in"),
+            (serde_json::json!({ "built_in": true }), "built_in"),
+            (serde_json::json!({ "hosts": ["https://x"] }), "bad_host"),
+            (serde_json::json!({ "paths": ["x"] }), "bad_path"),
+            (serde_json::json!({ "env": "a b" }), "bad_env"),
+            (serde_json::json!({ "prefix": "a b" }), "bad_prefix"),
+            (serde_json::json!({ "attach": { "scheme": "header", "name": "host" } }), "bad_header"),
+        ] {
+            assert_eq!(refused(change.clone()), expected, "{change}");
+        }
+        let kinds = Kinds::with(vec![check(&kind(serde_json::json!({ "prefix": "fg_", "paths": ["/api"] }))).unwrap()]);
+        assert_eq!((kinds.prefix("forge"), kinds.prefix("github"), kinds.prefix("nobody")), ("fg_", "ghp_", ""));
+        let create = serde_json::json!({ "name": "p", "type": "forge", "secret": "s" });
+        let rule = kinds.rule(&serde_json::from_value(create).unwrap()).unwrap();
+        assert_eq!(
+            (rule.hosts.as_slice(), rule.paths.as_slice()),
+            (&["forge.test".to_owned()][..], &["/api".to_owned()][..])
+        );
     }
 
     #[test]

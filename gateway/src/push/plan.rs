@@ -85,7 +85,7 @@ pub async fn initial(gateway: &Gateway, permit: &Permit<Operate>, spec: &CreateS
     let router = router_for(gateway, &catalogue, None).await?;
     let ceiling =
         refreshed(gateway, &gateway.store.setting::<Vec<Binding>>("ceiling").await?.unwrap_or_default()).await?;
-    let known = gateway.store.providers().await?;
+    let (known, kinds) = (gateway.store.providers().await?, providers::types::all(gateway).await?);
     let owner_budgets = gateway.store.owner_budgets(permit.user()).await?;
     let mut content = Content { ceiling, router, catalogue, owner_budgets, ..Content::default() };
     for name in &spec.providers {
@@ -96,7 +96,8 @@ pub async fn initial(gateway: &Gateway, permit: &Permit<Operate>, spec: &CreateS
         if !provider.shared {
             permit.owns_what(&format!("provider {name}"), &provider.owner)?;
         }
-        content.credentials.insert(name.to_string(), providers::for_sandbox(&provider.kind, &provider.rule)?);
+        let rule = providers::for_sandbox(&kinds, &provider.kind, &provider.rule)?;
+        content.credentials.insert(name.to_string(), rule);
     }
     for policy in &spec.policies {
         let module = known_module(gateway, &policy.module).await?;

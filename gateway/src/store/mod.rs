@@ -13,6 +13,7 @@ mod idempotency;
 mod inference;
 mod modules;
 mod proposals;
+mod provider_types;
 mod publishers;
 mod records;
 mod replicas;

@@ -27,6 +27,8 @@ const LEAST: &[(&str, &str)] = &[
     ("POST /v1/sandboxes/{name}/start", "operator"),
     ("POST /v1/sandboxes/{name}/verify", "operator"),
     ("GET /v1/sandboxes/{name}/streams", "operator"),
+    ("PUT /v1/provider-types/{name}", "admin"),
+    ("DELETE /v1/provider-types/{name}", "admin"),
     ("POST /v1/exports", "admin"),
     ("DELETE /v1/exports/{name}", "admin"),
     ("POST /v1/sandboxes/{name}/rollback", "operator"),

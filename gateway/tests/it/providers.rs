@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 with_both!(
     a_new_secret_and_new_bindings_reach_live_sandboxes_at_once,
+    a_gateway_has_types_of_its_own,
     the_master_key_turns_while_everything_runs,
     no_answer_file_or_entry_holds_a_secret,
     access_tokens_are_renewed_before_they_expire_and_reach_live_sandboxes,
@@ -81,6 +82,45 @@ async fn a_new_secret_and_new_bindings_reach_live_sandboxes_at_once(on: Database
         put(&world, "/v1/providers/key", body).await.problem(422, code);
     }
     put(&world, "/v1/providers/none", json!({})).await.problem(404, "provider_not_found");
+}
+
+async fn a_gateway_has_types_of_its_own(on: Database) {
+    let world = World::new(on).await;
+    let path = "/v1/provider-types/forge";
+    let kind = json!({ "name": "forge", "attach": { "scheme": "header", "name": "x-forge" }, "hosts": ["forge.test"],
+        "paths": ["/api"], "env": "FORGE_TOKEN", "prefix": "fg_" });
+    let forge = json!({ "name": "mine", "type": "forge", "secret": "fg_s3cret" });
+    world.post("/v1/providers", forge.clone()).await.problem(422, "unknown_provider_type");
+    let built_in = world.items("/v1/provider-types").await.as_array().unwrap().len();
+    put(&world, path, kind.clone()).await.ok();
+    assert_eq!(world.get(path).await.ok(), kind);
+    assert_eq!(world.items("/v1/provider-types").await.as_array().unwrap().len(), built_in + 1);
+    put(&world, "/v1/provider-types/github", json!({ "name": "github" })).await.problem(422, "built_in");
+    put(&world, path, json!({ "name": "other" })).await.problem(422, "other_name");
+
+    let made = world.post("/v1/providers", forge).await.ok();
+    assert_eq!((&made["rule"]["hosts"], &made["rule"]["paths"]), (&json!(["forge.test"]), &json!(["/api"])), "{made}");
+    world.post("/v1/sandboxes", json!({ "name": "a", "providers": ["mine"] })).await.ok();
+    let rules = world.runtime.seat("a").supervisor.content().credentials;
+    assert!(rules["mine"].placeholder.as_deref().is_some_and(|text| text.starts_with("fg_openshell-")), "{rules:?}");
+
+    // What it is replaced by is for providers to come.
+    let request = world.request(Method::PUT, path).header("if-match", "\"other\"").json(&kind);
+    world.send(request).await.problem(412, "changed_meanwhile");
+    let tag = world.get(path).await.etag;
+    let changed = json!({ "name": "forge", "attach": { "scheme": "bearer" }, "hosts": ["new.test"] });
+    world.send(world.request(Method::PUT, path).header("if-match", tag).json(&changed)).await.ok();
+    assert_eq!(world.get("/v1/providers/mine").await.ok()["rule"], made["rule"]);
+    world.delete(path).await.problem(409, "provider_type_in_use");
+    world.delete("/v1/provider-types/github").await.problem(404, "provider_type_not_found");
+    let other = world.post("/v1/providers", json!({ "name": "other", "type": "forge", "secret": "s" })).await.ok();
+    assert_eq!(other["rule"]["hosts"], json!(["new.test"]));
+    world.delete("/v1/sandboxes/a").await.ok();
+    for name in ["mine", "other"] {
+        world.delete(&format!("/v1/providers/{name}")).await.ok();
+    }
+    world.delete(path).await.ok();
+    world.get(path).await.problem(404, "provider_type_not_found");
 }
 
 async fn the_master_key_turns_while_everything_runs(on: Database) {

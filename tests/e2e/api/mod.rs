@@ -46,7 +46,7 @@ async fn made_up_requests_are_answered_as_the_document_says() -> Result<()> {
     tester.arg("--config-file").arg(config).arg("run").arg(format!("{}/openapi.json", gateway.url));
     tester.arg("--tls-verify").arg(&gateway.ca).arg("--header").arg(format!("Authorization: Bearer {}", gateway.token));
     tester
-        .args(["--no-color", "--seed", "1", "--max-time", "60", "--request-retries", "2"])
+        .args(["--no-color", "--seed", "1", "--max-time", "30", "--request-retries", "2"])
         .current_dir(gateway.world.root());
     let ran = finish(tester).await?;
     ensure!(ran.code == 0, "{}\n{}", ran.stdout, ran.stderr);
