@@ -51,6 +51,7 @@ part() {
   part starts
   part swaps --count "${SWAPS:-10000}"
   part fleet
+  part control
   part records
   part replay
 } > >(tee "$report")

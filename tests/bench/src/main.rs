@@ -2,10 +2,14 @@
 
 mod chains;
 mod classify;
+mod control;
 mod decisions;
 mod door;
 mod fleet;
 mod inference;
+/// Gateways in processes of their own.
+#[path = "../../../gateway/tests/it/world/process.rs"]
+mod process;
 mod proxies;
 mod records;
 mod replay;
@@ -117,6 +121,12 @@ enum Section {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// A gateway with many supervisors: memory, processor time, reads, and how it comes back.
+    Control {
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+    },
     /// The cost of decision records.
     Records {
         /// Records a second.
@@ -168,6 +178,7 @@ async fn main() -> anyhow::Result<()> {
         Section::Starts { count, image } => starts::run(count, &image),
         Section::Chains => chains::run(),
         Section::Fleet { count, rounds } => fleet::run(count, rounds).await,
+        Section::Control { count } => control::run(count).await,
         Section::Records { rate, seconds } => records::run(rate, seconds).await,
         Section::Replay { count } => replay::run(count),
         Section::Swaps { count } => swaps::run(count).await,

@@ -1,4 +1,5 @@
 //! Real gateways, each a process of its own, that can be killed; their sandboxes' supervisors are tasks of the test.
+#![allow(dead_code)] // The benchmark uses its part.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,12 +24,28 @@ pub struct Gateway {
 /// What each of the gateways of a database is started with.
 pub struct Terms {
     dir: tempfile::TempDir,
-    database: String,
+    /// Absent: each has one of its own.
+    database: Option<String>,
+}
+
+/// The gateway's program: this build's, or whichever is to be measured.
+fn program() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_openshell-gateway") {
+        Some(program) => program.into(),
+        None => {
+            PathBuf::from(std::env::var_os("OPENSHELL_BIN_DIR").expect("OPENSHELL_BIN_DIR")).join("openshell-gateway")
+        }
+    }
 }
 
 impl Terms {
     /// On this database.
     pub fn new(database: String) -> Self {
+        Self { database: Some(database), ..Self::alone() }
+    }
+
+    /// Each by itself.
+    pub fn alone() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("passphrase"), "correct horse battery\n").unwrap();
@@ -36,28 +53,31 @@ impl Terms {
         let program = dir.path().join("supervisor");
         std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
-        Self { dir, database }
+        Self { dir, database: None }
     }
 
     /// The database.
     pub fn database(&self) -> &str {
-        &self.database
+        self.database.as_deref().expect("they share one")
     }
 
     /// The command that starts the gateway of this name.
     pub fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_openshell-gateway"));
+        let mut command = Command::new(program());
         let at = |name: &str| self.dir.path().join(name);
         command.arg("run").arg("--state-dir").arg(at(name)).arg("--supervisor").arg(at("supervisor"));
         command.args(["--runtime", "process", "--start-timeout", "20"]);
-        command.env("OPENSHELL_DATABASE", &self.database).env("OPENSHELL_LOG", "info,sqlx=warn").stdin(Stdio::null());
+        command.envs(self.database.iter().map(|url| ("OPENSHELL_DATABASE", url)));
+        command.env("OPENSHELL_LOG", "info,sqlx=warn").stdin(Stdio::null());
         command
     }
 
     /// The same, with the passphrase that all of them share.
     pub fn shared(&self, name: &str) -> Command {
         let mut command = self.command(name);
-        command.arg("--passphrase-file").arg(self.dir.path().join("passphrase"));
+        if self.database.is_some() {
+            command.arg("--passphrase-file").arg(self.dir.path().join("passphrase"));
+        }
         command
     }
 
