@@ -51,7 +51,7 @@ impl Running {
         let dir = StateDir::open(&options.state_dir)?;
         let listener = listen(&dir, options.listen).await?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: options.listen, source })?;
-        let (gateway, identity) = Gateway::open(dir, &options, address).await?;
+        let (gateway, identity) = Box::pin(Gateway::open(dir, &options, address)).await?;
         let endpoint = Endpoint {
             url: gateway.url.clone(),
             ca: identity.ca_path.to_string_lossy().into_owned(),

@@ -194,6 +194,10 @@ async fn method_not_allowed(request: Request) -> ApiError {
 }
 
 /// Runs a change to its end even if the caller hangs up: half a push helps nobody.
-async fn to_the_end<T: Send + 'static>(change: impl Future<Output = ApiResult<T>> + Send + 'static) -> ApiResult<T> {
-    tokio::spawn(change).await?
+fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = ApiResult<T>> + Send + 'static,
+) -> impl Future<Output = ApiResult<T>> {
+    // At once, so that what waits for the answer does not hold the change.
+    let running = tokio::spawn(change);
+    async move { running.await? }
 }

@@ -228,7 +228,7 @@ pub async fn approve(
 ) -> ApiResult<PushReport> {
     let ProposalRow { proposal, .. } = found(&gateway, &id).await?;
     let sandbox = proposal.sandbox.to_string();
-    let plan = push::Plan::of(&gateway, &sandbox).await?;
+    let plan = Box::pin(push::Plan::of(&gateway, &sandbox)).await?;
     // Under the sandbox's lock: what was decided meanwhile shows.
     let ProposalRow { sandbox_id, proposal } = found(&gateway, &id).await?;
     undecided(&proposal)?;

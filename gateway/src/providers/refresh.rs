@@ -76,7 +76,7 @@ pub async fn keep_fresh(gateway: Arc<Gateway>) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         if gateway.leads()
-            && let Err(error) = look(&gateway, &mut failed).await
+            && let Err(error) = Box::pin(look(&gateway, &mut failed)).await
         {
             tracing::warn!(%error, "access tokens could not be looked after");
         }

@@ -214,14 +214,14 @@ impl Store {
 
     /// Claims something among the gateways of the database; waits for whoever has it.
     pub async fn claim(&self, what: Claimed<'_>) -> Result<Claim, StoreError> {
-        let mut claim = Claim::begin(self.claims()?).await?;
-        claim.add(what).await?;
+        let mut claim = Box::pin(Claim::begin(self.claims()?)).await?;
+        Box::pin(claim.add(what)).await?;
         Ok(claim)
     }
 
     /// Claims the housekeeping if nobody has it.
     pub async fn try_housekeeping(&self) -> Result<Option<Claim>, StoreError> {
-        let mut claim = Claim::begin(self.claims()?).await?;
+        let mut claim = Box::pin(Claim::begin(self.claims()?)).await?;
         Ok(claim.try_add().await?.then_some(claim))
     }
 

@@ -13,6 +13,7 @@
 //! reads "all after 17" would miss what commits late. A transaction takes one turn, so none waits for another in a circle.
 
 mod claim;
+mod migrations;
 mod postgres;
 mod query;
 mod row;
@@ -60,19 +61,19 @@ pub(super) enum Transaction {
 }
 
 impl Pool {
-    /// Begins to write.
+    /// Begins to write. Boxed, as the other ways to the database: connecting again takes much room, and whatever calls this holds it.
     pub(super) async fn begin(&self, turn: Turn<'_>) -> Result<Transaction, sqlx::Error> {
         match self {
-            Self::Sqlite(pool) => Ok(Transaction::Sqlite(pool.begin().await?)),
-            Self::Postgres(pool) => Ok(Transaction::Postgres(postgres::Open::begin(pool, turn).await?)),
+            Self::Sqlite(pool) => Ok(Transaction::Sqlite(Box::pin(pool.begin()).await?)),
+            Self::Postgres(pool) => Ok(Transaction::Postgres(Box::pin(postgres::Open::begin(pool, turn)).await?)),
         }
     }
 
     /// Begins to read what is there now, whatever is written meanwhile.
     pub(super) async fn snapshot(&self) -> Result<Transaction, sqlx::Error> {
         match self {
-            Self::Sqlite(pool) => Ok(Transaction::Sqlite(pool.begin().await?)),
-            Self::Postgres(pool) => Ok(Transaction::Postgres(postgres::Open::snapshot(pool).await?)),
+            Self::Sqlite(pool) => Ok(Transaction::Sqlite(Box::pin(pool.begin()).await?)),
+            Self::Postgres(pool) => Ok(Transaction::Postgres(Box::pin(postgres::Open::snapshot(pool)).await?)),
         }
     }
 
@@ -89,7 +90,7 @@ impl Transaction {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(open) => open.commit().await,
+            Self::Postgres(open) => Box::pin(open.commit()).await,
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn open(url: &DatabaseUrl) -> Result<(PgPool, PgPool), StoreErr
     }
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
     let pool = pool.connect_with(options.clone()).await?;
-    sqlx::migrate!("./migrations/postgres").run(&pool).await?;
+    super::migrations::postgres().run(&pool).await?;
     let claims = PgPoolOptions::new().max_connections(CLAIMS).acquire_timeout(CLAIM_ACQUIRE);
     let claims = claims.connect_lazy_with(options.options(CLAIM_SESSION));
     Ok((pool, claims))

@@ -126,12 +126,15 @@ impl<'q> Query<'q> {
 
     /// Runs it for what it does.
     pub(in crate::store) async fn execute<'a>(self, on: impl Into<On<'a>>) -> Result<Done, sqlx::Error> {
-        run!(self, on.into(), execute_sqlite, execute_postgres)
+        let on = on.into();
+        // Boxed, as all that runs statements holds it.
+        Box::pin(async move { run!(self, on, execute_sqlite, execute_postgres) }).await
     }
 
     /// Runs it for the rows it answers.
     pub(in crate::store) async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>, sqlx::Error> {
-        run!(self, on.into(), fetch_sqlite, fetch_postgres)
+        let on = on.into();
+        Box::pin(async move { run!(self, on, fetch_sqlite, fetch_postgres) }).await
     }
 
     /// The first row, if there is one.

@@ -27,7 +27,7 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         })
     });
     let write = write.connect_with(options.clone()).await?;
-    sqlx::migrate!("./migrations/sqlite").run(&write).await?;
+    super::migrations::sqlite().run(&write).await?;
     let read = SqlitePoolOptions::new().max_connections(8).connect_with(options.read_only(true)).await?;
     Ok((write, read))
 }
