@@ -52,7 +52,7 @@ pub async fn restore<R: Read>(root: &Path, restore: Restore<'_, R>) -> Result<Re
     let (head, mut reader) = Reader::new(restore.input, restore.passphrase)?;
     unpack(&mut reader, staged.path())?;
     read_out(&mut reader)?;
-    let unknown = check(staged.path(), root, &head).await?;
+    let unknown = Box::pin(check(staged.path(), root, &head)).await?;
     let aside = staged.commit()?;
     drop(dir);
     Ok(Restored { made_at: head.made_at, gateway: head.gateway, aside: aside.filter(|_| present), unknown })
