@@ -20,6 +20,7 @@ pub mod failure;
 mod last_words;
 pub mod launch;
 mod memo;
+mod overtime;
 pub mod policy;
 mod reads;
 mod session;

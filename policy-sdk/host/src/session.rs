@@ -14,9 +14,9 @@ use crate::engine::{LogSink, Shared};
 use crate::failure::Failure;
 use crate::last_words;
 use crate::memo::Question;
+use crate::overtime;
 use crate::reads::Reads;
 use crate::state::{State, Stop};
-use crate::ticker::epochs;
 use crate::types::{Backend, Constraints, Denial, InferenceRequest, RouteDecision, Verdict, Workload};
 use crate::view::View;
 
@@ -215,7 +215,8 @@ impl Program {
         let mut store = Store::new(&self.engine.engine, state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(MAX_LIFTED);
-        store.set_epoch_deadline(epochs(self.deadline));
+        overtime::watch(&mut store);
+        overtime::begin(&mut store, self.deadline);
         match self.pre.instantiate(&mut store) {
             Ok(instance) => Ok(Session { store, instance, guests: Guests::default(), asked: 0 }),
             Err(error) => {
@@ -285,7 +286,7 @@ impl Session {
 
     /// Time for the next call, and bytes that it may hand to the host.
     pub(crate) fn allow(&mut self, deadline: Duration, bytes: usize) {
-        self.store.set_epoch_deadline(epochs(deadline));
+        overtime::begin(&mut self.store, deadline);
         self.store.set_hostcall_fuel(bytes);
     }
 

@@ -9,6 +9,7 @@ use wasmtime::{ResourceLimiter, Result};
 use crate::bindings::openshell::policy::{clock, counters, log, types, view};
 use crate::counters::Counters;
 use crate::engine::{LogLevel, LogSink};
+use crate::overtime::Clock;
 use crate::reads::{Read, ReadName, Reads, kept};
 use crate::view::View;
 
@@ -47,6 +48,8 @@ pub(crate) struct State {
     pub(crate) reads: Option<Reads>,
     /// What it said last, if it was an error: a panicking guest says why just before it traps.
     pub(crate) last_words: Option<String>,
+    /// How far its call has come with its time.
+    pub(crate) clock: Clock,
     calls: u32,
     bytes: usize,
     lines: u32,
@@ -69,6 +72,7 @@ impl State {
             memory_peak: 0,
             reads: None,
             last_words: None,
+            clock: Clock::default(),
             calls: 0,
             bytes: 0,
             lines: 0,
