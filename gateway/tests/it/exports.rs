@@ -88,7 +88,7 @@ fn decision(number: usize) -> DecisionRecord {
     record.method = Some("GET".into());
     record.path = Some(format!("/{number}"));
     record.decision_ns = 20_000;
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         record.verdict = Verdict::Allow;
         record.answered(200);
     } else {

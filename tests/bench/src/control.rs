@@ -77,7 +77,7 @@ pub async fn run(count: usize) -> Result<()> {
     println!("| resident, all connected | {} MiB; {} MiB after the pushes and reads |", resident >> 10, after >> 10);
     println!("| processor time while nothing happens | {idle:.1} % of one core |");
     println!(
-        "| push to all, compiled before → enforcing, median (slowest of {PUSHES}) | {} ({}) |",
+        "| push to all of settings never seen → compiled, sent to each, enforcing: median (slowest of {PUSHES}) | {} ({}) |",
         time(pushes.quantile(0.5)),
         time(pushes.quantile(1.0))
     );
