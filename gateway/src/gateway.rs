@@ -29,6 +29,9 @@ use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Database, DatabaseUrl, Replica, Store, StoreError};
 use crate::tls::{self, Identity, TlsError};
 
+/// The gateway's id.
+pub(crate) const ID_FILE: &str = "gateway.id";
+
 /// What a gateway is started with.
 #[derive(Clone)]
 pub struct Options {
@@ -197,7 +200,7 @@ impl Gateway {
             return Err(KeyringError::NotOurs.into());
         }
         let store = Store::over(database, dir.root(), signing.clone()).await?;
-        let id = dir.read_or_create("gateway.id", || Ok(hex::encode(random::<16>()?).into_bytes()))?;
+        let id = dir.read_or_create(ID_FILE, || Ok(hex::encode(random::<16>()?).into_bytes()))?;
         let id = String::from_utf8_lossy(&id).trim().to_owned();
         let replicas = match keyring {
             None => None,

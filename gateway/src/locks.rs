@@ -107,7 +107,7 @@ impl Held<'_> {
     async fn claim(&mut self, what: Claimed<'_>) -> ApiResult<()> {
         if self.locks.store.is_shared() {
             match &mut self.claim {
-                Some(claim) => Box::pin(claim.add(what)).await.map_err(crate::store::StoreError::from)?,
+                Some(claim) => claim.add(what).await.map_err(crate::store::StoreError::from)?,
                 none => *none = Some(self.locks.store.claim(what).await?),
             }
         }

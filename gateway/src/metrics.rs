@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use openshell_api::decision::{DecisionRecord, Verdict};
 use openshell_api::export::ExportState;
+use openshell_api::word;
 
 use crate::error::ApiResult;
 use crate::gateway::Gateway;
@@ -92,10 +93,6 @@ impl Metrics {
 fn bounded<K: Ord, V: Default>(map: &mut BTreeMap<K, V>, key: K, other: impl FnOnce() -> K) -> &mut V {
     let key = if map.len() < MOST_VALUES || map.contains_key(&key) { key } else { other() };
     map.entry(key).or_default()
-}
-
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Everything, as text.

@@ -25,6 +25,8 @@ use crate::identity::Source;
 use crate::identity::tokens::ADMIN_TOKEN_FILE;
 use crate::state_dir::{LINK_SOCKET, StateDir, StateDirError};
 
+/// The port that it had last.
+pub(crate) const PORT_FILE: &str = "port";
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const H2_PING: Duration = Duration::from_secs(30);
@@ -106,7 +108,7 @@ impl Running {
 
 /// Binds. Port 0 means: the port that this directory's gateway had last, so that its supervisors find it again.
 async fn listen(dir: &StateDir, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let path = dir.path("port");
+    let path = dir.path(PORT_FILE);
     if address.port() == 0
         && let Some(port) = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u16>().ok())
         && let Ok(listener) = TcpListener::bind((address.ip(), port)).await

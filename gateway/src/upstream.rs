@@ -6,6 +6,8 @@ use std::time::Duration;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::error::{ApiResult, refuse};
+
 /// Longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -44,6 +46,14 @@ pub fn reason(error: &reqwest::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+/// Refuses a place that others could read along with; `why` none may be.
+pub fn check_private(url: &str, why: &str) -> ApiResult<()> {
+    match is_private(url) {
+        true => Ok(()),
+        false => Err(refuse(422, "bad_url", format!("{url:?} is no https URL")).hint(why)),
+    }
 }
 
 /// Whether what is sent there can't be read or changed on its way: over TLS, or on this machine.

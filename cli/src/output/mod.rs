@@ -16,6 +16,7 @@ pub use table::{Table, facts, line, printable};
 
 use crate::args::{Format, Global};
 use crate::error::Error;
+pub use openshell_api::word;
 
 /// Where a command writes, and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -161,13 +162,4 @@ pub fn short_digest(digest: &str) -> &str {
 /// A list for a cell; `-` if it is empty, so that columns stay countable.
 pub fn list<T: AsRef<str>>(items: &[T]) -> String {
     if items.is_empty() { "-".into() } else { items.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ") }
-}
-
-/// A value of a wire enum as the wire spells it.
-pub fn word<T: Serialize>(value: &T) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(other) => other.to_string(),
-        Err(_) => "?".into(),
-    }
 }

@@ -1,6 +1,6 @@
 //! Wire types of the gateway: what its REST API, the supervisor link and signed generations carry.
 //!
-//! Holds no behaviour beyond (de)serialization, validation of names, and signing of
+//! Holds no behaviour beyond (de)serialization, validation of names, what a credential is bound to, and signing of
 //! generations, modules and the audit trail's head. Performs no I/O.
 
 pub mod audit;
@@ -27,7 +27,9 @@ pub mod signature;
 pub mod status;
 pub mod stream;
 pub mod user;
+mod word;
 
 pub use name::{InvalidName, Name};
 pub use page::Page;
 pub use problem::Problem;
+pub use word::word;

@@ -60,6 +60,26 @@ impl CredentialRule {
     pub fn new(attach: Attach) -> Self {
         Self { attach, hosts: Vec::new(), paths: Vec::new(), binaries: Vec::new(), env: None, placeholder: None }
     }
+
+    /// Whether it is bound to a host: to exactly that name, or to `*.example.com`, which has exactly one label in its place.
+    pub fn is_bound_to_host(&self, host: &str) -> bool {
+        self.hosts.iter().any(|bound| match bound.strip_prefix("*.") {
+            Some(parent) => {
+                let labels = host.split_once('.');
+                labels.is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
+            }
+            None => bound.eq_ignore_ascii_case(host),
+        })
+    }
+
+    /// Whether it is bound to a path: `/v1` has `/v1` and `/v1/x`, and not `/v10`.
+    pub fn is_bound_to_path(&self, path: &str) -> bool {
+        let below = |bound: &String| {
+            let rest = path.strip_prefix(bound.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.paths.is_empty() || self.paths.iter().any(below)
+    }
 }
 
 /// Part of every placeholder.

@@ -9,9 +9,8 @@ use zeroize::Zeroizing;
 use super::format::Writer;
 use super::{BackupError, OPTIONAL, REQUIRED, swap};
 use crate::secrets::Passphrase;
-use crate::store;
+use crate::store::{self, DATABASE_FILE, HEAD_FILE};
 
-const DATABASE: &str = "gateway.db";
 /// How often a snapshot is taken again because keys changed meanwhile.
 const TRIES: u32 = 10;
 
@@ -42,7 +41,7 @@ pub async fn create<W: Write>(root: &Path, passphrase: Option<&Passphrase>, out:
     let mut database = File::open(&copy.0).map_err(BackupError::io(&copy.0))?;
     let length = database.seek(SeekFrom::End(0)).and_then(|length| database.rewind().map(|()| length));
     let length = length.map_err(BackupError::io(&copy.0))?;
-    let written = archive.append_data(&mut header(length), DATABASE, &mut database);
+    let written = archive.append_data(&mut header(length), DATABASE_FILE, &mut database);
     written.map_err(BackupError::io("the backup"))?;
     for (name, bytes) in &keys {
         let written = archive.append_data(&mut header(bytes.len() as u64), name, bytes.as_slice());
@@ -59,9 +58,9 @@ async fn snapshot(root: &Path, copy: &Path) -> Result<Keys, BackupError> {
     let mut keys = read_keys(root)?;
     for _ in 0..TRIES {
         let _ = std::fs::remove_file(copy);
-        store::snapshot(&root.join(DATABASE), copy).await?;
+        store::snapshot(&root.join(DATABASE_FILE), copy).await?;
         let after = read_keys(root)?;
-        let moved = |name: &str| name == "audit.head";
+        let moved = |name: &str| name == HEAD_FILE;
         let same = |one: &Keys, other: &Keys| {
             let fixed = |keys: &Keys| keys.iter().filter(|(name, _)| !moved(name)).cloned().collect::<Keys>();
             fixed(one) == fixed(other)
@@ -77,7 +76,7 @@ async fn snapshot(root: &Path, copy: &Path) -> Result<Keys, BackupError> {
 
 fn read_keys(root: &Path) -> Result<Keys, BackupError> {
     let mut keys = Keys::new();
-    for name in REQUIRED.into_iter().chain(OPTIONAL).filter(|name| *name != DATABASE) {
+    for name in REQUIRED.into_iter().chain(OPTIONAL).filter(|name| *name != DATABASE_FILE) {
         let path = root.join(name);
         let mut bytes = Zeroizing::new(Vec::new());
         match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {

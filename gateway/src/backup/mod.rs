@@ -16,14 +16,19 @@ use std::path::PathBuf;
 pub use create::create;
 pub use restore::{Restore, Restored, restore};
 
-use crate::secrets::KeyFileError;
+use crate::gateway::ID_FILE;
+use crate::identity::tokens::ADMIN_TOKEN_FILE;
+use crate::secrets::{KeyFileError, SECRETS_KEY_FILE, SIGNING_KEY_FILE};
+use crate::server::PORT_FILE;
 use crate::state_dir::StateDirError;
-use crate::store::StoreError;
+use crate::store::{DATABASE_FILE, HEAD_FILE, StoreError};
+use crate::tls;
 
 /// Files without which a gateway is another one.
-const REQUIRED: [&str; 6] = ["gateway.db", "signing.key", "secrets.key", "ca.key", "ca.pem", "admin.token"];
+const REQUIRED: [&str; 6] =
+    [DATABASE_FILE, SIGNING_KEY_FILE, SECRETS_KEY_FILE, tls::CA_KEY_FILE, tls::CA_FILE, ADMIN_TOKEN_FILE];
 /// Files that are there if there was need of them.
-const OPTIONAL: [&str; 3] = ["audit.head", "gateway.id", "port"];
+const OPTIONAL: [&str; 3] = [HEAD_FILE, ID_FILE, PORT_FILE];
 
 /// Why a backup was not made or not restored.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::format::{Head, Reader};
 use super::{BackupError, OPTIONAL, REQUIRED, swap};
 use crate::audit::Change;
-use crate::secrets::{self, Passphrase};
+use crate::secrets::{self, Passphrase, SIGNING_KEY_FILE};
 use crate::state_dir::StateDir;
-use crate::store::{Database, Store};
+use crate::store::{DATABASE_FILE, Database, Store};
 use crate::tls;
 
 /// What to restore, and how.
@@ -99,11 +99,11 @@ fn unpack_archive(reader: impl Read, into: &Path) -> Result<(), BackupError> {
 /// that only what is there knows.
 async fn check(staged: &Path, root: &Path, head: &Head) -> Result<Vec<String>, BackupError> {
     let read = |name: &str| std::fs::read(staged.join(name)).map_err(BackupError::io(name));
-    let signing = secrets::parse_signing_key(&read("signing.key")?);
-    let signing = signing.ok_or_else(|| BackupError::Damaged("signing.key is no key".to_owned()))?;
-    tls::check(&read("ca.key")?, &read("ca.pem")?)
+    let signing = secrets::parse_signing_key(&read(SIGNING_KEY_FILE)?);
+    let signing = signing.ok_or_else(|| BackupError::Damaged(format!("{SIGNING_KEY_FILE} is no key")))?;
+    tls::check(&read(tls::CA_KEY_FILE)?, &read(tls::CA_FILE)?)
         .map_err(|error| BackupError::Damaged(format!("its certificate authority: {error}")))?;
-    let database = staged.join("gateway.db");
+    let database = staged.join(DATABASE_FILE);
     if let Some(wrong) = crate::store::integrity(&database).await? {
         return Err(BackupError::Damaged(format!("its database: {wrong}")));
     }
@@ -115,7 +115,7 @@ async fn check(staged: &Path, root: &Path, head: &Head) -> Result<Vec<String>, B
     };
     let done = async {
         // Whoever runs still has newer credentials than the backup knows.
-        let unknown = match root.join("gateway.db") {
+        let unknown = match root.join(DATABASE_FILE) {
             path if path.is_file() => store.go_on_from(&path).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "what is there can't be read: its sandboxes have to be started anew");
                 Vec::new()

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{BackupError, OPTIONAL, REQUIRED};
 use crate::state_dir::{StateDirError, create_private_dir, io_error};
+use crate::store::DATABASE_FILE;
 
 /// Being filled: worth nothing.
 const STAGING: &str = "restore.new";
@@ -91,7 +92,7 @@ pub(crate) fn finish(root: &Path) -> Result<(), StateDirError> {
         }
     };
     // A log in the place of another database's would be taken for its own.
-    if ready.join("gateway.db").exists() {
+    if ready.join(DATABASE_FILE).exists() {
         LOGS.iter().try_for_each(|name| put_aside(name))?;
     }
     for name in REQUIRED.into_iter().chain(OPTIONAL) {

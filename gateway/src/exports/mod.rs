@@ -23,8 +23,6 @@ use crate::store::{Exporting, Numbered, Progress};
 use crate::upstream;
 use send::{Failure, Sender};
 
-/// Most decisions in one message.
-const BATCH: u32 = 500;
 /// Longest time until something is exported that another gateway stored.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts after the first that fails; twice as long after each further one.
@@ -34,10 +32,7 @@ const AGAIN_MOST: Duration = Duration::from_secs(60);
 
 /// Refuses an export that can't work: an address that others can read along, a credential that can't be sent there.
 pub async fn check(gateway: &Gateway, export: &Export) -> ApiResult<()> {
-    if !upstream::is_private(&export.url) {
-        return Err(refuse(422, "bad_url", format!("{:?} is no https URL", export.url))
-            .hint("decisions travel encrypted, or stay on the gateway's machine"));
-    }
+    upstream::check_private(&export.url, "decisions travel encrypted, or stay on the gateway's machine")?;
     if let Some(name) = &export.provider {
         let known = gateway.store.provider(name.as_str()).await?;
         let rule = known.ok_or_else(|| refuse(422, "provider_not_found", format!("there is no provider {name}")))?.rule;
@@ -123,7 +118,7 @@ async fn drain(gateway: &Gateway, mut exporting: Exporting) -> Result<(), Failur
 async fn deliver(gateway: &Gateway, exporting: &mut Exporting) -> Result<(), Failure> {
     let sender = Sender::new(gateway, &exporting.export).await?;
     loop {
-        let batch = gateway.store.decisions_from(exporting.position, BATCH).await.map_err(ApiError::from)?;
+        let batch = gateway.store.decisions_after(None, exporting.position).await.map_err(ApiError::from)?;
         let Some(last) = batch.last().map(|record| record.seq) else { return Ok(()) };
         let came = send_all(&sender, &exporting.export, &gateway.id, &batch).await?;
         if !gateway.store.move_export(exporting, last, came).await.map_err(ApiError::from)? {

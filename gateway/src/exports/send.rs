@@ -110,15 +110,7 @@ fn url(export: &Export) -> String {
 pub(super) fn is_bound(rule: &CredentialRule, url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
     let Some(host) = url.host_str().map(|host| host.trim_matches(['[', ']'])) else { return false };
-    let of_host = |bound: &String| match bound.strip_prefix("*.") {
-        Some(domain) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == domain),
-        None => host == bound,
-    };
-    let of_path = |bound: &String| {
-        let rest = url.path().strip_prefix(bound.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    rule.hosts.iter().any(of_host) && (rule.paths.is_empty() || rule.paths.iter().any(of_path))
+    rule.is_bound_to_host(host) && rule.is_bound_to_path(url.path())
 }
 
 fn attached(attach: &Attach, secret: &str) -> Result<(HeaderName, HeaderValue), String> {

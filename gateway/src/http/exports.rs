@@ -36,11 +36,8 @@ pub(super) async fn get(
 }
 
 async fn named(gateway: &Gateway, name: &str) -> ApiResult<ExportState> {
-    gateway.store.export(name).await?.ok_or_else(|| not_found(name))
-}
-
-fn not_found(name: &str) -> ApiError {
-    ApiError::not_found("export", name).hint("`openshell export list` shows them")
+    let found = gateway.store.export(name).await?;
+    found.ok_or_else(|| ApiError::not_found("export", name).hint("`openshell export list` shows them"))
 }
 
 /// Sends decisions somewhere from now on, each at least once.
@@ -75,10 +72,8 @@ pub(super) async fn remove(
     to_the_end(async move {
         let _alone = gateway.locks.alone().await?;
         let before = named(&gateway, &name).await?.export;
-        match gateway.store.delete_export(&name, &permit.change(&name).before(Some(&before))).await? {
-            true => Ok(StatusCode::NO_CONTENT),
-            false => Err(not_found(&name)),
-        }
+        gateway.store.delete_export(&name, &permit.change(&name).before(&before)).await?;
+        Ok(StatusCode::NO_CONTENT)
     })
     .await
 }

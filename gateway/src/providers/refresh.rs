@@ -51,10 +51,7 @@ pub(super) fn client_secret(gateway: &Gateway, stored: &ProviderSecret) -> ApiRe
 
 /// Gets the first access token. Refuses where there is none to be had.
 pub(super) async fn first(gateway: &Gateway, refresh: &Refresh, token: &str) -> ApiResult<(Tokens, RefreshState)> {
-    if !upstream::is_private(&refresh.token_url) {
-        return Err(refuse(422, "bad_url", format!("{:?} is no https URL", refresh.token_url))
-            .hint("tokens travel encrypted, or not at all"));
-    }
+    upstream::check_private(&refresh.token_url, "tokens travel encrypted, or not at all")?;
     let had = Tokens {
         refresh_token: token.to_owned(),
         client_secret: refresh.client_secret.clone(),

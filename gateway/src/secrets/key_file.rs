@@ -9,7 +9,7 @@ use super::{KEY_LEN, NONCE_LEN, Secret, encrypt, open};
 use crate::state_dir::{StateDir, StateDirError, random, write_private};
 
 /// Its name.
-pub(super) const FILE: &str = "secrets.key";
+pub(crate) const FILE: &str = "secrets.key";
 /// Begins a line that a passphrase protects; then the salt, and nonce and ciphertext, in hex.
 const PROTECTED: &str = "argon2id";
 /// What is authenticated beside the key.

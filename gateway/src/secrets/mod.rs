@@ -18,12 +18,13 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::state_dir::{StateDir, StateDirError, random};
+pub(crate) use key_file::FILE as SECRETS_KEY_FILE;
 use key_file::KeyFile;
 pub use key_file::{KeyFileError, Passphrase};
 pub use keyring::{Keyring, KeyringError, make};
 
 /// The key that signs generations.
-const SIGNING_KEY_FILE: &str = "signing.key";
+pub(crate) const SIGNING_KEY_FILE: &str = "signing.key";
 const NONCE_LEN: usize = 12;
 const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 16;

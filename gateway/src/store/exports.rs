@@ -1,11 +1,10 @@
 //! Where decisions are sent, and how far each export has come.
 
 use openshell_api::Name;
-use openshell_api::decision::DecisionRecord;
 use openshell_api::export::{Export, ExportState};
 
 use super::db::{Row, Transaction, query, query_scalar};
-use super::{Numbered, Store, StoreError, int, is_unique_violation, json, millis, parse, uint};
+use super::{Store, StoreError, int, is_unique_violation, json, millis, parse, uint};
 use crate::audit::Change;
 
 /// What there is of an export, and of what waits for it.
@@ -76,26 +75,11 @@ impl Store {
         changing.commit().await
     }
 
-    /// Forgets one; `false`: there was none.
-    pub async fn delete_export(&self, name: &str, change: &Change) -> Result<bool, StoreError> {
+    /// Forgets one.
+    pub async fn delete_export(&self, name: &str, change: &Change) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        let done = query("DELETE FROM exports WHERE name = $1").bind(name).execute(changing.tx()).await?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
-        }
-        changing.commit().await.map(|()| true)
-    }
-
-    /// The decisions that follow a position, oldest first, at most so many.
-    pub async fn decisions_from(&self, position: i64, limit: u32) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
-        let rows = query("SELECT seq, record FROM decisions WHERE seq > $1 ORDER BY seq LIMIT $2")
-            .bind(position)
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-        rows.iter()
-            .map(|row| Ok(Numbered { seq: row.try_get("seq")?, item: parse("decision", row.try_get("record")?)? }))
-            .collect()
+        query("DELETE FROM exports WHERE name = $1").bind(name).execute(changing.tx()).await?;
+        changing.commit().await
     }
 
     /// Moves an export on; `false`: it is no longer what and where it was, so that what was sent may be sent again.

@@ -50,6 +50,11 @@ pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use usage::{UsageBy, UsageQuery};
 pub use users::KnownToken;
 
+/// The database, where the gateway has one of its own.
+pub(crate) const DATABASE_FILE: &str = "gateway.db";
+/// The audit trail's head, as this gateway knows it.
+pub(crate) const HEAD_FILE: &str = "audit.head";
+
 /// Why the store did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -165,7 +170,7 @@ impl Database {
     pub async fn open(directory: &Path, url: Option<&DatabaseUrl>) -> Result<Self, StoreError> {
         match url {
             None => {
-                let (write, read) = db::open_sqlite(&directory.join("gateway.db")).await?;
+                let (write, read) = db::open_sqlite(&directory.join(DATABASE_FILE)).await?;
                 Ok(Self { write, read, claims: None })
             }
             Some(url) => {
@@ -196,7 +201,7 @@ impl Database {
 impl Store {
     /// Takes up what is kept in a database. The audit trail's head is signed with `signing` and kept in `directory`, too.
     pub async fn over(database: Database, directory: &Path, signing: SigningKey) -> Result<Self, StoreError> {
-        let trail = Arc::new(audit::Trail::new(signing, directory.join("audit.head")));
+        let trail = Arc::new(audit::Trail::new(signing, directory.join(HEAD_FILE)));
         let Database { write, read, claims } = database;
         let store = Self { write, read, claims, trail };
         store.take_up_trail().await?;
@@ -214,14 +219,14 @@ impl Store {
 
     /// Claims something among the gateways of the database; waits for whoever has it.
     pub async fn claim(&self, what: Claimed<'_>) -> Result<Claim, StoreError> {
-        let mut claim = Box::pin(Claim::begin(self.claims()?)).await?;
-        Box::pin(claim.add(what)).await?;
+        let mut claim = Claim::begin(self.claims()?).await?;
+        claim.add(what).await?;
         Ok(claim)
     }
 
     /// Claims the housekeeping if nobody has it.
     pub async fn try_housekeeping(&self) -> Result<Option<Claim>, StoreError> {
-        let mut claim = Box::pin(Claim::begin(self.claims()?)).await?;
+        let mut claim = Claim::begin(self.claims()?).await?;
         Ok(claim.try_add().await?.then_some(claim))
     }
 

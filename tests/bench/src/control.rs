@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::process::{Gateway, Terms};
+use crate::proxies::peers;
 use crate::report::{Samples, time};
 
 /// How long it is watched while nothing happens.
@@ -18,8 +19,6 @@ const READS: u32 = 1000;
 const READING: Duration = Duration::from_secs(5);
 const PUSHES: usize = 5;
 const STARTS: usize = 3;
-/// Ticks of `/proc/PID/stat` in a second, on every Linux (proc(5)).
-const USER_HZ: u64 = 100;
 
 /// Measures a gateway with `count` supervisors.
 pub async fn run(count: usize) -> Result<()> {
@@ -39,10 +38,11 @@ pub async fn run(count: usize) -> Result<()> {
         supervisors.push(gateway.sandbox(&format!("s{n}")).await);
     }
     connected(&gateway, count).await?;
-    let before = used(&gateway)?;
+    let before = peers::process(gateway.pid());
     tokio::time::sleep(IDLE).await;
-    let idle = (used(&gateway)? - before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
-    let resident = resident(&gateway)?;
+    let after = peers::process(gateway.pid());
+    let idle = (after.cpu_seconds - before.cpu_seconds) / IDLE.as_secs_f64() * 100.0;
+    let resident = after.resident_kib;
 
     let rules = gateway.items("/v1/modules").await.into_iter().find(|module| module["name"] == "rules");
     let rules = rules.context("the rules module")?["digest"].clone();
@@ -56,7 +56,7 @@ pub async fn run(count: usize) -> Result<()> {
         pushes.push(began.elapsed().as_nanos() as f64);
     }
     let reads = reads(&gateway, count).await?;
-    let after = self::resident(&gateway)?;
+    let after = peers::process(gateway.pid()).resident_kib;
 
     gateway.kill();
     let began = Instant::now();
@@ -119,19 +119,4 @@ async fn reads(gateway: &Gateway, count: usize) -> Result<Vec<f64>> {
     });
     let answered: Vec<Option<f64>> = asked.buffer_unordered(READS as usize).collect().await;
     answered.into_iter().collect::<Option<_>>().context("a read failed")
-}
-
-/// Resident memory in KiB.
-fn resident(gateway: &Gateway) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-/// Processor time so far.
-fn used(gateway: &Gateway) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", gateway.pid()))?;
-    let fields: Vec<&str> = stat.rsplit(')').next().context("fields")?.split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-    Ok(Duration::from_millis(ticks * 1000 / USER_HZ))
 }

@@ -59,8 +59,3 @@ fn sentence(record: &DecisionRecord) -> String {
 fn named(policy: &str) -> (&str, Option<&str>) {
     policy.split_once('@').map_or((policy, None), |(name, version)| (name, Some(version)))
 }
-
-/// A stage or another enum as the API spells it.
-fn word(value: &impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}

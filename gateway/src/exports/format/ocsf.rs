@@ -2,9 +2,10 @@
 //! else Network Activity (4001), with the profiles `security_control` and `host`.
 
 use openshell_api::decision::{DecisionRecord, Stage, Verdict};
+use openshell_api::word;
 use serde_json::{Map, Value, json};
 
-use super::{named, sentence, word};
+use super::{named, sentence};
 
 const VERSION: &str = "1.6.0";
 const NETWORK_CATEGORY: u32 = 4;

@@ -2,9 +2,10 @@
 //! where they have one.
 
 use openshell_api::decision::{DecisionRecord, Verdict};
+use openshell_api::word;
 use serde_json::{Value, json};
 
-use super::{sentence, word};
+use super::sentence;
 
 const SCOPE: &str = "openshell.decisions";
 /// Severity numbers of the log data model.

@@ -61,11 +61,11 @@ pub(super) enum Transaction {
 }
 
 impl Pool {
-    /// Begins to write. Boxed, as the other ways to the database: connecting again takes much room, and whatever calls this holds it.
+    /// Begins to write.
     pub(super) async fn begin(&self, turn: Turn<'_>) -> Result<Transaction, sqlx::Error> {
         match self {
             Self::Sqlite(pool) => Ok(Transaction::Sqlite(Box::pin(pool.begin()).await?)),
-            Self::Postgres(pool) => Ok(Transaction::Postgres(Box::pin(postgres::Open::begin(pool, turn)).await?)),
+            Self::Postgres(pool) => Ok(Transaction::Postgres(postgres::Open::begin(pool, turn).await?)),
         }
     }
 
@@ -73,7 +73,7 @@ impl Pool {
     pub(super) async fn snapshot(&self) -> Result<Transaction, sqlx::Error> {
         match self {
             Self::Sqlite(pool) => Ok(Transaction::Sqlite(Box::pin(pool.begin()).await?)),
-            Self::Postgres(pool) => Ok(Transaction::Postgres(Box::pin(postgres::Open::snapshot(pool)).await?)),
+            Self::Postgres(pool) => Ok(Transaction::Postgres(postgres::Open::snapshot(pool).await?)),
         }
     }
 
@@ -90,7 +90,7 @@ impl Transaction {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,
-            Self::Postgres(open) => Box::pin(open.commit()).await,
+            Self::Postgres(open) => open.commit().await,
         }
     }
 }

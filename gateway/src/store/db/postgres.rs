@@ -118,14 +118,17 @@ impl Open {
 
     /// Without a turn.
     pub(super) async fn plain(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let mut open = Self { connection: Some(pool.acquire().await?) };
-        open.run(sqlx::query("BEGIN"), END).await?;
-        Ok(open)
+        Self::with(pool, "BEGIN").await
     }
 
     pub(super) async fn snapshot(pool: &PgPool) -> Result<Self, sqlx::Error> {
-        let mut open = Self { connection: Some(pool.acquire().await?) };
-        open.run(sqlx::query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"), END).await?;
+        Self::with(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+    }
+
+    async fn with(pool: &PgPool, statement: &'static str) -> Result<Self, sqlx::Error> {
+        // Boxed, as in `run`: connecting takes much room, and whatever changes something would hold it.
+        let mut open = Self { connection: Some(Box::pin(pool.acquire()).await?) };
+        open.run(sqlx::query(statement), END).await?;
         Ok(open)
     }
 
@@ -151,7 +154,7 @@ impl Open {
         query: sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments>,
         within: Duration,
     ) -> Result<(), sqlx::Error> {
-        match tokio::time::timeout(within, query.execute(self.connection()?)).await {
+        match Box::pin(tokio::time::timeout(within, query.execute(self.connection()?))).await {
             Ok(done) => done.map(drop),
             Err(_) => {
                 self.give_up();

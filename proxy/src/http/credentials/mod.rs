@@ -189,10 +189,10 @@ impl Purse<'_> {
 /// Holds a credential's bindings against a request: host, path, program, and that it travels encrypted.
 fn bound(name: &str, rule: &CredentialRule, aim: Aim<'_>) -> Result<(), CredentialError> {
     let name = || name.to_owned();
-    if !rule.hosts.iter().any(|pattern| host_matches(pattern, aim.host)) {
+    if !rule.is_bound_to_host(aim.host) {
         return Err(CredentialError::OtherHost { name: name(), host: aim.host.to_owned() });
     }
-    if !rule.paths.is_empty() && !rule.paths.iter().any(|prefix| below(prefix, aim.path)) {
+    if !rule.is_bound_to_path(aim.path) {
         return Err(CredentialError::OtherPath { name: name(), path: aim.path.to_owned() });
     }
     if !rule.binaries.is_empty() && !rule.binaries.iter().any(|binary| binary == aim.executable) {
@@ -202,12 +202,6 @@ fn bound(name: &str, rule: &CredentialRule, aim: Aim<'_>) -> Result<(), Credenti
         return Err(CredentialError::Cleartext { name: name() });
     }
     Ok(())
-}
-
-/// The path itself, or one below it: `/v1` has `/v1` and `/v1/x`, and not `/v10`.
-fn below(prefix: &str, path: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn header_of(attach: &Attach) -> Option<HeaderName> {
@@ -251,15 +245,5 @@ fn misplaced(headers: &HeaderMap, target: &Uri) -> Result<(), CredentialError> {
     match target.path_and_query().is_some_and(|target| target.as_str().contains(PLACEHOLDER_MARK)) {
         true => refuse("in the request's target".to_owned()),
         false => Ok(()),
-    }
-}
-
-/// Exact, or `*.example.com` for exactly one label.
-fn host_matches(pattern: &str, host: &str) -> bool {
-    match pattern.strip_prefix("*.") {
-        Some(parent) => {
-            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest.eq_ignore_ascii_case(parent))
-        }
-        None => pattern.eq_ignore_ascii_case(host),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -130,26 +130,35 @@ pub fn supervisor(world: &World) -> Usage {
     usage(|process| process.command.contains("openshell-supervisor") && process.command.contains(root.as_ref()))
 }
 
+/// What one process has used.
+pub fn process(pid: u32) -> Usage {
+    look(&PathBuf::from(format!("/proc/{pid}"))).map(|(_, usage)| usage).unwrap_or_default()
+}
+
 /// What the processes have used that `of` picks.
 fn usage(of: impl Fn(&Seen) -> bool) -> Usage {
     let mut total = Usage::default();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-        // After the name, which may hold anything: state is field 3 of proc_pid_stat(5).
-        let stat = read("stat");
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-        let seen = Seen { command: read("cmdline").replace('\0', " "), group: field(5) as u32 };
-        if !of(&seen) {
-            continue;
-        }
-        // Clock ticks, a hundred a second on Linux.
-        total.cpu_seconds += (field(14) + field(15)) as f64 / 100.0;
-        let resident = read("status")
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        total.resident_kib += resident.unwrap_or(0);
+        let Some((_, usage)) = look(&entry.path()).filter(|(seen, _)| of(seen)) else { continue };
+        total.cpu_seconds += usage.cpu_seconds;
+        total.resident_kib += usage.resident_kib;
     }
     total
+}
+
+/// A process by its directory in `/proc`.
+fn look(directory: &Path) -> Option<(Seen, Usage)> {
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    // After the name, which may hold anything: state is field 3 of proc_pid_stat(5).
+    let stat = read("stat");
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let seen = Seen { command: read("cmdline").replace('\0', " "), group: field(5) as u32 };
+    // Clock ticks, a hundred a second on Linux.
+    let cpu_seconds = (field(14) + field(15)) as f64 / 100.0;
+    let status = read("status");
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    Some((seen, Usage { cpu_seconds, resident_kib: resident.unwrap_or(0) }))
 }
