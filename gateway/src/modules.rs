@@ -1,5 +1,6 @@
 //! Modules: checked, stored by digest, baked and compiled once per settings.
 
+mod artifacts;
 mod trust;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use openshell_policy_host::{Compiler, SigningKey, check, digest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use artifacts::Artifacts;
+
 use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::identity::{Operate, Permit};
@@ -23,9 +26,6 @@ const BUILTINS: [&str; 2] = ["rules", "privacy-router"];
 const MAX_VERSION: usize = 64;
 /// Longest deadline a binding may ask for, in milliseconds.
 const MAX_DEADLINE_MS: u32 = 10_000;
-/// Artifacts kept in memory on their way to supervisors, in bytes.
-const ARTIFACT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
-
 /// How a module is to be bound.
 pub struct BindRequest<'a> {
     /// The module.
@@ -53,17 +53,14 @@ pub struct Registration {
 pub struct Modules {
     compiler: Arc<Compiler>,
     compiling: tokio::sync::Mutex<()>,
-    artifacts: moka::future::Cache<String, Bytes>,
+    artifacts: Artifacts,
 }
 
 impl Modules {
     /// Starts the compiler.
     pub fn new() -> ApiResult<Self> {
-        let artifacts = moka::future::Cache::builder()
-            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
-            .max_capacity(ARTIFACT_CACHE_BYTES)
-            .build();
-        Ok(Self { compiler: Arc::new(Compiler::new()?), compiling: tokio::sync::Mutex::default(), artifacts })
+        let compiler = Arc::new(Compiler::new()?);
+        Ok(Self { compiler, compiling: tokio::sync::Mutex::default(), artifacts: Artifacts::new() })
     }
 
     /// Stores the modules that come with the gateway. A version that changed with it takes the place of the old one.
@@ -213,19 +210,13 @@ impl Modules {
             tokio::task::spawn_blocking(move || compiler.compile(&component, &name, &version, &settings, &key))
                 .await??;
         store.put_artifact(&compiled.digest, &cache_key, &compiled.bytes).await?;
-        self.artifacts.insert(compiled.digest.clone(), compiled.bytes.into()).await;
+        self.artifacts.keep(&compiled.digest, compiled.bytes.into()).await;
         Ok(compiled.digest)
     }
 
-    /// An artifact's bytes.
-    pub async fn artifact(&self, store: &Store, digest: &str) -> ApiResult<Bytes> {
-        if let Some(bytes) = self.artifacts.get(digest).await {
-            return Ok(bytes);
-        }
-        let bytes = store.artifact_bytes(digest).await?.ok_or_else(|| ApiError::not_found("artifact", digest))?;
-        let bytes = Bytes::from(bytes);
-        self.artifacts.insert(digest.to_owned(), bytes.clone()).await;
-        Ok(bytes)
+    /// What to send to a supervisor that lacks an artifact and has others: of which of them it is a patch, and the bytes.
+    pub async fn transfer(&self, store: &Store, digest: &str, have: &[String]) -> ApiResult<(Option<String>, Bytes)> {
+        self.artifacts.transfer(store, digest, have).await
     }
 }
 

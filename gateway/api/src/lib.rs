@@ -15,6 +15,7 @@ pub mod link;
 pub mod module;
 pub mod name;
 pub mod page;
+pub mod patch;
 pub mod problem;
 pub mod proposal;
 pub mod provider;

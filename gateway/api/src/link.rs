@@ -19,8 +19,11 @@ use crate::sandbox::{LogLine, WindowSize};
 use crate::share::{Share, Want};
 use crate::stream::{StreamEvent, StreamRequest};
 
-/// Longest data part of one binary frame, in bytes.
-pub const MAX_CHUNK: usize = 256 * 1024;
+/// Longest data part of one binary frame, in bytes. Each end of a link keeps the memory of the longest frame it has sent.
+pub const MAX_CHUNK: usize = 32 * 1024;
+
+/// What each end of a link sets aside to read into, in bytes. A gateway has thousands of links.
+pub const READ_BUFFER: usize = 16 * 1024;
 
 /// Output of an exec, in bytes (stdout and stderr together), that a supervisor may send before it is granted more by
 /// [`ToSupervisor::ExecCredit`]. A gateway ends an exec that is sent further and is not read.
@@ -45,6 +48,10 @@ pub enum ToSupervisor {
         channel: u64,
         /// Total size in bytes.
         size: u64,
+        /// The bytes are a [`patch`](crate::patch) of this artifact, of those that `Need` says are there. Absent: they are the
+        /// artifact itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<String>,
     },
     /// Enforce what was staged. Answered by `Enforcing`, or `Refused` if nothing is staged under that name.
     Activate {
@@ -283,6 +290,9 @@ pub enum FromSupervisor {
         push: String,
         /// `sha256:<hex>` each.
         digests: Vec<String>,
+        /// Others that it has, of which those may be made. The newest first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        have: Vec<String>,
     },
     /// Ready to activate.
     Staged {

@@ -3,7 +3,7 @@
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
-use openshell_api::link::MAX_CHUNK;
+use openshell_api::link::{MAX_CHUNK, READ_BUFFER};
 
 use super::call::SupervisorCall;
 use crate::error::{ApiError, ApiResult, refuse};
@@ -20,6 +20,7 @@ pub(super) async fn link(
 ) -> ApiResult<Response> {
     let upgrade = upgrade.map_err(not_a_websocket)?;
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE.max(2 * MAX_CHUNK));
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).write_buffer_size(0);
     if !supervisors::admit(&gateway, &key).await? {
         return Err(ApiError::unauthorized("this credential was used up before: somebody has a copy of it"));
     }

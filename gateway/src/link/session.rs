@@ -240,7 +240,7 @@ pub(super) fn answered(gateway: &Arc<Gateway>, link: &Arc<Link>, message: FromSu
                 }
             });
         }
-        FromSupervisor::Need { push, digests } => need(gateway, link, &push, digests),
+        FromSupervisor::Need { push, digests, have } => need(gateway, link, &push, digests, have),
         FromSupervisor::Staged { push } => tell(link, &push, Event::Staged),
         FromSupervisor::Refused { push, reason } => tell(link, &push, Event::Refused(reason)),
         FromSupervisor::Enforcing { push, generation, connections_cut, swap_ns } => {
@@ -297,8 +297,9 @@ pub(super) async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sends the artifacts that a supervisor lacks; only those its attempt refers to.
-fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>) {
+/// Sends the artifacts that a supervisor lacks, as what differs from one it has where that is little; only those its attempt
+/// refers to.
+fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>, have: Vec<String>) {
     let wanted: Vec<String> = {
         let attempts = link.attempts();
         let Some(slot) = attempts.get(push) else { return };
@@ -307,8 +308,8 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
     let (gateway, link, push) = (gateway.clone(), link.clone(), push.to_owned());
     tokio::spawn(async move {
         for digest in wanted {
-            let bytes = match gateway.modules.artifact(&gateway.store, &digest).await {
-                Ok(bytes) => bytes,
+            let (base, bytes) = match gateway.modules.transfer(&gateway.store, &digest, &have).await {
+                Ok(transfer) => transfer,
                 Err(error) => {
                     tell(&link, &push, Event::Refused(format!("the gateway can't send artifact {digest}: {error}")));
                     return;
@@ -317,7 +318,7 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
             let channel = link.channel();
             let size = bytes.len() as u64;
             let sent = async {
-                link.send(ToSupervisor::Artifact { digest, channel, size }).await?;
+                link.send(ToSupervisor::Artifact { digest, channel, size, base }).await?;
                 link.send_bytes(channel, &bytes).await
             };
             if sent.await.is_err() {

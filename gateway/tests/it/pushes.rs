@@ -36,6 +36,13 @@ async fn a_push_reaches_every_sandbox_and_is_acknowledged(on: Database) {
     assert_eq!((a.generation(), b.generation()), (3, 2));
     assert_eq!(a.state.lock().unwrap().artifacts_received, 1, "it has that artifact already");
     assert_eq!(a.content().chain.len(), 1, "a binding of the same name is replaced");
+
+    // With other settings most of it is there already.
+    let whole = std::mem::take(&mut a.state.lock().unwrap().artifact_bytes);
+    world.push(&["a"], "another.test").await.ok();
+    let state = a.state.lock().unwrap();
+    assert_eq!(state.artifacts_received, 2);
+    assert!(state.artifact_bytes < whole / 10, "{} bytes after {whole}", state.artifact_bytes);
 }
 
 async fn one_refusal_changes_nothing_anywhere(on: Database) {

@@ -8,8 +8,11 @@ use super::queue::{Lines, Queue};
 use super::segment::{self, Segment};
 use super::spool::Shared;
 
-/// Memory that is kept for the next batch, in bytes.
-const KEPT: usize = 256 * 1024;
+/// Most memory that is kept for the next batch, in bytes: twenty thousand records a second fill it between two rests.
+const KEPT: usize = 1024 * 1024;
+
+/// A batch that fills less than this part of its memory is followed by small ones: the memory goes back.
+const IDLE: usize = 16;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -38,7 +41,9 @@ impl Writer {
                 // Whoever asked may have gone.
                 let _ = flush.send(());
             }
-            done = if batch.text.capacity() > KEPT { Lines::default() } else { batch };
+            let capacity = batch.text.capacity();
+            let keeps = capacity <= KEPT && batch.text.len() >= capacity / IDLE;
+            done = if keeps { batch } else { Lines::default() };
             if !urgent {
                 self.queue.rest(self.shared.options.pause);
             }

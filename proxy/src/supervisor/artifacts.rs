@@ -5,12 +5,16 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use openshell_api::patch::{self, PatchError};
 use openshell_policy_host::{Artifact, ArtifactError, VerifyingKey};
 
 use super::state::{sync_directory, write_durably};
 
 /// Longest artifact that is accepted, in bytes.
 pub const MAX_ARTIFACT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// So many artifacts are named to the gateway as bases of others, at most.
+const MAX_BASES: usize = 8;
 
 /// How many past generations keep their artifacts, so that a rollback needs no transfer.
 const KEPT_GENERATIONS: usize = 4;
@@ -36,6 +40,16 @@ pub enum StoreError {
         digest: String,
         /// Why the engine refused it.
         source: ArtifactError,
+    },
+    /// It was sent as a patch that does not fit.
+    #[error("artifact {digest} can't be made of {base}: {source}")]
+    Patch {
+        /// Its digest.
+        digest: String,
+        /// What the patch is for.
+        base: String,
+        /// Why not.
+        source: PatchError,
     },
 }
 
@@ -87,6 +101,30 @@ impl ArtifactStore {
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| sync_directory(&self.dir))
             .map_err(|source| StoreError::Io { path, source })
+    }
+
+    /// Takes an artifact that the gateway sent as a patch of another one.
+    pub fn insert_patched(&self, digest: &str, base: &str, patch: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(base)?;
+        let from = fs::read(&path).map_err(|source| StoreError::Io { path, source })?;
+        let bytes = patch::apply(&from, patch, MAX_ARTIFACT_BYTES).map_err(|source| {
+            let (digest, base) = (digest.to_owned(), base.to_owned());
+            StoreError::Patch { digest, base, source }
+        })?;
+        drop(from);
+        self.insert(digest, &bytes)
+    }
+
+    /// What is here and may be patched, the newest first.
+    pub fn bases(&self) -> Vec<String> {
+        let found = fs::read_dir(&self.dir).into_iter().flatten().flatten().filter_map(|entry| {
+            let digest = format!("sha256:{}", entry.file_name().to_str()?);
+            hex_part(&digest)?;
+            Some((entry.metadata().and_then(|metadata| metadata.modified()).ok()?, digest))
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_by(|one, other| other.cmp(one));
+        found.into_iter().take(MAX_BASES).map(|(_, digest)| digest).collect()
     }
 
     /// A checked artifact; `None`: it is not here (any more).

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HeaderValue};
 use openshell_api::launch::LaunchSpec;
+use openshell_api::link::READ_BUFFER;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError};
 use tokio::net::{TcpStream, UnixStream};
@@ -156,6 +157,8 @@ impl Dialer {
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE);
         config.max_frame_size = Some(MAX_MESSAGE);
+        config.read_buffer_size = READ_BUFFER;
+        config.write_buffer_size = 0;
         let connecting = tokio_tungstenite::client_async_with_config(request, tls, Some(config));
         let (socket, _response) = Box::pin(connecting).await.map_err(Box::new)?;
         Ok(socket)

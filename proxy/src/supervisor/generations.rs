@@ -281,9 +281,18 @@ impl Generations {
         Ok(self.parts.artifacts.missing(&verified.artifacts())?)
     }
 
-    /// Takes an artifact. Refuses bytes that do not have this digest or that the gateway did not sign.
-    pub fn insert(&self, digest: &str, bytes: &[u8]) -> Result<(), Refusal> {
-        Ok(self.parts.artifacts.insert(digest, bytes)?)
+    /// Artifacts that others may be made of, the newest first.
+    pub fn bases(&self) -> Vec<String> {
+        self.parts.artifacts.bases()
+    }
+
+    /// Takes an artifact, or what makes it of `base`. Refuses what does not have this digest or what the gateway did not sign.
+    pub fn insert(&self, digest: &str, base: Option<&str>, bytes: &[u8]) -> Result<(), Refusal> {
+        let artifacts = &self.parts.artifacts;
+        Ok(match base {
+            Some(base) => artifacts.insert_patched(digest, base, bytes),
+            None => artifacts.insert(digest, bytes),
+        }?)
     }
 
     /// Loads and tests what is new in it. Refuses with [`Refusal::Missing`] when an artifact is not (or no longer)

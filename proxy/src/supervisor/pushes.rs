@@ -30,13 +30,15 @@ enum Push {
 
 struct Transfer {
     digest: String,
+    /// What arrives is a patch of this one.
+    base: Option<String>,
     size: usize,
     bytes: Vec<u8>,
 }
 
 /// Work that ended off the link's task.
 enum Done {
-    Stored { digest: String, result: Result<(), Refusal> },
+    Stored { digest: String, patched: bool, result: Result<(), Refusal> },
     Loaded { push: String, artifacts: HashSet<String>, result: Result<Box<Staged>, Refusal> },
     Activated { push: String, result: Result<(Activated, u32), Refusal> },
 }
@@ -69,10 +71,10 @@ impl Pushes {
     }
 
     /// An artifact is about to arrive. Refuses the pushes that wait for it if it is too large.
-    pub fn announce(&mut self, digest: String, channel: u64, size: u64) -> Vec<FromSupervisor> {
+    pub fn announce(&mut self, digest: String, base: Option<String>, channel: u64, size: u64) -> Vec<FromSupervisor> {
         match usize::try_from(size).ok().filter(|_| (1..=MAX_ARTIFACT_BYTES).contains(&size)) {
             Some(size) => {
-                self.transfers.insert(channel, Transfer { digest, size, bytes: Vec::new() });
+                self.transfers.insert(channel, Transfer { digest, base, size, bytes: Vec::new() });
                 Vec::new()
             }
             None => {
@@ -89,15 +91,15 @@ impl Pushes {
             return Some(Vec::new());
         }
         let transfer = self.transfers.remove(&channel)?;
-        let Transfer { digest, size, bytes } = transfer;
+        let Transfer { digest, base, size, bytes } = transfer;
         if bytes.len() > size {
             let reason = format!("artifact {digest} is longer than the announced {size} bytes");
             return Some(self.refuse_waiting(&digest, &reason));
         }
         let generations = self.generations.clone();
         self.work.spawn_blocking(move || {
-            let result = generations.insert(&digest, &bytes);
-            Done::Stored { digest, result }
+            let result = generations.insert(&digest, base.as_deref(), &bytes);
+            Done::Stored { digest, patched: base.is_some(), result }
         });
         Some(Vec::new())
     }
@@ -139,8 +141,15 @@ impl Pushes {
     pub async fn next(&mut self) -> Vec<FromSupervisor> {
         let Some(done) = self.work.join_next().await else { return std::future::pending().await };
         match resume(done).await {
-            Done::Stored { digest, result: Ok(()) } => self.arrived(&digest),
-            Done::Stored { digest, result: Err(refusal) } => self.refuse_waiting(&digest, &refusal.to_string()),
+            Done::Stored { digest, result: Ok(()), .. } => self.arrived(&digest),
+            Done::Stored { digest, patched: true, result: Err(refusal) } => {
+                tracing::warn!(%refusal, "an artifact is asked for again, as a whole");
+                let push = self.waiting(&digest).next().cloned();
+                push.map(|push| FromSupervisor::Need { push, digests: vec![digest], have: Vec::new() })
+                    .into_iter()
+                    .collect()
+            }
+            Done::Stored { digest, result: Err(refusal), .. } => self.refuse_waiting(&digest, &refusal.to_string()),
             Done::Loaded { push, artifacts, result } => self.loaded(push, &artifacts, result).into_iter().collect(),
             Done::Activated { push, result } => {
                 self.pushes.remove(&push);
@@ -167,7 +176,7 @@ impl Pushes {
             Ok(digests) => {
                 let missing = digests.iter().cloned().collect();
                 self.pushes.insert(push.clone(), Push::Waiting { verified: Box::new(verified), missing });
-                Some(FromSupervisor::Need { push, digests })
+                Some(FromSupervisor::Need { push, digests, have: self.generations.bases() })
             }
         }
     }
@@ -225,10 +234,14 @@ impl Pushes {
         answers
     }
 
-    fn refuse_waiting(&mut self, digest: &str, reason: &str) -> Vec<FromSupervisor> {
+    /// The pushes that wait for an artifact.
+    fn waiting(&self, digest: &str) -> impl Iterator<Item = &String> {
         let waits = |state: &Push| matches!(state, Push::Waiting { missing, .. } if missing.contains(digest));
-        let waiting = self.pushes.iter().filter(|(_, state)| waits(state)).map(|(push, _)| push.clone());
-        let waiting = waiting.collect::<Vec<_>>();
+        self.pushes.iter().filter(move |(_, state)| waits(state)).map(|(push, _)| push)
+    }
+
+    fn refuse_waiting(&mut self, digest: &str, reason: &str) -> Vec<FromSupervisor> {
+        let waiting: Vec<String> = self.waiting(digest).cloned().collect();
         let refuse = |push| FromSupervisor::Refused { push, reason: reason.to_owned() };
         waiting.into_iter().inspect(|push| drop(self.pushes.remove(push))).map(refuse).collect()
     }

@@ -251,8 +251,8 @@ impl Session {
                 let answer = self.pushes.stage(push, generation);
                 self.answer(answer).await?;
             }
-            ToSupervisor::Artifact { digest, channel, size } => {
-                let answers = self.pushes.announce(digest, channel, size);
+            ToSupervisor::Artifact { digest, channel, size, base } => {
+                let answers = self.pushes.announce(digest, base, channel, size);
                 self.answer(answers).await?;
             }
             ToSupervisor::Activate { push } => {

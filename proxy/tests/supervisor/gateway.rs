@@ -168,7 +168,10 @@ impl Link {
     /// The next thing said about a push.
     pub async fn outcome(&mut self, name: &str) -> String {
         self.until(|message| match message {
-            FromSupervisor::Need { push, digests } if push == name => Some(format!("need {}", digests.join(" "))),
+            FromSupervisor::Need { push, digests, have } if push == name => {
+                let having = have.first().map(|newest| format!(" having {newest}")).unwrap_or_default();
+                Some(format!("need {}{having}", digests.join(" ")))
+            }
             FromSupervisor::Staged { push } if push == name => Some("staged".to_owned()),
             FromSupervisor::Refused { push, reason } if push == name => Some(reason),
             FromSupervisor::Enforcing { push, generation, .. } if push == name => {
@@ -181,8 +184,13 @@ impl Link {
 
     /// Sends an artifact, in pieces.
     pub async fn artifact(&mut self, channel: u64, digest: &str, bytes: &[u8]) {
-        let size = bytes.len() as u64;
-        self.say(&ToSupervisor::Artifact { digest: digest.to_owned(), channel, size }).await;
+        self.patch(channel, digest, None, bytes).await;
+    }
+
+    /// Sends an artifact, or what makes it of another, in pieces.
+    pub async fn patch(&mut self, channel: u64, digest: &str, base: Option<&str>, bytes: &[u8]) {
+        let (digest, base, size) = (digest.to_owned(), base.map(str::to_owned), bytes.len() as u64);
+        self.say(&ToSupervisor::Artifact { digest, channel, size, base }).await;
         for chunk in bytes.chunks(MAX_CHUNK) {
             self.bytes(channel, chunk).await;
         }

@@ -3,9 +3,10 @@
 use nix::sys::signal::Signal;
 use openshell_api::generation::{Content, SignedGeneration};
 use openshell_api::link::ToSupervisor;
+use openshell_api::patch;
 use openshell_policy_host::SigningKey;
 
-use super::world::{World, binding, rules};
+use super::world::{World, binding, compile, rules};
 
 #[tokio::test]
 async fn it_says_who_it_is() {
@@ -162,4 +163,42 @@ async fn artifacts_are_sent_once_and_checked() {
     link.artifact(12, &compiled.digest, &compiled.bytes).await;
     assert_eq!(link.outcome("again").await, "staged");
     assert_eq!(link.activate("again").await, "enforcing 3");
+}
+
+#[tokio::test]
+async fn an_artifact_may_be_made_of_another() {
+    let world = World::new().await;
+    let (_supervisor, mut link) = world.begin().await;
+    let one = rules(&world.key);
+    let yaml = "version: 1\nnetwork_policies:\n  no:\n    endpoints: [{ host: other.test, port: 443, protocol: rest, access: read-write }]\n    binaries: [{ path: '/**' }]\n";
+    let two = compile(yaml, &world.key);
+    let content = |compiled| Content { chain: vec![binding("web", compiled)], ..Content::default() };
+    assert_eq!(link.stage("one", world.sign(2, content(one))).await, format!("need {}", one.digest));
+    link.artifact(10, &one.digest, &one.bytes).await;
+    assert_eq!(link.outcome("one").await, "staged");
+    assert_eq!(link.activate("one").await, "enforcing 2");
+
+    let need = format!("need {}", two.digest);
+    let having = format!("{need} having {}", one.digest);
+    let fits = patch::between(&one.bytes, &two.bytes).expect("settings are a small part");
+    assert!(fits.len() < two.bytes.len() / 10, "{} of {} bytes", fits.len(), two.bytes.len());
+    let mut other = fits.clone();
+    *other.last_mut().expect("it is not empty") ^= 1;
+    let nobody = format!("sha256:{}", "0".repeat(64));
+    // What does not make it changes nothing, and is followed by the question for all of it.
+    let rows = [(&fits[..40], &one.digest), (&other[..], &one.digest), (&fits[..], &nobody), (&fits[..], &need)];
+    for (channel, (bytes, base)) in (20..).zip(rows) {
+        let push = format!("push-{channel}");
+        assert_eq!(link.stage(&push, world.sign(3, content(&two))).await, having);
+        link.patch(channel, &two.digest, Some(base), bytes).await;
+        assert_eq!(link.outcome(&push).await, need);
+        link.say(&ToSupervisor::Abort { push }).await;
+    }
+
+    assert_eq!(link.stage("two", world.sign(3, content(&two))).await, having);
+    link.patch(30, &two.digest, Some(&one.digest), &fits).await;
+    assert_eq!(link.outcome("two").await, "staged");
+    assert_eq!(link.activate("two").await, "enforcing 3");
+    let stored = world.path("state/artifacts").join(two.digest.trim_start_matches("sha256:"));
+    assert_eq!(std::fs::read(&stored).expect("it is kept"), two.bytes);
 }

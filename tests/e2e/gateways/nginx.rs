@@ -129,10 +129,8 @@ while data := c.recv(100): c.sendall(data)";
     let port = openshell_tests::servers::free_port()?;
     let way = format!("{port}:7777");
     let forward = front.command(&["sandbox", "forward", "demo", &way]).spawn()?;
-    let mut tcp = connected(port).await?;
-    tcp.write_all(b"first").await?;
+    let mut tcp = echoing(port).await?;
     let mut heard = [0; 5];
-    tokio::time::timeout(Duration::from_secs(20), tcp.read_exact(&mut heard)).await??;
 
     tokio::time::sleep(IDLE.saturating_sub(begun.elapsed())).await;
     let ended = tokio::time::timeout(Duration::from_secs(20), exec.wait_with_output()).await??;
@@ -156,14 +154,18 @@ while data := c.recv(100): c.sendall(data)";
     Ok(())
 }
 
-async fn connected(port: u16) -> Result<tokio::net::TcpStream> {
+/// A connection that has brought something there and back: the command line listens, and so does the sandbox's server.
+async fn echoing(port: u16) -> Result<tokio::net::TcpStream> {
     for _ in 0..200 {
-        if let Ok(tcp) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+        if let Ok(mut tcp) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await
+            && tcp.write_all(b"first").await.is_ok()
+            && matches!(tokio::time::timeout(Duration::from_secs(20), tcp.read_exact(&mut [0; 5])).await, Ok(Ok(_)))
+        {
             return Ok(tcp);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("nothing listens on port {port}")
+    anyhow::bail!("nothing echoes on port {port}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

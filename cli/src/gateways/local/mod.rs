@@ -99,7 +99,8 @@ pub async fn upgrade(state_dir: &Path) -> Result<(Client, Status), Error> {
     let began = Instant::now();
     while status.connected < connected && began.elapsed() < RECONNECT_LIMIT {
         tokio::time::sleep(4 * POLL).await;
-        status = client.status_within(ANSWER_LIMIT).await?;
+        // It has answered once: one answer that is late, on a busy machine, is no failure.
+        status = client.status_within(ANSWER_LIMIT).await.unwrap_or(status);
     }
     Ok((client, status))
 }

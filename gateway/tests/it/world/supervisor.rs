@@ -11,6 +11,7 @@ use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Content, Generation};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
+use openshell_api::patch;
 use openshell_api::proposal::ProposalStatus;
 use openshell_api::share::{Share, Want};
 use openshell_api::stream::StreamRequest;
@@ -72,6 +73,8 @@ pub struct State {
     pub enforced: Option<Generation>,
     pub artifacts: HashMap<String, Vec<u8>>,
     pub artifacts_received: usize,
+    /// Bytes of them that came over the link.
+    pub artifact_bytes: usize,
     pub secrets: BTreeMap<String, String>,
     pub aborted: usize,
     pub records_stored: Vec<u64>,
@@ -107,6 +110,13 @@ pub struct Supervisor {
 }
 
 type Link = (CancellationToken, mpsc::UnboundedSender<FromSupervisor>);
+
+struct Transfer {
+    digest: String,
+    size: u64,
+    base: Option<String>,
+    bytes: Vec<u8>,
+}
 
 struct Waiting {
     push: String,
@@ -260,7 +270,7 @@ impl Supervisor {
         let mut out = vec![hello, FromSupervisor::Running];
         let mut waiting: Option<Waiting> = None;
         let mut staged: HashMap<String, Generation> = HashMap::new();
-        let mut transfers: HashMap<u64, (String, u64, Vec<u8>)> = HashMap::new();
+        let mut transfers: HashMap<u64, Transfer> = HashMap::new();
         loop {
             for message in out.drain(..) {
                 let text = serde_json::to_string(&message).unwrap();
@@ -296,12 +306,11 @@ impl Supervisor {
                 }
                 Some(Ok(Message::Binary(frame))) => {
                     let channel = u64::from_be_bytes(frame[..8].try_into().unwrap());
-                    if let Some((digest, size, bytes)) = transfers.get_mut(&channel) {
-                        bytes.extend_from_slice(&frame[8..]);
-                        if bytes.len() as u64 == *size {
-                            let (digest, bytes) = (digest.clone(), std::mem::take(bytes));
-                            transfers.remove(&channel);
-                            out.extend(self.artifact(digest, bytes, &mut waiting, &mut staged));
+                    if let Some(transfer) = transfers.get_mut(&channel) {
+                        transfer.bytes.extend_from_slice(&frame[8..]);
+                        if transfer.bytes.len() as u64 == transfer.size {
+                            let transfer = transfers.remove(&channel).unwrap();
+                            out.extend(self.artifact(transfer, &mut waiting, &mut staged));
                         }
                     } else if frame.len() == 9 {
                         out.push(FromSupervisor::ExecExited { channel, code: 0, signal: None });
@@ -327,7 +336,7 @@ impl Supervisor {
         message: ToSupervisor,
         waiting: &mut Option<Waiting>,
         staged: &mut HashMap<String, Generation>,
-        transfers: &mut HashMap<u64, (String, u64, Vec<u8>)>,
+        transfers: &mut HashMap<u64, Transfer>,
     ) -> Option<Vec<FromSupervisor>> {
         let mut state = self.state.lock().unwrap();
         Some(match message {
@@ -356,13 +365,14 @@ impl Supervisor {
                         } else {
                             let digests = missing.iter().cloned().collect();
                             *waiting = Some(Waiting { push: push.clone(), generation, missing });
-                            vec![FromSupervisor::Need { push, digests }]
+                            let have = state.artifacts.keys().take(8).cloned().collect();
+                            vec![FromSupervisor::Need { push, digests, have }]
                         }
                     }
                 }
             }
-            ToSupervisor::Artifact { digest, channel, size } => {
-                transfers.insert(channel, (digest, size, Vec::new()));
+            ToSupervisor::Artifact { digest, channel, size, base } => {
+                transfers.insert(channel, Transfer { digest, size, base, bytes: Vec::new() });
                 vec![]
             }
             ToSupervisor::Activate { push } => match (state.mood, staged.remove(&push)) {
@@ -448,14 +458,18 @@ impl Supervisor {
 
     fn artifact(
         &self,
-        digest: String,
-        bytes: Vec<u8>,
+        Transfer { digest, base, bytes, .. }: Transfer,
         waiting: &mut Option<Waiting>,
         staged: &mut HashMap<String, Generation>,
     ) -> Option<FromSupervisor> {
+        let mut state = self.state.lock().unwrap();
+        state.artifact_bytes += bytes.len();
+        let bytes = match base {
+            Some(base) => patch::apply(&state.artifacts[&base], &bytes, 1 << 28).expect("a patch that fits"),
+            None => bytes,
+        };
         let key: [u8; 32] = hex::decode(&self.spec.verifying_key).unwrap().try_into().unwrap();
         Artifact::open(&bytes, &digest, &VerifyingKey::from_bytes(&key).unwrap()).expect("a signed artifact");
-        let mut state = self.state.lock().unwrap();
         state.artifacts.insert(digest.clone(), bytes);
         state.artifacts_received += 1;
         let wanted = waiting.as_mut()?;

@@ -152,7 +152,7 @@ fn a_digest_is_never_a_path() {
     let world = World::new();
     let run = world.start();
     for digest in ["../../etc/passwd", "sha256:../x", "sha256:", "", &format!("sha256:{}", "A".repeat(64))] {
-        let refusal = run.generations.insert(digest, b"bytes").expect_err("refused").to_string();
+        let refusal = run.generations.insert(digest, None, b"bytes").expect_err("refused").to_string();
         assert_eq!(refusal, format!("{digest:?} is not a digest"));
     }
 }

@@ -1,0 +1,79 @@
+//! Artifacts on their way to supervisors: whole, or as what differs from one that is there.
+
+use bytes::Bytes;
+use moka::future::Cache;
+use openshell_api::patch;
+
+use crate::error::{ApiError, ApiResult};
+use crate::store::Store;
+
+/// Artifacts kept in memory, in bytes.
+const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
+/// Patches kept in memory, in bytes.
+const PATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// Of so many that a supervisor has, at most, a patch is tried.
+const MAX_BASES: usize = 8;
+
+/// What was sent last. A push to a thousand sandboxes reads, and compares, once.
+pub(super) struct Artifacts {
+    whole: Cache<String, Bytes>,
+    /// By base and target; `None`: they have too little in common.
+    patches: Cache<(String, String), Option<Bytes>>,
+}
+
+impl Artifacts {
+    pub fn new() -> Self {
+        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            whole: Cache::builder()
+                .weigher(move |_, bytes: &Bytes| length(bytes.len()))
+                .max_capacity(WHOLE_BYTES)
+                .build(),
+            patches: Cache::builder()
+                .weigher(move |_, patch: &Option<Bytes>| length(256 + patch.as_ref().map_or(0, Bytes::len)))
+                .max_capacity(PATCH_BYTES)
+                .build(),
+        }
+    }
+
+    /// One that was just made.
+    pub async fn keep(&self, digest: &str, bytes: Bytes) {
+        self.whole.insert(digest.to_owned(), bytes).await;
+    }
+
+    /// An artifact's bytes.
+    pub async fn whole(&self, store: &Store, digest: &str) -> ApiResult<Bytes> {
+        let read = async {
+            let bytes = store.artifact_bytes(digest).await.map_err(ApiError::from)?;
+            bytes.map(Bytes::from).ok_or_else(|| ApiError::not_found("artifact", digest))
+        };
+        self.whole.try_get_with_by_ref(digest, read).await.map_err(|error| (*error).clone())
+    }
+
+    /// The first patch that is worth it, and its base.
+    async fn patch(&self, store: &Store, digest: &str, have: &[String]) -> ApiResult<Option<(String, Bytes)>> {
+        for base in have.iter().take(MAX_BASES) {
+            let key = (base.clone(), digest.to_owned());
+            let made = async {
+                // One that this gateway does not know (any more) is no base.
+                let Ok(from) = self.whole(store, base).await else { return Ok::<_, ApiError>(None) };
+                let to = self.whole(store, digest).await?;
+                let compared = tokio::task::spawn_blocking(move || patch::between(&from, &to));
+                Ok(compared.await?.map(Bytes::from))
+            };
+            let patch = self.patches.try_get_with(key, made).await.map_err(|error| (*error).clone())?;
+            if let Some(patch) = patch {
+                return Ok(Some((base.clone(), patch)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What to send to a supervisor that has these: of which of them it is a patch, and the bytes.
+    pub async fn transfer(&self, store: &Store, digest: &str, have: &[String]) -> ApiResult<(Option<String>, Bytes)> {
+        match self.patch(store, digest, have).await? {
+            Some((base, patch)) => Ok((Some(base), patch)),
+            None => Ok((None, self.whole(store, digest).await?)),
+        }
+    }
+}
