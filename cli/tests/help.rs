@@ -71,6 +71,7 @@ fn help_of_every_command() {
         ("provider-type", "provider type"),
         ("provider-type-set", "provider type set"),
         ("gateway-rotate-keys", "gateway rotate-keys"),
+        ("gateway-rotate-ca", "gateway rotate-ca"),
         ("inference", "inference"),
         ("inference-explain", "inference explain"),
         ("inference-usage", "inference usage"),

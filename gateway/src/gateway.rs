@@ -27,7 +27,7 @@ use crate::runtime::{Runtime, Runtimes};
 use crate::secrets::{self, KeyFileError, Keyring, KeyringError, Passphrase, SecretBox};
 use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Database, DatabaseUrl, Replica, Store, StoreError};
-use crate::tls::{self, Identity, TlsError};
+use crate::tls::{Authority, TlsError};
 
 /// The gateway's id.
 pub(crate) const ID_FILE: &str = "gateway.id";
@@ -160,8 +160,8 @@ pub struct Gateway {
     pub changed: Changed,
     /// Its URL, for supervisors.
     pub url: String,
-    /// PEM of its CA, for supervisors.
-    pub ca_pem: String,
+    /// Its CA.
+    pub authority: Authority,
     /// PEM of further CAs, for sandboxes.
     pub upstream_ca: Option<String>,
     /// Longest wait for a new sandbox to run.
@@ -178,11 +178,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Opens everything a gateway keeps and brings sandboxes and database to agree. `address` is where it will answer.
-    pub async fn open(
-        dir: StateDir,
-        options: &Options,
-        address: SocketAddr,
-    ) -> Result<(Arc<Self>, Identity), StartError> {
+    pub async fn open(dir: StateDir, options: &Options, address: SocketAddr) -> Result<Arc<Self>, StartError> {
         // The default provider of whatever does not name its own. An error means that there is one already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let database = Database::open(dir.root(), options.database.as_ref()).await?;
@@ -194,7 +190,7 @@ impl Gateway {
             _ => None,
         };
         let internal = options.internal_url.clone().unwrap_or_else(|| url(address));
-        let identity = tls::identity(&dir, address.ip(), host(&internal).as_deref())?;
+        let authority = Authority::open(&dir, address.ip(), host(&internal).as_deref())?;
         let signing = secrets::signing_key(&dir)?;
         if database.is_shared() && !database.is_ours(&hex::encode(signing.verifying_key().as_bytes())).await? {
             return Err(KeyringError::NotOurs.into());
@@ -208,7 +204,7 @@ impl Gateway {
                 let me = Replica { id: id.clone(), url: internal.trim_end_matches('/').to_owned() };
                 store.beat(&me).await?;
                 store.forget_links(&me.id, false).await?;
-                Some(Replicas::new(me, keyring, &signing, &identity.ca_pem)?)
+                Some(Replicas::new(me, keyring, &signing, &authority.trusted().pem)?)
             }
         };
         store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
@@ -238,7 +234,7 @@ impl Gateway {
             runtime,
             changed: Changed::default(),
             url: url(address),
-            ca_pem: identity.ca_pem.clone(),
+            authority,
             upstream_ca,
             start_timeout: options.start_timeout,
             metrics: Metrics::default(),
@@ -252,7 +248,7 @@ impl Gateway {
         crate::providers::end_turn(&gateway).await?;
         gateway.modules.register_builtins(&gateway.store).await?;
         crate::lifecycle::recover(&gateway).await?;
-        Ok((gateway, identity))
+        Ok(gateway)
     }
 }
 

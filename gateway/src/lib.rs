@@ -8,6 +8,7 @@
 //! Workloads never talk to the gateway, and a supervisor's token opens nothing but `/v1/supervisor`.
 
 pub mod audit;
+mod authority;
 mod backend_test;
 pub mod backup;
 mod budgets;

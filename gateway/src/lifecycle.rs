@@ -188,11 +188,13 @@ pub(crate) fn launch_spec(
             )),
         })
         .collect::<ApiResult<_>>()?;
+    let trusted = gateway.authority.trusted();
     let launch = LaunchSpec {
         sandbox_id: id.to_owned(),
         sandbox: name.clone(),
         gateway_url: gateway.url.clone(),
-        gateway_ca: gateway.ca_pem.clone(),
+        gateway_ca: trusted.pem,
+        gateway_ca_epoch: trusted.epoch,
         token: token.to_owned(),
         verifying_key: hex::encode(gateway.signing.verifying_key().as_bytes()),
         state_dir: places.state_dir,

@@ -53,16 +53,16 @@ impl Running {
         let dir = StateDir::open(&options.state_dir)?;
         let listener = listen(&dir, options.listen).await?;
         let address = listener.local_addr().map_err(|source| StartError::Listen { address: options.listen, source })?;
-        let (gateway, identity) = Box::pin(Gateway::open(dir, &options, address)).await?;
+        let gateway = Box::pin(Gateway::open(dir, &options, address)).await?;
         let endpoint = Endpoint {
             url: gateway.url.clone(),
-            ca: identity.ca_path.to_string_lossy().into_owned(),
+            ca: gateway.authority.path().to_string_lossy().into_owned(),
             token_file: gateway.dir.path(ADMIN_TOKEN_FILE).to_string_lossy().into_owned(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let socket = listen_for_supervisors(&gateway.dir.link())?;
-        let server = Server::new(gateway.clone(), TlsAcceptor::from(identity.server));
+        let server = Server::new(gateway.clone(), TlsAcceptor::from(gateway.authority.server()?));
         let mut router = crate::http::router(gateway.clone());
         if let Some(prefix) = options.public_url.as_ref().and_then(|url| url.prefix()) {
             router = axum::Router::new().nest_service(prefix, router.clone()).fallback_service(router);

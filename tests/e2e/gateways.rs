@@ -1,6 +1,7 @@
 //! Gateways as people have them: on this machine in every form, behind a reverse proxy, on a machine that SSH reaches,
 //! behind a login.
 
+mod authority;
 mod backup;
 mod here;
 mod login;

@@ -69,12 +69,28 @@ pub enum GatewayCommand {
     /// Turn the key that protects stored credentials; the old one opens nothing any more.
     #[command(after_help = "Examples:\n  openshell gateway rotate-keys")]
     RotateKeys,
+    /// Make the gateway a new authority for its certificate, and tell every sandbox, while everything runs. The one before is trusted
+    /// until `--finish`.
+    #[command(after_help = "Examples:\n  openshell gateway rotate-ca\n  \
+                            openshell gateway rotate-ca --finish")]
+    RotateCa(RotateCaArgs),
     /// Say whose policies this gateway takes: with one publisher or more, only what they signed.
     #[command(subcommand)]
     Trust(TrustCommand),
     /// Print where the gateway on this machine answers, its authority and its token: for `gateway add --remote`.
     #[command(hide = true, after_help = "Examples:\n  openshell gateway reveal")]
     Reveal,
+}
+
+/// Arguments of `gateway rotate-ca`.
+#[derive(Debug, clap::Args)]
+pub struct RotateCaArgs {
+    /// Let the authority before the present one go. Refused while a sandbox that runs does not trust the present one.
+    #[arg(long)]
+    pub finish: bool,
+    /// Finish also where sandboxes do not trust it yet: they are cut off until they are stopped and started.
+    #[arg(long, requires = "finish")]
+    pub force: bool,
 }
 
 /// Arguments of `gateway add`.

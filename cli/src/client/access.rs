@@ -1,5 +1,6 @@
 //! What it takes to talk to a gateway.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +18,9 @@ pub enum Trust {
     Only(Vec<u8>),
     /// Those of both.
     Also(Vec<u8>),
+    /// Those of the authorities in this PEM file as it is then, and no others: of a gateway here, which may turn its authority while a
+    /// command runs.
+    File(PathBuf),
 }
 
 /// Where connections go.
@@ -77,16 +81,22 @@ impl Trust {
     /// TLS towards this URL that trusts whom it should. Refuses text that holds no certificate.
     pub fn tls(&self, url: &str, protocols: &[&[u8]]) -> Result<rustls::ClientConfig, Error> {
         let untrusted = |reason: String| Error::Untrusted { url: url.to_owned(), reason };
+        let authorities = match self {
+            Trust::System => None,
+            Trust::Only(pem) | Trust::Also(pem) => Some(Cow::Borrowed(pem)),
+            Trust::File(path) => {
+                let read = std::fs::read(path).map_err(Error::io(format!("read {}", path.display())));
+                Some(Cow::Owned(read?))
+            }
+        };
         let mut roots = rustls::RootCertStore::empty();
-        if !matches!(self, Trust::Only(_)) {
+        if matches!(self, Trust::System | Trust::Also(_)) {
             // One that can't be read is one that is not trusted.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
-        if let Trust::Only(pem) | Trust::Also(pem) = self {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| untrusted(error.to_string()))?;
-                roots.add(certificate).map_err(|error| untrusted(error.to_string()))?;
-            }
+        for certificate in CertificateDer::pem_slice_iter(authorities.as_deref().map_or(&[][..], Vec::as_slice)) {
+            let certificate = certificate.map_err(|error| untrusted(error.to_string()))?;
+            roots.add(certificate).map_err(|error| untrusted(error.to_string()))?;
         }
         if roots.is_empty() {
             return Err(untrusted("no certificate authority is trusted here".into()));

@@ -1,6 +1,7 @@
 //! Users, tokens, credentials and the audit trail, over the gateway's REST API.
 
 use openshell_api::audit::{AuditHead, AuditLink};
+use openshell_api::authority::{AuthorityState, FinishTurn};
 use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::page::MAX_LIMIT;
 use openshell_api::provider::{Provider, ProviderType, RotatedKeys, UpdateProvider};
@@ -85,6 +86,16 @@ impl Client {
     /// `POST /v1/keys/rotate`.
     pub async fn rotate_keys(&self) -> Result<RotatedKeys, Error> {
         self.post("/v1/keys/rotate", &()).await
+    }
+
+    /// `POST /v1/authority/turn`.
+    pub async fn turn_authority(&self) -> Result<AuthorityState, Error> {
+        self.post("/v1/authority/turn", &()).await
+    }
+
+    /// `POST /v1/authority/finish`.
+    pub async fn finish_authority(&self, force: bool) -> Result<AuthorityState, Error> {
+        self.post("/v1/authority/finish", &FinishTurn { force }).await
     }
 
     /// `GET /v1/audit`: a page, oldest links first.

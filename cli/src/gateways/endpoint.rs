@@ -13,11 +13,10 @@ const FILE: &str = "endpoint.json";
 /// What it takes to talk to a gateway of this machine.
 pub fn access(directory: &Path) -> Result<Access, Error> {
     let endpoint = read(directory)?;
-    let ca = std::fs::read(&endpoint.ca).map_err(Error::io(format!("read {}", endpoint.ca)))?;
     let token =
         std::fs::read_to_string(&endpoint.token_file).map_err(Error::io(format!("read {}", endpoint.token_file)))?;
     let url = endpoint.url.trim_end_matches('/').to_owned();
-    Ok(Access::with_token(url, Trust::Only(ca), token.trim().to_owned()))
+    Ok(Access::with_token(url, Trust::File(endpoint.ca.into()), token.trim().to_owned()))
 }
 
 /// Reads a local gateway's endpoint file. Refuses with [`Error::NoGateway`] where there is none.

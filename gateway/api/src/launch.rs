@@ -15,8 +15,11 @@ pub struct LaunchSpec {
     pub sandbox: Name,
     /// `https://…` of the gateway.
     pub gateway_url: String,
-    /// PEM of the only CA the supervisor trusts for the gateway.
+    /// PEM of the only CAs the supervisor trusts for the gateway, until it is told of others over its link.
     pub gateway_ca: String,
+    /// Since when (`ToSupervisor::Trust`).
+    #[serde(default)]
+    pub gateway_ca_epoch: u64,
     /// Bearer token: opens this sandbox's link and nothing else, until the supervisor has taken the credentials that it is given there.
     pub token: String,
     /// Ed25519 public key (32 bytes, hex) whose signature generations and artifacts must bear.

@@ -4,6 +4,7 @@
 //! generations, modules and the audit trail's head. Performs no I/O.
 
 pub mod audit;
+pub mod authority;
 pub mod decision;
 pub mod discovery;
 pub mod enforcement;

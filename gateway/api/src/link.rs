@@ -63,6 +63,14 @@ pub enum ToSupervisor {
         /// The attempt.
         push: String,
     },
+    /// Trust these CAs for the gateway from now on, and no others. To those only that say in `Hello` that they would. Answered by
+    /// `Trusts`.
+    Trust {
+        /// A greater number is newer; an older one changes nothing.
+        epoch: u64,
+        /// PEM.
+        ca: String,
+    },
     /// Values of credentials, whole set: name → secret. Kept in memory only.
     Secrets {
         /// Name → value.
@@ -246,6 +254,14 @@ pub enum FromSupervisor {
         /// Whether it takes new credentials over its link ([`ToSupervisor::Rekey`]).
         #[serde(default)]
         rekeys: bool,
+        /// Since when it trusts the CAs that it does; absent: it can't be told of others.
+        #[serde(default)]
+        trusts: Option<u64>,
+    },
+    /// Since when it trusts the CAs that it does, durably.
+    Trusts {
+        /// The `epoch` of what it was told last, or of its start file.
+        epoch: u64,
     },
     /// New credentials are kept, durably, and used from the next link on.
     Rekeyed {

@@ -28,7 +28,7 @@ use crate::tls;
 const REQUIRED: [&str; 6] =
     [DATABASE_FILE, SIGNING_KEY_FILE, SECRETS_KEY_FILE, tls::CA_KEY_FILE, tls::CA_FILE, ADMIN_TOKEN_FILE];
 /// Files that are there if there was need of them.
-const OPTIONAL: [&str; 3] = [HEAD_FILE, ID_FILE, PORT_FILE];
+const OPTIONAL: [&str; 4] = [HEAD_FILE, ID_FILE, PORT_FILE, tls::TURN_FILE];
 
 /// Why a backup was not made or not restored.
 #[derive(Debug, thiserror::Error)]

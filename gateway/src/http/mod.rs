@@ -2,6 +2,7 @@
 
 mod actions;
 mod audit;
+mod authority;
 mod call;
 mod decisions;
 mod document;
@@ -125,6 +126,9 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::get, providers::update, providers::delete))
         .routes(routes!(providers::rotate))
+        .routes(routes!(authority::get))
+        .routes(routes!(authority::turn))
+        .routes(routes!(authority::finish))
         .routes(routes!(provider_types::list))
         .routes(routes!(provider_types::get, provider_types::set, provider_types::delete))
         .routes(routes!(inference::list, inference::add))

@@ -55,6 +55,8 @@ pub struct Link {
     relays: relayed::Relays,
     /// The newest pair of credentials that the supervisor says it has.
     kept: watch::Sender<u64>,
+    /// Since when the supervisor trusts the CAs that it does; `None`: it did not say, or can't be told of others.
+    trusts: Mutex<Option<u64>>,
     next_channel: AtomicU64,
     closed: CancellationToken,
 }
@@ -80,6 +82,7 @@ impl Link {
             shares: Questions::default(),
             resets: reset::Resets::default(),
             kept: watch::Sender::default(),
+            trusts: Mutex::default(),
             relays: relayed::Relays::default(),
             next_channel: AtomicU64::new(first_channel),
             closed: CancellationToken::new(),
@@ -100,6 +103,15 @@ impl Link {
     /// Id of the sandbox at the other end.
     pub fn sandbox_id(&self) -> &str {
         &self.sandbox_id
+    }
+
+    /// Since when the supervisor trusts the CAs that it does; `None`: it did not say, or can't be told of others.
+    pub fn trusts(&self) -> Option<u64> {
+        *self.trusts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_trusts(&self, epoch: Option<u64>) {
+        *self.trusts.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
     }
 
     /// Sends a message; waits while the link is busy.
@@ -188,6 +200,11 @@ impl Links {
     /// The link of a sandbox.
     pub fn get(&self, sandbox_id: &str) -> Option<Arc<Link>> {
         self.read().get(sandbox_id).filter(|link| !link.is_closed()).cloned()
+    }
+
+    /// Every one.
+    pub fn all(&self) -> Vec<Arc<Link>> {
+        self.read().values().cloned().collect()
     }
 
     /// How many there are.

@@ -230,6 +230,7 @@ async fn say(link: &Link, number: u64, text: &str) -> Result<(), Misuse> {
         | ToSupervisor::RecordsStored { .. }
         | ToSupervisor::LogsStored { .. }
         | ToSupervisor::Rekey { .. }
+        | ToSupervisor::Trust { .. }
         | ToSupervisor::Gateways { .. } => return Err(Misuse::NotIts),
     }
     Ok(link.send(message).await?)

@@ -19,7 +19,7 @@ use super::{Link, Outgoing, keys, reset};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
 use crate::store::{StoreError, SupervisorKey};
-use crate::{budgets, proposals, push};
+use crate::{authority, budgets, proposals, push};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -118,7 +118,7 @@ async fn read(
             None => return Ok(()),
         }
     };
-    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys } = hello else {
+    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys, trusts } = hello else {
         return Err(Fault::NoHello);
     };
     tracing::info!(sandbox = id, version, generation, "a supervisor connected");
@@ -131,6 +131,8 @@ async fn read(
         gateway.store.set_phase(id, Phase::Exited, Some(code), None).await?;
     }
     gateway.changed.sandboxes();
+    link.set_trusts(trusts);
+    authority::tell(gateway, link).await;
     let (reports, queue) = mpsc::channel(16);
     let keeper = tokio::spawn(reports::keep(gateway.clone(), link.clone(), queue));
     tokio::spawn(push::catch_up(gateway.clone(), link.clone(), generation));
@@ -184,6 +186,7 @@ async fn handle(
             gateway.store.set_walls(id, &degraded, &enforcement).await?;
             gateway.changed.sandboxes();
         }
+        FromSupervisor::Trusts { epoch } => link.set_trusts(Some(epoch)),
         FromSupervisor::Rekeyed { id } => drop(link.kept.send_replace(id)),
         FromSupervisor::Running => phase(Phase::Running, None, None).await?,
         FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,

@@ -89,7 +89,7 @@ impl Replicas {
         let digest = Sha256::new_with_prefix("openshell replica 1").chain_update(signing.to_bytes()).finalize();
         let token = format!("osh_replica_{}", hex::encode(digest));
         let client = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(ca_pem.as_bytes())?])
+            .tls_certs_only(reqwest::Certificate::from_pem_bundle(ca_pem.as_bytes())?)
             .no_proxy()
             .connect_timeout(CONNECT)
             .timeout(PATIENCE)

@@ -69,7 +69,7 @@ async fn connect(gateway: &Gateway, to: &Replica, sandbox_id: &str) -> Result<(S
     let tcp = TcpStream::connect((host.as_str(), url.port_or_known_default().unwrap_or(443))).await?;
     tcp.set_nodelay(true)?;
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(gateway.ca_pem.as_bytes()).flatten() {
+    for certificate in CertificateDer::pem_slice_iter(gateway.authority.trusted().pem.as_bytes()).flatten() {
         roots.add(certificate)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -13,7 +13,7 @@ use super::{KeyFileError, NONCE_LEN, Passphrase, SIGNING_KEY_FILE, Secret, Secre
 use crate::identity::tokens::{ADMIN_TOKEN_FILE, admin_token};
 use crate::state_dir::{StateDir, StateDirError, random, write_private};
 use crate::store::{Database, StoreError};
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Authority, TlsError};
 
 const SALT: &str = "salt";
 const SALT_LEN: usize = 16;
@@ -143,7 +143,7 @@ impl Keyring {
 
 /// Makes in a state directory whatever a gateway needs and is not there yet.
 pub fn make(dir: &StateDir, passphrase: &Passphrase, listen: std::net::IpAddr) -> Result<(), KeyringError> {
-    tls::identity(dir, listen, None)?;
+    Authority::open(dir, listen, None)?;
     signing_key(dir)?;
     admin_token(dir)?;
     SecretBox::open(dir, Some(passphrase))?;

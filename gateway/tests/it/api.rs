@@ -226,7 +226,7 @@ async fn exec(world: &World, request: serde_json::Value, input: &[&[u8]]) -> (Ve
     use tokio_tungstenite::tungstenite::Message;
     let url = format!("{}/v1/sandboxes/a/streams", world.running.endpoint.url.replace("https:", "wss:"));
     let ca = std::fs::read(&world.running.endpoint.ca).unwrap();
-    let mut socket = crate::world::supervisor::websocket(&url, &ca, &world.token).await.unwrap();
+    let mut socket = crate::world::websocket::websocket(&url, &ca, &world.token).await.unwrap();
     socket.send(Message::text(request.to_string())).await.unwrap();
     for data in input {
         socket.send(Message::Binary(Bytes::copy_from_slice(data))).await.unwrap();

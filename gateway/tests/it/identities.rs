@@ -30,6 +30,8 @@ const LEAST: &[(&str, &str)] = &[
     ("PUT /v1/provider-types/{name}", "admin"),
     ("DELETE /v1/provider-types/{name}", "admin"),
     ("POST /v1/exports", "admin"),
+    ("POST /v1/authority/turn", "admin"),
+    ("POST /v1/authority/finish", "admin"),
     ("DELETE /v1/exports/{name}", "admin"),
     ("POST /v1/sandboxes/{name}/rollback", "operator"),
     ("POST /v1/sandboxes/{name}/promote", "operator"),

@@ -83,6 +83,7 @@ fn spec(root: &Path, id: &str) -> Start {
         sandbox: "a".parse().unwrap(),
         gateway_url: String::new(),
         gateway_ca: String::new(),
+        gateway_ca_epoch: 0,
         token: "secret".into(),
         verifying_key: String::new(),
         state_dir: text("state"),

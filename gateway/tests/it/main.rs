@@ -7,6 +7,7 @@ mod world;
 
 mod api;
 mod audit;
+mod authority;
 mod backups;
 mod exports;
 mod identities;

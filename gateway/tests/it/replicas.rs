@@ -133,7 +133,7 @@ async fn exec(gateway: &Gateway, sandbox: &str, command: &[&str]) -> (String, Va
     use tokio_tungstenite::tungstenite::Message;
     let url = format!("{}/v1/sandboxes/{sandbox}/streams", gateway.url().replace("https:", "wss:"));
     let ca = std::fs::read(gateway.state().join("ca.pem")).unwrap();
-    let mut socket = crate::world::supervisor::websocket(&url, &ca, gateway.token()).await.unwrap();
+    let mut socket = crate::world::websocket::websocket(&url, &ca, gateway.token()).await.unwrap();
     let request = json!({ "type": "exec", "exec": { "command": command } });
     socket.send(Message::text(request.to_string())).await.unwrap();
     let mut output = String::new();

@@ -8,10 +8,8 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, HeaderValue};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::READ_BUFFER;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError};
+use rustls::pki_types::InvalidDnsNameError;
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
@@ -21,6 +19,7 @@ use tokio_util::either::Either;
 
 use super::credentials::{Credentials, Shown};
 use super::gateways::{Address, Gateways};
+use super::trust::Trust;
 
 /// Longest time for a connection to be up, from the first packet to the WebSocket's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -67,42 +66,26 @@ pub(super) enum DialError {
     Timeout(Duration),
 }
 
-/// Dials the gateway. Trusts its CA alone, not the system's roots.
+/// Dials the gateway.
 pub struct Dialer {
     gateways: Arc<Gateways>,
     /// Dialled instead of an address.
     socket: Option<PathBuf>,
-    tls: TlsConnector,
+    trust: Arc<Trust>,
     credentials: Arc<Credentials>,
 }
 
 impl Dialer {
-    /// Reads where the gateway is and whom to trust. Refuses any URL but `https`.
+    /// Reads where the gateway is. Refuses any URL but `https`.
     pub fn new(
         spec: &LaunchSpec,
         credentials: Arc<Credentials>,
         gateways: Arc<Gateways>,
+        trust: Arc<Trust>,
     ) -> Result<Self, AddressError> {
         gateways.begin(Address::parse(&spec.gateway_url)?);
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(spec.gateway_ca.as_bytes()) {
-            roots.add(certificate.map_err(|error| AddressError::Ca(error.to_string()))?)?;
-        }
-        if roots.is_empty() {
-            return Err(AddressError::Ca("it holds none".to_owned()));
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         HeaderValue::from_str(&spec.token).map_err(|_| AddressError::Token)?;
-        Ok(Self {
-            gateways,
-            socket: spec.gateway_socket.as_ref().map(PathBuf::from),
-            tls: TlsConnector::from(Arc::new(config)),
-            credentials,
-        })
+        Ok(Self { gateways, socket: spec.gateway_socket.as_ref().map(PathBuf::from), trust, credentials })
     }
 
     /// Dials each gateway once, until one takes the link.
@@ -147,7 +130,7 @@ impl Dialer {
                 Either::Left(tcp)
             }
         };
-        let tls = self.tls.connect(address.server.clone(), stream).await?;
+        let tls = self.trust.connector().connect(address.server.clone(), stream).await?;
         let url = format!("wss://{}/v1/supervisor", address.authority);
         let mut request = url.into_client_request().map_err(Box::new)?;
         let mut authorization =

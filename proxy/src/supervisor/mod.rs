@@ -24,6 +24,7 @@ pub mod state;
 pub mod streams;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod workload;
 
 use std::path::Path;
@@ -50,6 +51,7 @@ use proposals::Proposals;
 use session::Desk;
 use shares::Shares;
 use state::{StateDir, StateError};
+use trust::{Trust, TrustError};
 use workload::Workload;
 
 /// A sandbox that waits this long for its first generation says so. Its walls come from its policies, so it can't start
@@ -71,6 +73,9 @@ pub enum StartError {
     /// The gateway's address, CA or token.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// Whom to trust for it.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The gateway's public key.
     #[error("the gateway's verifying key is not 32 bytes of hex that make an Ed25519 key")]
     VerifyingKey,
@@ -107,7 +112,8 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let state = Arc::new(StateDir::open(Path::new(&spec.state_dir))?);
     let credentials = Arc::new(Credentials::open(state.clone(), &spec.token)?);
     let gateways = Arc::new(Gateways::default());
-    let dialer = Dialer::new(&spec, credentials.clone(), gateways.clone())?;
+    let trust = Arc::new(Trust::open(state.clone(), &spec)?);
+    let dialer = Dialer::new(&spec, credentials.clone(), gateways.clone(), trust.clone())?;
     state.write_status(&spec.sandbox_id)?;
     let records = Spool::open(&state.path("spool/decisions"), SpoolOptions::default())?;
     let lines = SpoolOptions { max_bytes: LOG_BYTES, ..SpoolOptions::default() };
@@ -173,6 +179,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         streams: Arc::default(),
         credentials,
         gateways,
+        trust,
         shutdown: shutdown.clone(),
     });
     let link = tokio::spawn(link::keep(dialer, desk));

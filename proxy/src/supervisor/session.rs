@@ -25,6 +25,7 @@ use super::proposals::Proposals;
 use super::pushes::{Pushes, Reevaluate};
 use super::shares::Shares;
 use super::streams::{Stream, Streams};
+use super::trust::Trust;
 use super::workload::{Phase, Proof, Workload};
 use crate::active::Secrets;
 use crate::inference::{Ledger, Sessions, Told};
@@ -72,6 +73,8 @@ pub struct Desk {
     pub credentials: Arc<Credentials>,
     /// Where that may lead.
     pub gateways: Arc<Gateways>,
+    /// Whose certificates.
+    pub trust: Arc<Trust>,
     /// Cancelled when the sandbox is to end.
     pub shutdown: CancellationToken,
 }
@@ -194,6 +197,7 @@ impl Session {
                 _ => None,
             },
             rekeys: true,
+            trusts: Some(self.desk.trust.epoch()),
         }
     }
 
@@ -305,6 +309,13 @@ impl Session {
             ToSupervisor::RecordsStored { through } => self.desk.records.stored(through),
             ToSupervisor::LogsStored { through } => self.desk.logs.0.stored(through),
             ToSupervisor::Rekey { id, key, refresh, lifetime_s } => self.rekey(id, (key, refresh), lifetime_s).await?,
+            ToSupervisor::Trust { epoch, ca } => {
+                if let Err(error) = self.desk.trust.learn(epoch, ca) {
+                    tracing::warn!(%error, "another authority of the gateway is not trusted");
+                }
+                let epoch = self.desk.trust.epoch();
+                self.outbox.send(&FromSupervisor::Trusts { epoch }).await?;
+            }
             ToSupervisor::Gateways { urls } => self.desk.gateways.told(&urls),
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),
         }

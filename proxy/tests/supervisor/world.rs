@@ -55,6 +55,7 @@ impl World {
             sandbox: "demo".parse().expect("a name"),
             gateway_url: self.gateway.url.clone(),
             gateway_ca: self.gateway.ca.clone(),
+            gateway_ca_epoch: 0,
             token: "the-token".to_owned(),
             verifying_key: hex::encode(self.key.verifying_key().to_bytes()),
             state_dir: self.path("state").to_string_lossy().into_owned(),

@@ -1,6 +1,7 @@
 //! `openshell gateway …`.
 
 mod add;
+mod authority;
 mod copies;
 mod lifecycle;
 mod list;
@@ -79,6 +80,7 @@ pub async fn run(cx: &Context, command: GatewayCommand) -> Result<u8, Error> {
             cx.out.data(&turned, || format!("a new key protects {} stored secrets", turned.secrets))?;
             Ok(DONE)
         }
+        GatewayCommand::RotateCa(args) => authority::rotate(cx, args).await,
         GatewayCommand::Trust(command) => trust::run(cx, command).await,
         GatewayCommand::Reveal => lifecycle::reveal(cx).await,
     }

@@ -5,6 +5,7 @@
 mod database;
 pub mod postgres;
 pub mod supervisor;
+pub mod websocket;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -16,36 +16,11 @@ use openshell_api::proposal::ProposalStatus;
 use openshell_api::share::{Share, Want};
 use openshell_api::stream::StreamRequest;
 use openshell_policy_host::{Artifact, VerifyingKey};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<TcpStream>>;
-
-/// Opens a WebSocket to a gateway.
-pub async fn websocket(url: &str, ca: &[u8], token: &str) -> Option<Socket> {
-    let authority = url.strip_prefix("wss://").unwrap().split('/').next().unwrap();
-    let tcp = TcpStream::connect(authority).await.ok()?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(authority.split(':').next().unwrap().to_owned()).unwrap();
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
-    let mut request = url.into_client_request().unwrap();
-    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    Some(tokio_tungstenite::client_async(request, tls).await.ok()?.0)
-}
+use super::websocket::{Socket, websocket};
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,6 +69,8 @@ pub struct State {
     pub used: u64,
     /// Credentials it was given over its link and kept: key and refresh, oldest first.
     pub pairs: Vec<(String, String)>,
+    /// Whom to trust, as the gateway said, and since when.
+    pub trusted: Option<(u64, String)>,
     /// Where the gateway answers, as it said.
     pub gateways: Vec<String>,
     /// Where it is linked, or was last.
@@ -229,7 +206,9 @@ impl Supervisor {
             let newest = state.pairs.last().map(|(key, _)| key.clone());
             state.shows.clone().or(newest).unwrap_or_else(|| self.spec.token.clone())
         };
-        websocket(&url, self.spec.gateway_ca.as_bytes(), &shown).await
+        let told = self.state.lock().unwrap().trusted.clone();
+        let ca = told.map_or_else(|| self.spec.gateway_ca.clone(), |(_, ca)| ca);
+        websocket(&url, ca.as_bytes(), &shown).await
     }
 
     /// Dials once with what is given; whether it was let in.
@@ -266,6 +245,9 @@ impl Supervisor {
             degraded: vec![],
             exit_code: None,
             rekeys: true,
+            trusts: Some(
+                self.state.lock().unwrap().trusted.as_ref().map_or(self.spec.gateway_ca_epoch, |(epoch, _)| *epoch),
+            ),
         };
         let mut out = vec![hello, FromSupervisor::Running];
         let mut waiting: Option<Waiting> = None;
@@ -388,6 +370,10 @@ impl Supervisor {
                 staged.remove(&push);
                 state.aborted += 1;
                 vec![]
+            }
+            ToSupervisor::Trust { epoch, ca } => {
+                state.trusted = Some((epoch, ca));
+                vec![FromSupervisor::Trusts { epoch }]
             }
             ToSupervisor::Gateways { urls } => {
                 state.gateways = urls;

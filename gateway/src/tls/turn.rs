@@ -1,0 +1,108 @@
+//! How far a turn of the CA is, in files: what is written first is all that is needed to end it after a crash.
+
+use std::path::Path;
+
+use rcgen::KeyPair;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{CA_FILE, CA_KEY_FILE, TlsError};
+use crate::state_dir::{StateDirError, write_private};
+
+/// How far it is; absent: the CA never turned.
+pub const TURN_FILE: &str = "ca-turn.json";
+/// A turn that is being written down.
+const NEXT_FILE: &str = "ca-next.json";
+
+/// How far a turn is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Turn {
+    /// Seconds since 1970 when it was last changed; 0: never.
+    pub epoch: u64,
+    /// The same when the CA that is was made.
+    pub since: u64,
+    /// The CA before this one, while it is trusted.
+    pub previous: Option<Previous>,
+}
+
+/// A CA that was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Previous {
+    /// Its certificate.
+    pub pem: String,
+    /// Its certificate for the CA that is.
+    pub cross: String,
+}
+
+/// All that a turn writes.
+#[derive(Serialize, Deserialize)]
+struct Next {
+    key: String,
+    pem: String,
+    turn: Turn,
+}
+
+impl Turn {
+    /// Of a state directory.
+    pub fn read(dir: &Path) -> Result<Self, TlsError> {
+        Ok(read(&dir.join(TURN_FILE))?.unwrap_or_default())
+    }
+
+    /// Puts it there.
+    pub fn write(&self, dir: &Path) -> Result<(), TlsError> {
+        write(&dir.join(TURN_FILE), self)
+    }
+
+    /// After a turn from this CA, which vouches for the next one.
+    pub fn to(&self, pem: String, cross: String) -> Self {
+        let epoch = self.later();
+        Self { epoch, since: epoch, previous: Some(Previous { pem, cross }) }
+    }
+
+    /// Without the CA before; `None`: there is none.
+    pub fn finished(&self) -> Option<Self> {
+        self.previous.as_ref().map(|_| Self { epoch: self.later(), since: self.since, previous: None })
+    }
+
+    /// Now, and never what was, whatever the clock says. Also a gateway that was restored goes on with a greater number.
+    fn later(&self) -> u64 {
+        u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default().max(self.epoch + 1)
+    }
+}
+
+/// Writes a turn down. From its first file on it is done, also if this process ends in between.
+pub(super) fn begin(dir: &Path, key: &KeyPair, pem: &str, turn: &Turn) -> Result<(), TlsError> {
+    let next = Next { key: key.serialize_pem(), pem: pem.to_owned(), turn: turn.clone() };
+    let written = write(&dir.join(NEXT_FILE), &next);
+    drop(Zeroizing::new(next.key));
+    written?;
+    settle(dir)
+}
+
+/// Ends a turn that was written down.
+pub(super) fn settle(dir: &Path) -> Result<(), TlsError> {
+    let path = dir.join(NEXT_FILE);
+    let Some(Next { key, pem, turn }) = read(&path)? else { return Ok(()) };
+    let key = Zeroizing::new(key);
+    turn.write(dir)?;
+    write_private(&dir.join(CA_FILE), pem.as_bytes())?;
+    write_private(&dir.join(CA_KEY_FILE), key.as_bytes())?;
+    std::fs::remove_file(&path).map_err(|source| StateDirError::Io { path, source })?;
+    Ok(())
+}
+
+fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, TlsError> {
+    match std::fs::read(path).map(Zeroizing::new) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| TlsError::BadTurn { path: path.to_owned(), source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateDirError::Io { path: path.to_owned(), source }.into()),
+    }
+}
+
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), TlsError> {
+    let failed = |source| TlsError::BadTurn { path: path.to_owned(), source };
+    let bytes = Zeroizing::new(serde_json::to_vec(value).map_err(failed)?);
+    Ok(write_private(path, &bytes)?)
+}
