@@ -38,8 +38,8 @@ pub async fn turn(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResul
     let (before, _) = gateway.authority.fingerprints();
     gateway.authority.turn().map_err(refused)?;
     let (after, _) = gateway.authority.fingerprints();
-    let change = permit.change("authority").before(&json!({ "fingerprint": before }));
-    gateway.store.tell(&change.after(&json!({ "fingerprint": after, "previous": before }))).await?;
+    let change = permit.change("authority").before(json!({ "fingerprint": before }));
+    gateway.store.tell(&change.after(json!({ "fingerprint": after, "previous": before }))).await?;
     for link in gateway.links.all() {
         tell(&gateway, &link).await;
     }

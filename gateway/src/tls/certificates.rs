@@ -13,7 +13,7 @@ const CA_DAYS: i64 = 3650;
 /// What a CA is called, and for how long. A name of its own tells it from the one before.
 pub(super) fn ca_params(of: &KeyPair) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
-    let key = super::fingerprint(&of.public_key_raw());
+    let key = super::fingerprint(of.public_key_raw());
     params.distinguished_name.push(DnType::CommonName, format!("OpenShell gateway CA {}", &key[..16]));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
