@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
-use openshell_gateway::backup::{self, BackupError};
+use openshell_gateway::backup::{self, BackupError, Elsewhere};
 use openshell_gateway::secrets::Passphrase;
 use serde_json::json;
 
@@ -16,7 +16,13 @@ pub fn backup(args: Backup) -> anyhow::Result<()> {
     let passphrase = passphrase(args.passphrase_file.as_deref())?;
     let root = args.state_dir.as_path();
     let make = async |out: &mut dyn std::io::Write| {
-        backup::create(root, passphrase.as_ref(), out).await.map(drop).map_err(told)
+        let created = backup::create(root, passphrase.as_ref(), out).await.map_err(told)?;
+        for Elsewhere { place, modules } in created.elsewhere {
+            eprintln!(
+                "note: {modules} modules are in {place} and not in this backup: keep that bucket as long as the backup"
+            );
+        }
+        anyhow::Ok(())
     };
     if args.file.as_os_str() == "-" {
         return runtime()?.block_on(async {
@@ -65,6 +71,7 @@ pub fn restore(args: Restore) -> anyhow::Result<()> {
         "by_version": restored.gateway,
         "aside": restored.aside,
         "removed_at_start": restored.unknown,
+        "elsewhere": restored.elsewhere,
     });
     writeln!(std::io::stdout().lock(), "{report}").context("writing to standard output")
 }

@@ -11,6 +11,7 @@ use openshell_api::user::Role;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::bucket::{Bucket, BucketOptions};
 use crate::error::ApiError;
 use crate::identity::jwt::KeyFault;
 use crate::identity::permit::FIRST_ADMIN;
@@ -18,7 +19,7 @@ use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
 use crate::locks::Locks;
 use crate::metrics::Metrics;
-use crate::modules::Modules;
+use crate::modules::{Homes, HomesError, Modules};
 use crate::public_url::PublicUrl;
 use crate::replicas::{News, Replicas, Untold};
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
@@ -43,6 +44,8 @@ pub struct Options {
     pub proxy_socket: Option<PathBuf>,
     /// Its database, if that is not a file in its directory.
     pub database: Option<DatabaseUrl>,
+    /// Where bytes of new modules go, if not into its database.
+    pub modules: Option<BucketOptions>,
     /// Where other gateways of its database, and supervisors, reach it: `https://host:port`; absent: where it listens.
     pub internal_url: Option<String>,
     /// Where users reach it, if by a proxy.
@@ -103,6 +106,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Where bytes of modules are.
+    #[error(transparent)]
+    Modules(#[from] HomesError),
     /// An identity provider that can't be relied on.
     #[error("an identity provider can't be trusted: {0}")]
     Provider(#[from] KeyFault),
@@ -126,6 +132,7 @@ impl StartError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Keyring(error) => error.hint(),
+            Self::Modules(error) => error.hint(),
             Self::Setup(ApiError(problem)) => problem.hint.as_deref(),
             _ => None,
         }
@@ -219,7 +226,8 @@ impl Gateway {
         let admin = tokens::hash(&tokens::admin_token(&dir)?);
         let identities = Identities::new(admin, options.identity.clone(), &http)?;
         let runtime = runtimes(&dir, &id, options)?;
-        let (secrets, modules) = (SecretBox::open(&dir, options.passphrase.as_ref())?, Modules::new()?);
+        let secrets = SecretBox::open(&dir, options.passphrase.as_ref())?;
+        let modules = Modules::new(homes(&store, options, upstream_ca.as_deref()).await?)?;
         let gateway = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id,
@@ -242,6 +250,9 @@ impl Gateway {
             stopping: CancellationToken::new(),
             dir,
         });
+        if let Some(bucket) = gateway.modules.homes().bucket() {
+            tokio::spawn(bucket.clone().watch(gateway.stopping.clone()));
+        }
         if gateway.replicas.is_some() {
             crate::replicas::begin(&gateway);
         }
@@ -255,6 +266,14 @@ impl Gateway {
 fn host(url: &str) -> Option<String> {
     let host = url.parse::<url::Url>().ok()?.host_str()?.to_owned();
     Some(host.trim_matches(['[', ']']).to_owned())
+}
+
+/// Where bytes of modules are; all of them can be found.
+async fn homes(store: &Store, options: &Options, extra_ca: Option<&str>) -> Result<Homes, StartError> {
+    let bucket = options.modules.as_ref().map(|options| Bucket::open(options, extra_ca));
+    let homes = Homes::new(bucket.transpose().map_err(HomesError::from)?);
+    homes.check(store).await?;
+    Ok(homes)
 }
 
 fn runtimes(dir: &StateDir, id: &str, options: &Options) -> Result<Runtimes, StateDirError> {

@@ -11,6 +11,7 @@ pub mod audit;
 mod authority;
 mod backend_test;
 pub mod backup;
+pub mod bucket;
 mod budgets;
 pub mod error;
 pub mod etag;

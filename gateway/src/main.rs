@@ -2,6 +2,7 @@
 
 mod copies;
 mod flags;
+mod moves;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::sandbox::RuntimeKind;
 use openshell_gateway::secrets::Passphrase;
@@ -40,6 +41,12 @@ enum Command {
     #[command(after_help = "Examples:\n  \
         openshell-gateway restore --state-dir /var/lib/openshell --passphrase-file /etc/openshell/backup.pass monday.backup")]
     Restore(Restore),
+    /// Move the bytes of all modules into a bucket, or back into the database, while the gateway does not run. What is in a bucket stays
+    /// there, too: backups may speak of it.
+    #[command(after_help = "Examples:\n  \
+        openshell-gateway move-modules --state-dir /var/lib/openshell --modules s3://acme-modules/openshell --to bucket\n  \
+        openshell-gateway move-modules --state-dir /var/lib/openshell --modules s3://acme-modules/openshell --to database")]
+    MoveModules(Box<MoveModules>),
     /// Print the OpenAPI document of the gateway's API.
     Openapi,
 }
@@ -54,6 +61,8 @@ struct Run {
     listen: SocketAddr,
     #[command(flatten)]
     database: flags::Database,
+    #[command(flatten)]
+    modules: flags::Modules,
     /// Unix socket for a reverse proxy on this machine, which does TLS itself: plain HTTP is spoken there. Whoever may write to it
     /// (mode 0660) still needs a token.
     #[arg(long, value_name = "PATH")]
@@ -121,6 +130,32 @@ struct Restore {
     file: PathBuf,
 }
 
+#[derive(Args)]
+struct MoveModules {
+    /// The gateway's directory.
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    #[command(flatten)]
+    database: flags::Database,
+    #[command(flatten)]
+    modules: flags::Modules,
+    /// PEM file of further CAs, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    upstream_ca: Option<PathBuf>,
+    /// Where they are to be.
+    #[arg(long, value_enum, value_name = "HOME")]
+    to: Home,
+}
+
+/// Where bytes of modules are.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Home {
+    /// In the bucket.
+    Bucket,
+    /// In the database.
+    Database,
+}
+
 fn public_url(given: &str) -> Result<PublicUrl, String> {
     given.parse().map_err(|error: InvalidPublicUrl| error.to_string())
 }
@@ -151,6 +186,7 @@ fn main() -> ExitCode {
         Command::Run(run) => serve(*run),
         Command::Backup(backup) => copies::backup(backup),
         Command::Restore(restore) => copies::restore(restore),
+        Command::MoveModules(moved) => moves::run(*moved),
         Command::Openapi => print_document(),
     };
     match outcome {
@@ -189,6 +225,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
     let options = Options {
         state_dir: run.state_dir,
         database: run.database.url()?,
+        modules: run.modules.options(),
         internal_url: run.internal_url,
         listen: run.listen,
         proxy_socket: run.proxy_socket,

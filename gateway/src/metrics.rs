@@ -179,6 +179,14 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
         }
     }
     exporting(gateway, text).await?;
+    if let Some(bucket) = gateway.modules.homes().bucket() {
+        text.head(
+            "openshell_modules_bucket_failing",
+            "gauge",
+            "Whether the bucket with modules was of no use when asked last.",
+        );
+        text.line("openshell_modules_bucket_failing", &[], u64::from(bucket.trouble().is_some()));
+    }
     text.head("openshell_sandboxes", "gauge", "Sandboxes, by what they are doing.");
     for (phase, count) in &phases {
         text.line("openshell_sandboxes", &[("phase", phase)], *count);

@@ -1,6 +1,8 @@
 //! Modules: checked, stored by digest, baked and compiled once per settings.
 
 mod artifacts;
+mod homes;
+pub mod moving;
 mod trust;
 
 use std::sync::Arc;
@@ -14,11 +16,12 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use artifacts::Artifacts;
+pub use homes::{Homes, HomesError};
 
 use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::identity::{Operate, Permit};
-use crate::store::{By, Store, StoreModule};
+use crate::store::{By, Home, Store, StoreModule};
 
 /// Modules that come with the gateway.
 const BUILTINS: [&str; 2] = ["rules", "privacy-router"];
@@ -54,16 +57,23 @@ pub struct Modules {
     compiler: Arc<Compiler>,
     compiling: tokio::sync::Mutex<()>,
     artifacts: Artifacts,
+    homes: Homes,
 }
 
 impl Modules {
     /// Starts the compiler.
-    pub fn new() -> ApiResult<Self> {
+    pub fn new(homes: Homes) -> ApiResult<Self> {
         let compiler = Arc::new(Compiler::new()?);
-        Ok(Self { compiler, compiling: tokio::sync::Mutex::default(), artifacts: Artifacts::new() })
+        Ok(Self { compiler, compiling: tokio::sync::Mutex::default(), artifacts: Artifacts::new(), homes })
     }
 
-    /// Stores the modules that come with the gateway. A version that changed with it takes the place of the old one.
+    /// Where bytes of modules are.
+    pub fn homes(&self) -> &Homes {
+        &self.homes
+    }
+
+    /// Stores the modules that come with the gateway, in the database: it starts without asking anybody else. A version that changed
+    /// with it takes the place of the old one.
     pub async fn register_builtins(&self, store: &Store) -> ApiResult<()> {
         for name in BUILTINS {
             let missing = || ApiError::internal(format!("the built-in module {name} is missing from this build"));
@@ -105,9 +115,13 @@ impl Modules {
         check_version(version)?;
         let found = digest(&bytes);
         let signature = self.checked(store, name.as_str(), version, &found, signature).await?;
+        let is_builtin = by.user == By::GATEWAY.user;
         if store.module_version(name.as_str(), version).await?.as_deref() == Some(&found)
             && store.module(&found).await?.is_some()
         {
+            if replace && !is_builtin {
+                self.homes.renew(store, &found, &bytes).await?;
+            }
             return self.signed(store, &found, signature).await;
         }
         let compiler = self.compiler.clone();
@@ -135,7 +149,18 @@ impl Modules {
         let before =
             store.module_version(module.name.as_str(), version).await?.map(|digest| json!({ "digest": digest }));
         let change = change.before(before).after(now);
-        match store.put_module(&module, &bytes, replace, by, &change).await? {
+        // What is refused anyway is not put anywhere.
+        let outcome = match store.may_put(&module, replace, by).await? {
+            StoreModule::Stored => {
+                let home = match is_builtin {
+                    true => Home::Database(&*bytes),
+                    false => self.homes.keep(store, &module.digest, &bytes).await?,
+                };
+                store.put_module(&module, home, replace, by, &change).await?
+            }
+            refused => refused,
+        };
+        match outcome {
             StoreModule::Stored | StoreModule::Known => self.signed(store, &module.digest, signature).await,
             StoreModule::Foreign { owner } => {
                 Err(refuse(403, "not_yours", format!("modules named {} are those of {owner}", module.name))
@@ -202,8 +227,7 @@ impl Modules {
         if let Some(digest) = store.artifact_digest(&cache_key).await? {
             return Ok(digest);
         }
-        let component =
-            store.module_bytes(&module.digest).await?.ok_or_else(|| ApiError::not_found("module", &module.digest))?;
+        let component = self.homes.read(store, &module.digest).await?;
         let (compiler, key, settings) = (self.compiler.clone(), key.clone(), settings.clone());
         let (name, version) = (module.name.to_string(), module.version.clone());
         let compiled =

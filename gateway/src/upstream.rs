@@ -13,18 +13,29 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A client that trusts the system's CAs and those given (PEM). Follows no redirect: what it sends would follow.
 pub fn client(extra_ca: Option<&str>) -> Result<reqwest::Client, reqwest::Error> {
+    trusting(extra_ca)?.timeout(PATIENCE).build()
+}
+
+/// The same for long bodies: it gives up after such a wait for a connection, and after such a silence.
+pub fn patient(
+    extra_ca: Option<&str>,
+    connect: Duration,
+    silence: Duration,
+) -> Result<reqwest::Client, reqwest::Error> {
+    trusting(extra_ca)?.connect_timeout(connect).read_timeout(silence).build()
+}
+
+fn trusting(extra_ca: Option<&str>) -> Result<reqwest::ClientBuilder, reqwest::Error> {
     let native = rustls_native_certs::load_native_certs().certs;
     let mut roots: Vec<_> = native.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect();
     if let Some(pem) = extra_ca {
         roots.extend(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
     }
-    reqwest::Client::builder()
+    Ok(reqwest::Client::builder()
         .tls_certs_only(roots)
         .no_proxy()
-        .timeout(PATIENCE)
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .user_agent(concat!("openshell/", env!("CARGO_PKG_VERSION"))))
 }
 
 /// An answer's body. Refuses one that breaks off, or is longer than `most` bytes.

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod bad_input;
+mod buckets;
 mod clients;
 mod crash;
 mod docker;

@@ -52,6 +52,7 @@ pub enum GatewayCommand {
     /// Start the gateway on this machine and wait until it answers.
     #[command(after_help = "Examples:\n  openshell gateway start\n  openshell gateway start --form service\n  \
                             openshell gateway start --upstream-ca ./company-ca.pem --listen 127.0.0.1:7443\n  \
+                            openshell gateway start --modules s3://acme-modules/openshell --modules-keys ./bucket-keys\n  \
                             openshell gateway start -- --start-timeout 120")]
     Start(StartCommand),
     /// Stop the gateway; its sandboxes keep enforcing what they last acknowledged.
@@ -285,6 +286,23 @@ pub struct StartArgs {
     #[arg(long, value_name = "URL")]
     #[serde(skip)]
     pub database: Option<String>,
+    /// Bucket for the bytes of modules, as s3://BUCKET/PREFIX; absent: the database. Its keys are read from the usual variables
+    /// (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY …), which are kept with the gateway's arguments, or from --modules-keys.
+    #[arg(long, value_name = "PLACE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules: Option<String>,
+    /// URL of that bucket's server; absent: Amazon's, in the region.
+    #[arg(long, value_name = "URL", requires = "modules")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules_endpoint: Option<String>,
+    /// Its region; absent: as AWS_REGION says, else us-east-1.
+    #[arg(long, value_name = "REGION", requires = "modules")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules_region: Option<String>,
+    /// File with its keys, in the form of ~/.aws/credentials, for its owner alone; read anew for every request.
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules_keys: Option<PathBuf>,
     /// Further options of `openshell-gateway run`, after `--`. Name files by their whole paths.
     #[arg(last = true, value_name = "OPTION")]
     #[serde(skip_serializing_if = "Vec::is_empty")]

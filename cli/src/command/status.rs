@@ -59,7 +59,7 @@ fn text(overview: &Overview) -> String {
             ("gateway", url.clone()),
             ("version", gateway.version.clone()),
             ("runtimes", list(&runtimes)),
-            ("modules", gateway.modules.to_string()),
+            ("modules", gateway::modules(gateway)),
             ("decisions", gateway.decisions.to_string()),
             ("sandboxes", format!("{} ({} connected)", gateway.sandboxes, gateway.connected)),
         ]));

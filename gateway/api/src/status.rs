@@ -18,6 +18,16 @@ pub struct Endpoint {
     pub version: String,
 }
 
+/// How the bucket with modules is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BucketStatus {
+    /// Where it is: `s3://bucket/prefix`.
+    pub place: String,
+    /// Why it was of no use when it was asked last; absent: it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Status {
@@ -31,6 +41,9 @@ pub struct Status {
     pub connected: u64,
     /// Stored modules.
     pub modules: u64,
+    /// The bucket in which bytes of modules are; absent: they are in the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketStatus>,
     /// Decision records kept.
     pub decisions: u64,
     /// Runtimes that sandboxes can be made in.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::format::Writer;
-use super::{BackupError, OPTIONAL, REQUIRED, swap};
+use super::{BackupError, Elsewhere, OPTIONAL, REQUIRED, swap};
 use crate::secrets::Passphrase;
 use crate::store::{self, DATABASE_FILE, HEAD_FILE};
 
@@ -23,8 +23,17 @@ impl Drop for Temporary {
     }
 }
 
+/// A backup that was written.
+#[derive(Debug)]
+pub struct Created<W> {
+    /// What it was written to.
+    pub out: W,
+    /// Modules that are not in it.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
 /// Writes a backup of what is in a state directory, whether a gateway runs on it or not. Needs room for a copy of the database in it.
-pub async fn create<W: Write>(root: &Path, passphrase: Option<&Passphrase>, out: W) -> Result<W, BackupError> {
+pub async fn create<W: Write>(root: &Path, passphrase: Option<&Passphrase>, out: W) -> Result<Created<W>, BackupError> {
     if swap::is_pending(root) {
         return Err(BackupError::Unfinished { path: root.to_owned() });
     }
@@ -36,6 +45,7 @@ pub async fn create<W: Write>(root: &Path, passphrase: Option<&Passphrase>, out:
     }
     let copy = Temporary(root.join(format!(".backup.{}.db", std::process::id())));
     let keys = snapshot(root, &copy.0).await?;
+    let elsewhere = store::module_places(&copy.0).await?.into_iter().map(Elsewhere::from).collect();
     let mut archive = tar::Builder::new(Writer::new(out, passphrase)?);
     let path = |name: &str| root.join(name);
     let mut database = File::open(&copy.0).map_err(BackupError::io(&copy.0))?;
@@ -48,7 +58,8 @@ pub async fn create<W: Write>(root: &Path, passphrase: Option<&Passphrase>, out:
         written.map_err(BackupError::io(path(name)))?;
     }
     let finished = archive.into_inner().and_then(Writer::finish);
-    finished.map_err(BackupError::io("the backup"))
+    let out = finished.map_err(BackupError::io("the backup"))?;
+    Ok(Created { out, elsewhere })
 }
 
 type Keys = Vec<(&'static str, Zeroizing<Vec<u8>>)>;

@@ -3,6 +3,8 @@
 //! A backup is made beside a gateway that runs, from one consistent snapshot of its database, with the keys that go with it. It holds
 //! the gateway's credentials, so it is encrypted with a passphrase unless somebody says otherwise. A restore checks all of it before it
 //! changes anything, and then puts everything in place or nothing ([`swap`]).
+//!
+//! Bytes of modules that are in a bucket are not in it: the bucket keeps them, and nothing is ever removed there. Both ends say so.
 
 mod create;
 mod format;
@@ -13,7 +15,9 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub use create::create;
+use serde::Serialize;
+
+pub use create::{Created, create};
 pub use restore::{Restore, Restored, restore};
 
 use crate::gateway::ID_FILE;
@@ -29,6 +33,21 @@ const REQUIRED: [&str; 6] =
     [DATABASE_FILE, SIGNING_KEY_FILE, SECRETS_KEY_FILE, tls::CA_KEY_FILE, tls::CA_FILE, ADMIN_TOKEN_FILE];
 /// Files that are there if there was need of them.
 const OPTIONAL: [&str; 4] = [HEAD_FILE, ID_FILE, PORT_FILE, tls::TURN_FILE];
+
+/// Modules that a backup knows of and does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// Where they are: `s3://bucket/prefix`.
+    pub place: String,
+    /// How many.
+    pub modules: u64,
+}
+
+impl From<(String, u64)> for Elsewhere {
+    fn from((place, modules): (String, u64)) -> Self {
+        Self { place, modules }
+    }
+}
 
 /// Why a backup was not made or not restored.
 #[derive(Debug, thiserror::Error)]

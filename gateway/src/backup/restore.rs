@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::format::{Head, Reader};
-use super::{BackupError, OPTIONAL, REQUIRED, swap};
+use super::{BackupError, Elsewhere, OPTIONAL, REQUIRED, swap};
 use crate::audit::Change;
 use crate::secrets::{self, Passphrase, SIGNING_KEY_FILE};
 use crate::state_dir::StateDir;
@@ -34,6 +34,8 @@ pub struct Restored {
     pub aside: Option<PathBuf>,
     /// Sandboxes that the backup knows nothing of: the gateway removes them when it starts.
     pub unknown: Vec<String>,
+    /// Modules that the backup does not hold: the gateway has to be told where they are.
+    pub elsewhere: Vec<Elsewhere>,
 }
 
 /// Puts a backup's state into a directory. Nothing is changed there unless all of the backup is good; a restore that is interrupted
@@ -52,10 +54,10 @@ pub async fn restore<R: Read>(root: &Path, restore: Restore<'_, R>) -> Result<Re
     let (head, mut reader) = Reader::new(restore.input, restore.passphrase)?;
     unpack(&mut reader, staged.path())?;
     read_out(&mut reader)?;
-    let unknown = Box::pin(check(staged.path(), root, &head)).await?;
+    let (unknown, elsewhere) = Box::pin(check(staged.path(), root, &head)).await?;
     let aside = staged.commit()?;
     drop(dir);
-    Ok(Restored { made_at: head.made_at, gateway: head.gateway, aside: aside.filter(|_| present), unknown })
+    Ok(Restored { made_at: head.made_at, gateway: head.gateway, aside: aside.filter(|_| present), unknown, elsewhere })
 }
 
 /// To the end: the last frame says that nothing is missing.
@@ -96,8 +98,8 @@ fn unpack_archive(reader: impl Read, into: &Path) -> Result<(), BackupError> {
 }
 
 /// Opens everything as a gateway would, and makes the database one that goes on from what is there. Answers the names of sandboxes
-/// that only what is there knows.
-async fn check(staged: &Path, root: &Path, head: &Head) -> Result<Vec<String>, BackupError> {
+/// that only what is there knows, and where modules are that the backup does not hold.
+async fn check(staged: &Path, root: &Path, head: &Head) -> Result<(Vec<String>, Vec<Elsewhere>), BackupError> {
     let read = |name: &str| std::fs::read(staged.join(name)).map_err(BackupError::io(name));
     let signing = secrets::parse_signing_key(&read(SIGNING_KEY_FILE)?);
     let signing = signing.ok_or_else(|| BackupError::Damaged(format!("{SIGNING_KEY_FILE} is no key")))?;
@@ -124,11 +126,12 @@ async fn check(staged: &Path, root: &Path, head: &Head) -> Result<Vec<String>, B
         };
         let detail = json!({ "made_at": head.made_at, "by_version": head.gateway });
         store.tell(&Change::new(None, "gateway.restore", String::new()).detail(detail)).await?;
-        Ok::<_, BackupError>(unknown)
+        let elsewhere = store.module_places().await?.into_iter().map(Elsewhere::from).collect();
+        Ok::<_, BackupError>((unknown, elsewhere))
     };
-    let unknown = done.await;
+    let done = done.await;
     store.close().await;
-    unknown
+    done
 }
 
 /// What the archive itself says.

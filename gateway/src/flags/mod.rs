@@ -2,6 +2,8 @@
 
 mod database;
 mod identity;
+mod modules;
 
 pub use database::Database;
 pub use identity::Identity;
+pub use modules::Modules;

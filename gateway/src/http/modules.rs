@@ -50,6 +50,7 @@ pub(super) struct Upload {
     (status = 413, description = "too_large: more than 64 MiB", body = Problem),
     (status = 422, description = "not_wasm, core_module, invalid_wasm, unknown_contract, forbidden_import, no_hook; bad_signature, \
         untrusted_publisher, unsigned_module …", body = Problem),
+    (status = 503, description = "bucket_unavailable, bucket_refused: nothing was stored", body = Problem),
 ))]
 pub(super) async fn upload(
     Call { gateway, permit }: Call<Operate>,
@@ -105,14 +106,15 @@ pub(super) async fn list(Call { gateway, .. }: Call<Read>, Query(part): Query<Pa
     params(("module" = String, Path, description = "`sha256:<hex>` or `name@version`")), responses(
     (status = 200, body = Vec<u8>, content_type = "application/wasm"),
     (status = 404, description = "module_not_found", body = Problem),
+    (status = 500, description = "module_damaged, module_missing: it is not what was stored, or gone", body = Problem),
+    (status = 503, description = "bucket_unavailable, bucket_refused, module_elsewhere", body = Problem),
 ))]
 pub(super) async fn component(
     Call { gateway, .. }: Call<Read>,
     Path(module): Path<String>,
 ) -> ApiResult<impl axum::response::IntoResponse> {
     let found = find(&gateway, &module).await?;
-    let bytes = gateway.store.module_bytes(&found.digest).await?;
-    let bytes = bytes.ok_or_else(|| ApiError::not_found("module", module))?;
+    let bytes = gateway.modules.homes().read(&gateway.store, &found.digest).await?;
     Ok(([(axum::http::header::CONTENT_TYPE, "application/wasm")], bytes))
 }
 

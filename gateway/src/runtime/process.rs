@@ -28,6 +28,11 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 /// The part of a log's end that is read for its last lines, in bytes.
 const TAIL_BYTES: u64 = 16 * 1024;
 
+/// Whether a variable holds what is the gateway's alone: keys of its bucket, its database's password.
+fn is_gateways_own(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"AWS_") || name == "OPENSHELL_DATABASE"
+}
+
 /// The `process` runtime.
 pub struct ProcessRuntime {
     supervisor: PathBuf,
@@ -116,6 +121,9 @@ impl Runtime for ProcessRuntime {
         let mut command = Command::new(&self.supervisor);
         command.arg("--launch").arg(self.launch_file(id)).current_dir(&spec.state_dir);
         command.stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(false);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_gateways_own(name)) {
+            command.env_remove(name);
+        }
         let child = in_own_session(&mut command).spawn();
         let mut child = child.map_err(|error| system(&format!("start {}", self.supervisor.display()), error))?;
         if let Some(process) = child.id().and_then(ProcessId::of) {

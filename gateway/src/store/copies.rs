@@ -6,7 +6,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::db::Pool;
-use super::{Store, StoreError};
+use super::{Store, StoreError, uint};
 
 async fn look_into(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(SqliteConnectOptions::new().filename(path).read_only(true).connect().await?)
@@ -29,6 +29,21 @@ pub async fn integrity(path: &Path) -> Result<Option<String>, StoreError> {
         Ok(found) => Some(found),
         Err(error) => Some(error.to_string()),
     })
+}
+
+/// Where modules of a database are kept outside of it, and how many.
+pub async fn module_places(path: &Path) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut connection = look_into(path).await?;
+    let known = "SELECT count(*) FROM pragma_table_info('modules') WHERE name = 'place'";
+    // Of a version that kept all of them in it.
+    if sqlx::query_scalar::<_, i64>(known).fetch_one(&mut connection).await? == 0 {
+        connection.close().await?;
+        return Ok(Vec::new());
+    }
+    let places = "SELECT place, count(*) FROM modules WHERE place IS NOT NULL GROUP BY place ORDER BY place";
+    let found: Vec<(String, i64)> = sqlx::query_as(places).fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(found.into_iter().map(|(place, modules)| (place, uint(modules))).collect())
 }
 
 impl Store {

@@ -2,7 +2,8 @@
 
 use openshell_api::module::Module;
 
-use super::db::{Row, query, query_scalar};
+use super::db::{Row, Transaction, query, query_scalar};
+use super::homes::Home;
 use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
 use crate::audit::Change;
 
@@ -42,41 +43,42 @@ impl By<'_> {
 const COLUMNS: &str = "digest, name, version, contract, hooks, imports, pure, schema, size, created_at";
 
 impl Store {
-    /// Stores a module's bytes under its digest, and its name and version for it. Refuses a version that means other
-    /// bytes, unless `replace`, and a name that another user's modules have.
+    /// What would become of a module that is stored now. Stores nothing.
+    pub async fn may_put(&self, module: &Module, replace: bool, by: By<'_>) -> Result<StoreModule, StoreError> {
+        let mut tx = self.read.snapshot().await?;
+        standing(&mut tx, module, replace, by).await
+    }
+
+    /// Stores a module under its digest, and its name and version for it; its bytes too, or where they are. Bytes that are kept already
+    /// stay where they are. Refuses a version that means other bytes, unless `replace`, and a name that another user's modules have.
     pub async fn put_module(
         &self,
         module: &Module,
-        bytes: &[u8],
+        home: Home<&[u8]>,
         replace: bool,
         by: By<'_>,
         change: &Change,
     ) -> Result<StoreModule, StoreError> {
         let mut changing = self.changing(change).await?;
         let tx = changing.tx();
+        match standing(tx, module, replace, by).await? {
+            StoreModule::Stored => {}
+            refused => return Ok(refused),
+        }
         let named: i64 = query_scalar("SELECT count(*) FROM module_versions WHERE name = $1")
             .bind(module.name.as_str())
             .fetch_one(&mut *tx)
             .await?;
-        let owner: Option<String> = query_scalar("SELECT owner FROM module_owners WHERE name = $1")
-            .bind(module.name.as_str())
-            .fetch_optional(&mut *tx)
+        let kept: i64 = query_scalar("SELECT count(*) FROM modules WHERE digest = $1")
+            .bind(&module.digest)
+            .fetch_one(&mut *tx)
             .await?;
-        if named > 0 && !by.admin && owner.as_deref() != Some(by.user) {
-            return Ok(StoreModule::Foreign { owner: owner.unwrap_or_else(|| "the gateway".to_owned()) });
-        }
-        let known: Option<String> = query_scalar("SELECT digest FROM module_versions WHERE name = $1 AND version = $2")
-            .bind(module.name.as_str())
-            .bind(&module.version)
-            .fetch_optional(&mut *tx)
-            .await?;
-        match known {
-            Some(digest) if digest == module.digest => return Ok(StoreModule::Known),
-            Some(digest) if !replace => return Ok(StoreModule::Taken { digest }),
-            _ => {}
-        }
+        let place = match &home {
+            Home::Database(_) => None,
+            Home::Bucket(place) => Some(place.as_str()),
+        };
         query(
-            "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, bytes, created_at)
+            "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, place, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (digest) DO UPDATE SET name = excluded.name, version = excluded.version",
         )
@@ -89,10 +91,19 @@ impl Store {
         .bind(module.pure_verdicts)
         .bind(json("schema", &module.settings_schema)?)
         .bind(int(module.size))
-        .bind(bytes)
+        .bind(place)
         .bind(module.created_at.to_string())
         .execute(&mut *tx)
         .await?;
+        if let Home::Database(bytes) = home
+            && kept == 0
+        {
+            query("INSERT INTO module_bytes (digest, bytes) VALUES ($1, $2)")
+                .bind(&module.digest)
+                .bind(bytes)
+                .execute(&mut *tx)
+                .await?;
+        }
         query(
             "INSERT INTO module_versions (name, version, digest) VALUES ($1, $2, $3)
              ON CONFLICT (name, version) DO UPDATE SET digest = excluded.digest",
@@ -155,11 +166,6 @@ impl Store {
             .await?)
     }
 
-    /// A module's bytes.
-    pub async fn module_bytes(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(query_scalar("SELECT bytes FROM modules WHERE digest = $1").bind(digest).fetch_optional(&self.read).await?)
-    }
-
     /// Digest of the artifact that was compiled under this key.
     pub async fn artifact_digest(&self, cache_key: &str) -> Result<Option<String>, StoreError> {
         Ok(query_scalar("SELECT digest FROM artifacts WHERE cache_key = $1")
@@ -189,6 +195,31 @@ impl Store {
             .await?;
         Ok(())
     }
+}
+
+/// What becomes of a module that is stored in this transaction.
+async fn standing(tx: &mut Transaction, module: &Module, replace: bool, by: By<'_>) -> Result<StoreModule, StoreError> {
+    let named: i64 = query_scalar("SELECT count(*) FROM module_versions WHERE name = $1")
+        .bind(module.name.as_str())
+        .fetch_one(&mut *tx)
+        .await?;
+    let owner: Option<String> = query_scalar("SELECT owner FROM module_owners WHERE name = $1")
+        .bind(module.name.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+    if named > 0 && !by.admin && owner.as_deref() != Some(by.user) {
+        return Ok(StoreModule::Foreign { owner: owner.unwrap_or_else(|| "the gateway".to_owned()) });
+    }
+    let known: Option<String> = query_scalar("SELECT digest FROM module_versions WHERE name = $1 AND version = $2")
+        .bind(module.name.as_str())
+        .bind(&module.version)
+        .fetch_optional(&mut *tx)
+        .await?;
+    Ok(match known {
+        Some(digest) if digest == module.digest => StoreModule::Known,
+        Some(digest) if !replace => StoreModule::Taken { digest },
+        _ => StoreModule::Stored,
+    })
 }
 
 fn module(row: &Row) -> Result<Module, StoreError> {

@@ -14,7 +14,7 @@ fn passphrase(directory: &Path, text: &str) -> Passphrase {
 }
 
 async fn made(world: &World, with: Option<&Passphrase>) -> Vec<u8> {
-    backup::create(&world.dir.path().join("state"), with, Vec::new()).await.unwrap()
+    backup::create(&world.dir.path().join("state"), with, Vec::new()).await.unwrap().out
 }
 
 async fn put(state: &Path, backup: &[u8], with: Option<&Passphrase>, force: bool) -> Result<Restored, BackupError> {
@@ -155,7 +155,7 @@ async fn what_is_no_good_changes_nothing() {
         let sql = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                    VALUES (9999, 'later', 1, x'00', 0)";
         Database::Sqlite.tamper(&state, sql);
-        backup::create(&state, None, Vec::new()).await.unwrap()
+        backup::create(&state, None, Vec::new()).await.unwrap().out
     };
     check(&backup, None, "by a newer version").await;
     let nowhere = backup::create(other.path(), None, Vec::new()).await.unwrap_err();

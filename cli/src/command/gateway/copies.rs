@@ -34,6 +34,14 @@ struct Restored {
     by_version: String,
     aside: Option<PathBuf>,
     removed_at_start: Vec<String>,
+    elsewhere: Vec<Elsewhere>,
+}
+
+/// Modules that are not in a backup.
+#[derive(Serialize, Deserialize)]
+struct Elsewhere {
+    place: String,
+    modules: u64,
 }
 
 /// `gateway backup`.
@@ -56,8 +64,11 @@ pub async fn backup(cx: &Context, args: BackupArgs) -> Result<u8, Error> {
         std::path::absolute(&args.file).map_err(Error::io("find the file"))?
     };
     let progress = (!to_stdout).then(|| cx.out.progress("backing the gateway up"));
-    run(words, passphrase, &target, to_stdout).await?;
+    let said = run(words, passphrase, &target, to_stdout).await?;
     drop(progress);
+    for note in said.notes {
+        cx.out.note(format!("note: {note}"));
+    }
     if to_stdout {
         return Ok(DONE);
     }
@@ -88,7 +99,7 @@ pub async fn restore(cx: &Context, args: RestoreArgs) -> Result<u8, Error> {
     let progress = cx.out.progress("restoring the gateway");
     let said = run(words, passphrase, &file, false).await?;
     drop(progress);
-    let restored: Restored = crate::client::rest::parse(said.as_bytes(), "openshell-gateway restore")?;
+    let restored: Restored = crate::client::rest::parse(said.printed.as_bytes(), "openshell-gateway restore")?;
     cx.out.data(&restored, || {
         format!("restored what the gateway was at {} (version {})\n", restored.made_at, restored.by_version)
     })?;
@@ -97,6 +108,11 @@ pub async fn restore(cx: &Context, args: RestoreArgs) -> Result<u8, Error> {
     }
     for name in &restored.removed_at_start {
         cx.out.note(format!("note: sandbox {name} was made after the backup: the gateway removes it when it starts"));
+    }
+    for Elsewhere { place, modules } in &restored.elsewhere {
+        cx.out.note(format!(
+            "note: {modules} of its modules are in {place}, not in the backup: start it with --modules {place}"
+        ));
     }
     cx.out.note("start it with `openshell gateway start`");
     Ok(DONE)
@@ -107,13 +123,21 @@ enum Passphrase {
     Typed(String),
 }
 
-/// Runs the gateway's program; answers what it printed. What is typed goes through a pipe: no list of processes shows it.
+/// What the gateway's program said.
+struct Said {
+    /// On standard output.
+    printed: String,
+    /// What its user should know.
+    notes: Vec<String>,
+}
+
+/// Runs the gateway's program. What is typed goes through a pipe: no list of processes shows it.
 async fn run(
     mut words: Vec<std::ffi::OsString>,
     passphrase: Option<Passphrase>,
     file: &Path,
     to_stdout: bool,
-) -> Result<String, Error> {
+) -> Result<Said, Error> {
     let program = paths::program(PROGRAM).ok_or(Error::NoGatewayProgram)?;
     let mut typed = None;
     if let Some(passphrase) = passphrase {
@@ -138,10 +162,11 @@ async fn run(
     let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await;
     let output = output.map_err(std::io::Error::other).and_then(|output| output);
     let output = output.map_err(Error::io(format!("wait for {PROGRAM}")))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
     let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        let notes = said.lines().filter_map(|line| line.strip_prefix("note: ")).map(str::to_owned).collect();
+        return Ok(Said { printed: String::from_utf8_lossy(&output.stdout).into_owned(), notes });
+    }
     let last = |mark: &str| said.lines().rev().find_map(|line| line.strip_prefix(mark)).map(str::to_owned);
     let reason = last("error: ").unwrap_or_else(|| format!("{PROGRAM} ended with {}", output.status));
     Err(GatewayError::Copy { reason, hint: last("hint: ") }.into())

@@ -95,7 +95,7 @@ fn kept_form(state_dir: &Path) -> Option<crate::gateways::entry::Form> {
 
 /// The gateway runs in another directory, and starts again when this one may be gone.
 fn absolute(mut args: StartArgs) -> Result<StartArgs, Error> {
-    if let Some(file) = &mut args.upstream_ca {
+    for file in [&mut args.upstream_ca, &mut args.modules_keys].into_iter().flatten() {
         *file = file.canonicalize().map_err(Error::io(format!("read {}", file.display())))?;
     }
     if let Some(socket) = &mut args.proxy_socket {

@@ -142,9 +142,17 @@ async fn show(cx: &Context, place: &Place, client: &Client, status: Status) -> R
         rows.extend(view.whoami.as_ref().map(|who| ("you are", you_are(who))));
         rows.push(("up for", format!("{} s", view.status.uptime_s)));
         rows.push(("sandboxes", format!("{} ({} connected)", view.status.sandboxes, view.status.connected)));
+        rows.extend(view.status.bucket.is_some().then(|| ("modules", modules(&view.status))));
         facts(&rows)
     })?;
     Ok(DONE)
+}
+
+/// How many modules there are, and where.
+pub fn modules(status: &Status) -> String {
+    let Some(bucket) = &status.bucket else { return status.modules.to_string() };
+    let problem = bucket.problem.as_ref().map(|problem| format!(" (of no use now: {problem})"));
+    format!("{}, new ones in {}{}", status.modules, bucket.place, problem.unwrap_or_default())
 }
 
 /// Whom a gateway takes us for, and by what.

@@ -168,7 +168,8 @@ fn body(state_dir: &Path, plan: &Plan, socket: &Path, image: &str, info: &Value)
     if let Some(bundle) = bundle() {
         mounts.push(bind(&bundle, Path::new(ROOTS), true));
     }
-    if let Some(file) = &plan.args.upstream_ca {
+    let keys = plan.environment.get("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
+    for file in [&plan.args.upstream_ca, &plan.args.modules_keys, &keys].into_iter().flatten() {
         mounts.push(bind(file, file, true));
     }
     if let Some(directory) = plan.args.proxy_socket.as_deref().and_then(Path::parent) {
@@ -176,8 +177,9 @@ fn body(state_dir: &Path, plan: &Plan, socket: &Path, image: &str, info: &Value)
     }
     let mut environment = vec![format!("DOCKER_HOST=unix://{SOCKET}"), format!("SSL_CERT_FILE={ROOTS}")];
     // The paths and directories of the others are this machine's, and not the container's.
-    let own =
-        plan.environment.iter().filter(|(name, _)| name.starts_with("OPENSHELL_") && *name != "OPENSHELL_RUNTIME");
+    let own = plan.environment.iter().filter(|(name, _)| {
+        name.starts_with("AWS_") || (name.starts_with("OPENSHELL_") && *name != "OPENSHELL_RUNTIME")
+    });
     environment.extend(own.map(|(name, value)| format!("{name}={value}")));
     Ok(json!({
         "Image": image,

@@ -16,6 +16,10 @@ const FILE: &str = "start.json";
 const HEEDED: [&str; 5] = ["DOCKER_HOST", "SSL_CERT_FILE", "SSL_CERT_DIR", "XDG_RUNTIME_DIR", "TMPDIR"];
 /// How the gateway's own variables begin.
 const PREFIX: &str = "OPENSHELL_";
+/// How those of a bucket begin; some of them are secret. Heeded only where modules are in one.
+const BUCKET_PREFIX: &str = "AWS_";
+/// The one that says so, where the arguments do not.
+const MODULES: &str = "OPENSHELL_MODULES";
 /// The one that says where the database is.
 const DATABASE: &str = "OPENSHELL_DATABASE";
 /// Those of the command line, some of them secret.
@@ -37,7 +41,12 @@ pub struct Plan {
 impl Plan {
     /// From this environment. A database's URL joins it: it may hold a password, and arguments are seen by everybody.
     pub fn new(form: Form, mut args: StartArgs) -> Self {
-        let heeded = |name: &str| HEEDED.contains(&name) || (name.starts_with(PREFIX) && !OURS.contains(&name));
+        let in_bucket = args.modules.is_some() || std::env::var_os(MODULES).is_some();
+        let heeded = |name: &str| {
+            HEEDED.contains(&name)
+                || (name.starts_with(PREFIX) && !OURS.contains(&name))
+                || (name.starts_with(BUCKET_PREFIX) && in_bucket)
+        };
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok().filter(|name| heeded(name))?, value.into_string().ok()?))
         });
@@ -80,6 +89,10 @@ impl Plan {
         option("--default-image", args.default_image.clone());
         option("--proxy-socket", args.proxy_socket.as_ref().map(path));
         option("--public-url", args.public_url.clone());
+        option("--modules", args.modules.clone());
+        option("--modules-endpoint", args.modules_endpoint.clone());
+        option("--modules-region", args.modules_region.clone());
+        option("--modules-keys", args.modules_keys.as_ref().map(path));
         words.extend(args.more.iter().cloned());
         words
     }

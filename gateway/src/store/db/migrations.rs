@@ -29,6 +29,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     "0080_shared_budgets.sql",
     "0090_exports.sql",
     "0100_provider_types.sql",
+    "0110_module_places.sql",
 );
 
 const POSTGRES: &[Step] = steps!("postgres":
@@ -38,6 +39,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     "0080_shared_budgets.sql",
     "0090_exports.sql",
     "0100_provider_types.sql",
+    "0110_module_places.sql",
 );
 
 pub(super) fn sqlite() -> Migrator {

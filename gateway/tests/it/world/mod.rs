@@ -179,6 +179,7 @@ impl World {
         let running = Running::start(Options {
             state_dir: dir.path().join("state"),
             database: database.url(),
+            modules: None,
             internal_url: None,
             listen: "127.0.0.1:0".parse().unwrap(),
             proxy_socket: None,

@@ -1,0 +1,9 @@
+-- Bytes of modules apart from what is known of them: they may be in a bucket instead.
+
+CREATE TABLE module_bytes (
+    digest       TEXT PRIMARY KEY REFERENCES modules (digest) ON DELETE CASCADE,
+    bytes        BLOB NOT NULL
+) STRICT;
+INSERT INTO module_bytes (digest, bytes) SELECT digest, bytes FROM modules;
+ALTER TABLE modules DROP COLUMN bytes;
+ALTER TABLE modules ADD COLUMN place TEXT;  -- s3://bucket/prefix, where they are under their digest; absent: in module_bytes
