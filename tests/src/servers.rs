@@ -103,7 +103,7 @@ impl Server {
             .map(|kind| format!("    {kind}_temp_path {here}/{kind};\n"))
             .concat();
         let settings = format!(
-            "daemon off;\nuser root;\nworker_processes 1;\npid {here}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    \
+            "daemon off;\nmaster_process off;\npid {here}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    \
              access_log {here}/access.log;\n{temporary}{servers}}}\n"
         );
         std::fs::write(directory.path().join("nginx.conf"), settings)?;

@@ -167,7 +167,8 @@ fn said(text: &str) -> String {
     let found = match (element("Code"), element("Message")) {
         (Some(code), Some(message)) if !message.is_empty() => format!("{message} ({code})"),
         (Some(code), _) => code.to_owned(),
-        _ => text.trim().trim_end_matches(':').to_owned(),
+        // A page of a proxy's says nothing more.
+        _ => text.split('<').next().unwrap_or_default().trim().trim_end_matches(':').to_owned(),
     };
     let plain = |c: char| if c.is_control() { ' ' } else { c };
     let mut length = 0;

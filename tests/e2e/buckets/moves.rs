@@ -26,14 +26,15 @@ async fn modules_move_into_a_bucket_and_back_and_a_backup_says_where_they_are() 
     let start = async |more: &[&str]| stage.run(&[&["gateway", "start", "--upstream-ca", &ca], more].concat()).await;
     stage.rules(FULL).await?.ok()?;
     stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
-    push(&stage, "built.wasm", &[]).await?.ok()?;
+    push(&stage, "built.wasm", "first", &[]).await?.ok()?;
     let plan = std::fs::read_to_string(stage.world.path("state/openshell/gateway/start.json"))?;
     ensure!(!plan.contains(&secret), "a key was kept that is none of the gateway's");
 
     // Old modules stay where they are until somebody moves them.
     stage.run(&["gateway", "stop"]).await?.ok()?;
     start(&["--modules", PLACE]).await?.ok()?;
-    push(&stage, "built.wasm", &["--name", "second", "--binding", "get-only"]).await?.ok()?;
+    connected(&stage).await?;
+    push(&stage, "built.wasm", "second", &[]).await?.ok()?;
     ensure!(!bucket.owner(&["list"])?.contains(".wasm"), "it was there already");
     let busy = moved(&stage.world, "bucket", &ca).await?;
     ensure!(busy.code == 1 && busy.stderr.contains("gateway stop"), "{busy:?}");
@@ -49,9 +50,10 @@ async fn modules_move_into_a_bucket_and_back_and_a_backup_says_where_they_are() 
     refused(start(&[]).await, &[&told, "--modules"]).await?;
     refused(start(&["--modules", "s3://modules/other"]).await, &[&told]).await?;
     start(&["--modules", PLACE]).await?.ok()?;
-    stage.check(&[(POST, "second"), (GET, "200")]).await?;
-    push(&stage, "built.wasm", &["--name", "third", "--binding", "get-only"]).await?.ok()?;
-    stage.check(&[(POST, "third"), (GET, "200")]).await?;
+    connected(&stage).await?;
+    enforced(&stage, "second").await?;
+    push(&stage, "built.wasm", "third", &[]).await?.ok()?;
+    enforced(&stage, "third").await?;
 
     let passphrase = stage.world.write("passphrase", "correct horse battery\n")?.display().to_string();
     let file = stage.world.path("monday.backup").display().to_string();
@@ -78,8 +80,9 @@ async fn modules_move_into_a_bucket_and_back_and_a_backup_says_where_they_are() 
     ensure!(moved(&stage.world, "database", &ca).await?.ok()?.json()?["modules"] == count);
     drop(front);
     start(&[]).await?.ok()?;
-    push(&stage, "built.wasm", &["--name", "fifth", "--binding", "get-only"]).await?.ok()?;
-    stage.check(&[(POST, "fifth"), (GET, "200")]).await?;
+    connected(&stage).await?;
+    push(&stage, "built.wasm", "fifth", &[]).await?.ok()?;
+    enforced(&stage, "fifth").await?;
     stage.run(&["audit", "verify"]).await?.ok()?;
     let told = stage.run(&["audit", "list", "--action", "modules.move", "-o", "json"]).await?.ok()?.json()?;
     ensure!(told.as_array().is_some_and(|told| told.len() == 3), "{told}");

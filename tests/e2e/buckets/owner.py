@@ -1,4 +1,4 @@
-"""What the bucket's owner does: list, put KEY TEXT, delete KEY."""
+"""What the bucket's owner does: list, put KEY FILE, delete KEY."""
 
 import configparser
 import sys
@@ -13,6 +13,6 @@ if doing == "list":
     for found in s3.list_objects_v2(Bucket="modules").get("Contents", []):
         print(found["Key"], found["Size"])
 elif doing == "put":
-    s3.put_object(Bucket="modules", Key=words[0], Body=words[1].encode())
+    s3.upload_file(words[1], "modules", words[0])
 elif doing == "delete":
     s3.delete_object(Bucket="modules", Key=words[0])

@@ -23,9 +23,9 @@ async fn what_is_pushed_on_one_is_read_by_the_others() -> Result<()> {
     stage.rules(FULL).await?.ok()?;
     stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
     let built = stage.world.path("built.wasm").display().to_string();
-    let pushed = push(&stage, &built, &[]).await?.ok()?.json()?;
+    let pushed = push(&stage, &built, "first", &[]).await?.ok()?.json()?;
     let digest = pushed["module"]["digest"].as_str().context("a digest")?;
-    stage.check(&[(POST, "get-only"), (GET, "200")]).await?;
+    enforced(&stage, "first").await?;
 
     for (world, name) in others.iter().zip(["second", "third"]) {
         let status = finish(world.command(&["gateway", "status", "-g", "local", "-o", "json"])).await?.ok()?.json()?;
@@ -35,9 +35,9 @@ async fn what_is_pushed_on_one_is_read_by_the_others() -> Result<()> {
         let got = tokio::process::Command::new("curl").args(["-sSk", "-H", &bearer, &component]).output().await?;
         ensure!(got.stdout == std::fs::read(&built)?, "{} bytes came from {name}", got.stdout.len());
         // Compiled there, from what the bucket has, and enforced here.
-        let push = ["policy", "push", &built, "--name", name, "--binding", "get-only", "--sandbox", "demo"];
+        let push = ["policy", "push", &built, "--name", name, "--binding", "example", "--sandbox", "demo"];
         finish(world.command(&[&push[..], &["--settings", SETTINGS]].concat())).await?.ok()?;
-        stage.check(&[(POST, name), (GET, "200")]).await?;
+        enforced(&stage, name).await?;
     }
     ensure!(bucket.owner(&["list"])?.lines().filter(|line| line.contains(".wasm")).count() == 1);
 
