@@ -7,6 +7,7 @@ mod here;
 mod login;
 mod nginx;
 mod over_ssh;
+mod service_token;
 
 use anyhow::{Result, ensure};
 use openshell_tests::world::{Ran, World, finish};

@@ -18,6 +18,7 @@ pub enum GatewayCommand {
     #[command(after_help = "Examples:\n  openshell gateway add https://gateway.example\n  \
                             openshell gateway add team https://intranet.example/openshell --ca company-ca.pem\n  \
                             openshell gateway add ci https://gateway.example --token-file token\n  \
+                            openshell gateway add https://gateway.example --service-token-file headers\n  \
                             openshell gateway add big --remote me@big.example")]
     Add(AddArgs),
     /// List the gateways that were added, and ask each how it is.
@@ -134,6 +135,10 @@ pub struct WayArgs {
     /// Environment variable with such a token.
     #[arg(long, value_name = "VARIABLE", conflicts_with_all = ["device", "no_browser"])]
     pub token_env: Option<String>,
+    /// File with a service token of the Cloudflare Access in front of the gateway: its two headers, a line each, as CF-Access-Client-Id: …
+    /// and CF-Access-Client-Secret: …; `-`: standard input. Sent with every request.
+    #[arg(long, value_name = "FILE")]
+    pub service_token_file: Option<PathBuf>,
     /// Log in by a browser on another machine: print an address and a code.
     #[arg(long, conflicts_with = "no_browser")]
     pub device: bool,

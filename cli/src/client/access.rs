@@ -4,8 +4,11 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use reqwest::header::HeaderMap;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+
+use super::service_token::ServiceToken;
 
 use crate::error::Error;
 
@@ -40,8 +43,8 @@ pub trait Keeper: Send + Sync {
         Ok(Door::Network)
     }
 
-    /// The bearer token to send now (RFC 6750).
-    async fn bearer(&self) -> Result<String, Error>;
+    /// The bearer token to send now (RFC 6750); `None`: who asks is known by what stands in front of the gateway.
+    async fn bearer(&self) -> Result<Option<String>, Error>;
 }
 
 /// A token that stays as it is.
@@ -49,8 +52,18 @@ pub struct Token(pub String);
 
 #[async_trait::async_trait]
 impl Keeper for Token {
-    async fn bearer(&self) -> Result<String, Error> {
-        Ok(self.0.clone())
+    async fn bearer(&self) -> Result<Option<String>, Error> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+/// Nobody: what is asked needs no token.
+pub struct Nobody;
+
+#[async_trait::async_trait]
+impl Keeper for Nobody {
+    async fn bearer(&self) -> Result<Option<String>, Error> {
+        Ok(None)
     }
 }
 
@@ -61,6 +74,8 @@ pub struct Access {
     pub url: String,
     /// Whom to believe that it is the gateway.
     pub trust: Trust,
+    /// What lets requests pass a Cloudflare Access in front of it; absent: none does, or none is needed.
+    pub service_token: Option<ServiceToken>,
     /// How to get there, and as whom.
     pub keeper: Arc<dyn Keeper>,
 }
@@ -68,7 +83,12 @@ pub struct Access {
 impl Access {
     /// To a gateway on the network, with a token.
     pub fn with_token(url: String, trust: Trust, token: String) -> Self {
-        Self { url, trust, keeper: Arc::new(Token(token)) }
+        Self { url, trust, service_token: None, keeper: Arc::new(Token(token)) }
+    }
+
+    /// Headers that every request bears, whoever asks.
+    pub fn headers(&self) -> HeaderMap {
+        self.service_token.as_ref().map(ServiceToken::headers).unwrap_or_default()
     }
 
     /// TLS towards the gateway.

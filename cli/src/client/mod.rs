@@ -13,9 +13,11 @@ pub mod identity;
 pub mod oci;
 pub mod pages;
 pub mod rest;
+mod service_token;
 pub mod stream;
 mod unconfirmed;
 mod ws;
 
 pub use access::Access;
 pub use rest::Client;
+pub use service_token::{InvalidServiceToken, ServiceToken};

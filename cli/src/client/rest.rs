@@ -371,12 +371,15 @@ impl Client {
     }
 
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.access.url))
+        self.http.request(method, format!("{}{path}", self.access.url)).headers(self.access.headers())
     }
 
     /// Sends; any status but 2xx is a [`Problem`].
     pub(super) async fn send(&self, method: Method, path: &str, request: RequestBuilder) -> Result<Response, Error> {
-        let request = request.bearer_auth(self.access.keeper.bearer().await?);
+        let request = match self.access.keeper.bearer().await? {
+            Some(bearer) => request.bearer_auth(bearer),
+            None => request,
+        };
         self.send_as_it_is(method, path, request).await
     }
 
@@ -414,7 +417,13 @@ pub(super) fn foreign(status: u16, location: Option<&str>, request: &str) -> Pro
     });
     let detail =
         format!("{request} was answered with HTTP {status}{} and no explanation", elsewhere.unwrap_or_default());
+    let guarded = location.is_some_and(is_cloudflare_access);
     let hint = match status {
+        301..=308 if guarded => {
+            "Cloudflare Access stands in front of the gateway: give a service token, with --service-token-file FILE of `openshell gateway add` \
+             or `gateway login`"
+        }
+        401 | 403 => "something in front of the gateway refuses this: a service token may have ended, or may not do so",
         301..=308 => "something in front of the gateway wants a login of its own; see `openshell gateway login`",
         413 => "a proxy in front of the gateway limits what may be sent; with nginx: `client_max_body_size 64m`",
         502..=503 => "a proxy answers in the gateway's place: does the gateway run behind it?",
@@ -422,6 +431,15 @@ pub(super) fn foreign(status: u16, location: Option<&str>, request: &str) -> Pro
         _ => "are gateway and command line of the same version? see `openshell status`",
     };
     Problem::new(status, "foreign_answer", detail).hint(hint)
+}
+
+/// Whether this is a login page of Cloudflare Access.
+fn is_cloudflare_access(location: &str) -> bool {
+    let url = url::Url::parse(location).ok();
+    url.is_some_and(|url| {
+        let hosted = url.host_str().is_some_and(|host| host.ends_with(".cloudflareaccess.com"));
+        hosted || url.path().starts_with("/cdn-cgi/access/")
+    })
 }
 
 pub(super) async fn json<T: DeserializeOwned>(response: Response, method: &str, path: &str) -> Result<T, Error> {
@@ -473,7 +491,14 @@ mod tests {
             assert_eq!(problem.is_impatience(), status == 504);
         };
         let login = Some("https://team.cloudflareaccess.com/login?token=secret#x");
-        check(302, login, "leads to https://team.cloudflareaccess.com/login and no explanation", "a login of its own");
+        check(
+            302,
+            login,
+            "leads to https://team.cloudflareaccess.com/login and no explanation",
+            "--service-token-file",
+        );
+        check(302, Some("https://sso.test/login"), "leads to https://sso.test/login", "a login of its own");
+        check(403, None, "HTTP 403", "a service token may have ended");
         check(413, None, "HTTP 413 and no explanation", "client_max_body_size");
         check(502, None, "HTTP 502", "does the gateway run behind it");
         check(504, None, "HTTP 504", "the gateway goes on");

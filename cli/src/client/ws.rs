@@ -49,10 +49,13 @@ pub async fn connect(access: &Access, path: &str) -> Result<Socket, Error> {
     let authority = url.port().map_or(host.clone(), |port| format!("{host}:{port}"));
     let websocket_url = format!("wss://{authority}{}{path}", url.path().trim_end_matches('/'));
     let mut request = websocket_url.into_client_request().map_err(|e| unreachable(e.to_string()))?;
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", access.keeper.bearer().await?))
-        .map_err(|_| unreachable("the token is not a header value".into()))?;
-    bearer.set_sensitive(true);
-    request.headers_mut().insert("authorization", bearer);
+    request.headers_mut().extend(access.headers());
+    if let Some(bearer) = access.keeper.bearer().await? {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {bearer}"))
+            .map_err(|_| unreachable("the token is not a header value".into()))?;
+        bearer.set_sensitive(true);
+        request.headers_mut().insert("authorization", bearer);
+    }
     match tokio_tungstenite::client_async(request, tls).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => Err(Error::Refused(refusal(&response))),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::client::InvalidServiceToken;
 use crate::output::list;
 
 /// Why a gateway can't be had.
@@ -78,6 +79,22 @@ pub enum GatewayError {
         url: String,
         /// What it did instead.
         reason: String,
+    },
+    /// What was given as a service token is none.
+    #[error("{file} holds no service token: {reason}")]
+    ServiceToken {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: InvalidServiceToken,
+    },
+    /// Something in front of the gateway answers in its place.
+    #[error("{reason}")]
+    InFront {
+        /// What it did.
+        reason: String,
+        /// What to do about it.
+        hint: String,
     },
     /// There is nothing to log in with.
     #[error("gateway {name} takes tokens alone")]
@@ -251,6 +268,10 @@ impl GatewayError {
             Self::LoggedOut { name } | Self::SessionEnded { name, .. } => {
                 format!("log in with `openshell gateway login {name}`")
             }
+            Self::ServiceToken { .. } => {
+                "write its two headers, a line each: CF-Access-Client-Id: … and CF-Access-Client-Secret: …".into()
+            }
+            Self::InFront { hint, .. } => return Some(hint.clone()),
             Self::NotAGateway { .. } => "check the host, and the path at which the proxy puts the gateway".into(),
             Self::TokensAlone { name } => {
                 format!("ask its administrator for a token, then: openshell gateway login {name} --token-file FILE")

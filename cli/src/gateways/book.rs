@@ -5,6 +5,7 @@
 //! selected                     the name of the gateway that commands mean
 //! gateways/NAME/gateway.json   how it is reached
 //!               token          what an administrator gave out
+//!               service-token  what lets requests pass a Cloudflare Access in front of it
 //!               session.json   what a login brought, renewed under session.lock
 //! ```
 //!
@@ -18,11 +19,22 @@ use openshell_api::Name;
 use super::entry::Entry;
 use super::place::LOCAL;
 use super::private::{self, Lock};
+use crate::client::ServiceToken;
 use crate::error::{Error, GatewayError};
 use crate::paths;
 
 const ENTRY: &str = "gateway.json";
 const TOKEN: &str = "token";
+const SERVICE_TOKEN: &str = "service-token";
+
+/// What is kept of a gateway beside how it is reached.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Secrets<'a> {
+    /// A token that an administrator gave out.
+    pub token: Option<&'a str>,
+    /// A service token of the Cloudflare Access in front of it.
+    pub service_token: Option<&'a ServiceToken>,
+}
 
 /// All gateways that were added.
 #[derive(Debug, Clone)]
@@ -64,8 +76,8 @@ impl Book {
         GatewayError::Unknown { name: name.to_owned(), known }.into()
     }
 
-    /// Adds one, with its token if it has one. Refuses a name that is taken.
-    pub fn add(&self, name: &Name, entry: &Entry, token: Option<&str>) -> Result<(), Error> {
+    /// Adds one, with its secrets. Refuses a name that is taken.
+    pub fn add(&self, name: &Name, entry: &Entry, secrets: Secrets<'_>) -> Result<(), Error> {
         let _lock = self.lock()?;
         let target = self.directory(name);
         if name.as_str() == LOCAL || target.exists() {
@@ -75,8 +87,11 @@ impl Book {
         let beside = tempfile::Builder::new().prefix(".new-").tempdir_in(self.root.join("gateways"));
         let beside = beside.map_err(Error::io(making()))?;
         private::write(&beside.path().join(ENTRY), &text(entry)?)?;
-        if let Some(token) = token {
+        if let Some(token) = secrets.token {
             private::write(&beside.path().join(TOKEN), token.as_bytes())?;
+        }
+        if let Some(token) = secrets.service_token {
+            private::write(&beside.path().join(SERVICE_TOKEN), token.text().as_bytes())?;
         }
         std::fs::rename(beside.path(), &target).map_err(Error::io(making()))
     }
@@ -142,6 +157,25 @@ impl Book {
         let path = self.directory(name).join(TOKEN);
         match token {
             Some(token) => private::write(&path, token.as_bytes()),
+            None => private::remove(&path),
+        }
+    }
+
+    /// Its service token, if it has one.
+    pub fn service_token(&self, name: &Name) -> Result<Option<ServiceToken>, Error> {
+        let path = self.directory(name).join(SERVICE_TOKEN);
+        let Some(bytes) = private::read(&path)? else { return Ok(None) };
+        let parsed = ServiceToken::parse(&String::from_utf8_lossy(&bytes));
+        Ok(Some(parsed.map_err(|error| GatewayError::Damaged { path, reason: error.to_string() })?))
+    }
+
+    /// Keeps or forgets its service token.
+    pub fn set_service_token(&self, name: &Name, token: Option<&ServiceToken>) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        self.entry(name)?;
+        let path = self.directory(name).join(SERVICE_TOKEN);
+        match token {
+            Some(token) => private::write(&path, token.text().as_bytes()),
             None => private::remove(&path),
         }
     }

@@ -17,6 +17,6 @@ mod place;
 mod private;
 pub mod remote;
 
-pub use book::Book;
+pub use book::{Book, Secrets};
 pub use entry::Entry;
 pub use place::{LOCAL, Place, checked};

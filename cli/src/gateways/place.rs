@@ -89,7 +89,8 @@ impl Place {
                 Entry::Directory { directory } => endpoint::access(&directory),
                 Entry::Url { url, ca } => {
                     let trust = ca.map_or(Trust::System, |ca| Trust::Only(ca.into_bytes()));
-                    Ok(Access { url, trust, keeper: login::keeper(book, name)? })
+                    let service_token = book.service_token(name)?;
+                    Ok(Access { url, trust, service_token, keeper: login::keeper(book, name)? })
                 }
                 Entry::Ssh(remote) => remote::access(book, name, remote, manners).await,
             },

@@ -10,7 +10,7 @@ use crate::args::gateway::{AddArgs, StartArgs};
 use crate::client::Client;
 use crate::error::{Error, GatewayError};
 use crate::gateways::remote::{self, Manners};
-use crate::gateways::{Entry, Place, checked};
+use crate::gateways::{Entry, Place, Secrets, checked};
 use crate::output::facts;
 
 /// What `gateway add` shows.
@@ -60,7 +60,7 @@ async fn at_place(cx: &Context, args: &AddArgs) -> Result<Added, Error> {
             let entry = Entry::Directory { directory: directory.clone() };
             let client = Client::new(Place::Local(directory).access(&cx.book, Manners::Asking).await?).await?;
             client.status().await?;
-            cx.book.add(&name, &entry, None)?;
+            cx.book.add(&name, &entry, Secrets::default())?;
             Ok(added(name, &entry, true, client.whoami_if_known().await?))
         }
         _ => {
@@ -81,7 +81,7 @@ async fn at_url(cx: &Context, args: &AddArgs, name: Option<Name>, url: String) -
         .as_ref()
         .map(|file| std::fs::read_to_string(file).map_err(Error::io(format!("read {}", file.display()))));
     let ca = ca.transpose()?;
-    let access = login::openly(&url, ca.as_deref());
+    let access = login::openly(&url, ca.as_deref(), login::service_token(&args.way)?);
     let progress = cx.out.progress(format!("asking {url}"));
     let welcome = login::welcome(&access).await?;
     drop(progress);
@@ -92,7 +92,7 @@ async fn at_url(cx: &Context, args: &AddArgs, name: Option<Name>, url: String) -
     let whoami = login::check(&access, &credential).await?;
     let entry = Entry::Url { url, ca };
     let token = if let Credential::Token(token) = &credential { Some(token.as_str()) } else { None };
-    cx.book.add(&name, &entry, token)?;
+    cx.book.add(&name, &entry, Secrets { token, service_token: access.service_token.as_ref() })?;
     if let Credential::Session(session) = &credential {
         session.keep(&cx.book, &name)?;
     }

@@ -1,6 +1,7 @@
 //! Logging in and out.
 
 use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
 
 use openshell_api::Name;
 use openshell_api::discovery::{AuthMethod, Discovery, Oidc};
@@ -8,8 +9,8 @@ use openshell_api::user::WhoAmI;
 
 use super::{Context, DONE, known};
 use crate::args::gateway::{LoginArgs, WayArgs};
-use crate::client::access::{Keeper, Token, Trust};
-use crate::client::{Access, Client};
+use crate::client::access::{Keeper, Nobody, Token, Trust};
+use crate::client::{Access, Client, ServiceToken};
 use crate::error::{Error, GatewayError, SecretError};
 use crate::gateways::Entry;
 use crate::gateways::login::{self, Session, Told, Way};
@@ -23,26 +24,18 @@ pub enum Credential {
     Token(String),
     /// A session.
     Session(Box<Session>),
+    /// What Cloudflare Access says of a service token.
+    Asserted,
 }
 
 impl Credential {
     /// Who would ask with it, if it is one.
     fn bearer(&self) -> Option<&str> {
         match self {
-            Self::None => None,
+            Self::None | Self::Asserted => None,
             Self::Token(token) => Some(token),
             Self::Session(session) => Some(session.bearer()),
         }
-    }
-}
-
-/// Nobody: what is asked needs no token.
-pub struct Nobody;
-
-#[async_trait::async_trait]
-impl Keeper for Nobody {
-    async fn bearer(&self) -> Result<String, Error> {
-        Ok(String::new())
     }
 }
 
@@ -53,12 +46,18 @@ pub async fn run(cx: &Context, args: LoginArgs) -> Result<u8, Error> {
         let why = "whoever may log in to its machine by ssh is its administrator";
         return Err(GatewayError::Kind { name: name.to_string(), why }.into());
     };
-    let access = openly(&url, ca.as_deref());
+    let service_token = match service_token(&args.way)? {
+        Some(given) => Some(given),
+        None => cx.book.service_token(&name)?,
+    };
+    let access = openly(&url, ca.as_deref(), service_token);
     let welcome = welcome(&access).await?;
     let credential = ask(&access, ca, &welcome, name.as_str(), &args.way).await?;
     let whoami = check(&access, &credential).await?;
     match &credential {
         Credential::Session(session) => session.keep(&cx.book, &name)?,
+        // Else a session or a token would be asked with.
+        Credential::Asserted => drop(login::log_out(&cx.book, &name).await?),
         Credential::Token(token) => {
             // Else the session would be asked with.
             login::log_out(&cx.book, &name).await?;
@@ -66,6 +65,7 @@ pub async fn run(cx: &Context, args: LoginArgs) -> Result<u8, Error> {
         }
         Credential::None => return Err(GatewayError::TokensAlone { name: name.to_string() }.into()),
     }
+    cx.book.set_service_token(&name, access.service_token.as_ref())?;
     cx.out.note(format!("logged in to gateway {name}{}", as_whom(whoami.as_ref(), &credential)));
     Ok(DONE)
 }
@@ -86,9 +86,18 @@ pub async fn out(cx: &Context, name: Option<&Name>) -> Result<u8, Error> {
 }
 
 /// A gateway that is asked without a token.
-pub fn openly(url: &str, ca: Option<&str>) -> Access {
+pub fn openly(url: &str, ca: Option<&str>, service_token: Option<ServiceToken>) -> Access {
     let trust = ca.map_or(Trust::System, |ca| Trust::Only(ca.as_bytes().to_vec()));
-    Access { url: url.to_owned(), trust, keeper: std::sync::Arc::new(Nobody) }
+    Access { url: url.to_owned(), trust, service_token, keeper: std::sync::Arc::new(Nobody) }
+}
+
+/// The service token that the options name.
+pub fn service_token(way: &WayArgs) -> Result<Option<ServiceToken>, Error> {
+    let Some(file) = &way.service_token_file else { return Ok(None) };
+    let bytes = contents(file)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Error::Secret(SecretError::NotText))?;
+    let wrong = |reason| GatewayError::ServiceToken { file: file.clone(), reason };
+    Ok(Some(ServiceToken::parse(text).map_err(wrong)?))
 }
 
 /// How the gateway lets people in. Refuses what is no gateway.
@@ -97,6 +106,11 @@ pub async fn welcome(access: &Access) -> Result<Discovery, Error> {
     match Client::new(access.clone()).await?.discovery().await {
         Ok(Some(welcome)) => Ok(welcome),
         Ok(None) => Ok(Discovery { version: String::new(), auth: vec![AuthMethod::Token] }),
+        // A login of something else's, or its refusal.
+        Err(Error::Refused(problem)) if matches!(problem.status, 301..=308 | 401 | 403) => {
+            let hint = problem.hint.clone().unwrap_or_default();
+            Err(GatewayError::InFront { reason: problem.detail, hint }.into())
+        }
         Err(Error::Refused(problem)) => Err(not(problem.to_string()).into()),
         Err(Error::Answer { reason, .. }) => Err(not(reason).into()),
         Err(error) => Err(error),
@@ -113,6 +127,10 @@ pub async fn ask(
 ) -> Result<Credential, Error> {
     if let Some(token) = given(way)? {
         return Ok(Credential::Token(token));
+    }
+    let asserts = |method: &AuthMethod| matches!(method, AuthMethod::CloudflareAccess { .. });
+    if access.service_token.is_some() && welcome.auth.iter().any(asserts) {
+        return Ok(Credential::Asserted);
     }
     let Some(oidc) = provider(welcome) else {
         if std::io::stdin().is_terminal() && welcome.auth.contains(&AuthMethod::Token) {
@@ -146,8 +164,13 @@ fn choose(way: &WayArgs) -> Way {
 
 /// Has the gateway say whom it takes us for. Refuses a credential that it does not take.
 pub async fn check(access: &Access, credential: &Credential) -> Result<Option<WhoAmI>, Error> {
-    let Some(bearer) = credential.bearer() else { return Ok(None) };
-    let keeper = std::sync::Arc::new(Token(bearer.to_owned()));
+    let keeper: std::sync::Arc<dyn Keeper> = match credential {
+        Credential::None => return Ok(None),
+        credential => match credential.bearer() {
+            Some(bearer) => std::sync::Arc::new(Token(bearer.to_owned())),
+            None => std::sync::Arc::new(Nobody),
+        },
+    };
     let client = Client::new(Access { keeper, ..access.clone() }).await?;
     let whoami = client.whoami_if_known().await?;
     if whoami.is_none() {
@@ -171,17 +194,21 @@ fn given(way: &WayArgs) -> Result<Option<String>, Error> {
         let value = std::env::var(variable).map_err(|_| SecretError::VariableUnset(variable.clone()));
         value.map_err(Error::Secret)?.into_bytes()
     } else if let Some(file) = &way.token_file {
-        if file.as_os_str() == "-" {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("read the token from standard input"))?;
-            bytes
-        } else {
-            std::fs::read(file).map_err(Error::io(format!("read {}", file.display())))?
-        }
+        contents(file)?
     } else {
         return Ok(None);
     };
     checked(&bytes).map(Some)
+}
+
+/// A file; `-`: standard input.
+fn contents(file: &Path) -> Result<Vec<u8>, Error> {
+    if file.as_os_str() != "-" {
+        return std::fs::read(file).map_err(Error::io(format!("read {}", file.display())));
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).map_err(Error::io("read the token from standard input"))?;
+    Ok(bytes)
 }
 
 fn typed(name: &str) -> Result<String, Error> {

@@ -19,7 +19,7 @@ use openshell_api::Name;
 use openshell_api::discovery::Oidc;
 
 use super::book::Book;
-use crate::client::access::{Keeper, Token, Trust};
+use crate::client::access::{Keeper, Nobody, Token, Trust};
 use crate::error::{Error, GatewayError};
 
 pub use provider::Provider;
@@ -76,13 +76,15 @@ pub async fn log_in(
     Session::begin(&provider, oidc, tokens, nonce.as_deref())
 }
 
-/// As whom a gateway of the book is asked: its session, else its token. Refuses one that has neither.
+/// As whom a gateway of the book is asked: its session, else its token, else as whom Cloudflare Access takes its service token. Refuses
+/// one that has none of them.
 pub fn keeper(book: &Book, name: &Name) -> Result<Arc<dyn Keeper>, Error> {
     if let Some(keeper) = session::keeper(book, name)? {
         return Ok(Arc::new(keeper));
     }
     match book.token(name)? {
         Some(token) => Ok(Arc::new(Token(token))),
+        None if book.service_token(name)?.is_some() => Ok(Arc::new(Nobody)),
         None => Err(GatewayError::LoggedOut { name: name.to_string() }.into()),
     }
 }

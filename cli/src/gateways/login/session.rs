@@ -177,7 +177,13 @@ impl SessionKeeper {
 
 #[async_trait::async_trait]
 impl Keeper for SessionKeeper {
-    async fn bearer(&self) -> Result<String, Error> {
+    async fn bearer(&self) -> Result<Option<String>, Error> {
+        self.current().await.map(Some)
+    }
+}
+
+impl SessionKeeper {
+    async fn current(&self) -> Result<String, Error> {
         let session = self.latest();
         if session.lasts() {
             return Ok(session.bearer);
@@ -209,15 +215,16 @@ async fn lock(session: &Path) -> Result<Lock, Error> {
     lock.map_err(|e| Error::io("lock the session")(e.into()))?
 }
 
-/// Forgets a gateway's session and token, and has the provider take back what it gave. Answers whether there was any; what the
+/// Forgets a gateway's session, token and service token, and has the provider take back what it gave. Answers whether there was any; what the
 /// provider did not do is an error, and everything is forgotten here all the same.
 pub async fn log_out(book: &Book, name: &Name) -> Result<bool, Error> {
     let path = book.session(name);
     let _lock = lock(&path).await?;
     let session = Session::load(&path);
     private::remove(&path)?;
-    let had_token = book.token(name)?.is_some();
+    let had_token = book.token(name)?.is_some() || book.service_token(name)?.is_some();
     book.set_token(name, None)?;
+    book.set_service_token(name, None)?;
     let Some(session) = session? else { return Ok(had_token) };
     let provider = Provider::find(&session.oidc, session.trust()).await?;
     if let Some(url) = &provider.at.revocation_endpoint {

@@ -7,7 +7,7 @@ mod tunnel;
 
 use openshell_api::Name;
 
-use super::book::Book;
+use super::book::{Book, Secrets};
 use super::entry::{Entry, Form, Remote};
 use crate::args::gateway::StartArgs;
 use crate::error::{Error, GatewayError};
@@ -49,7 +49,7 @@ pub async fn provision(
     let (_, known) = tunnel.open().await?;
     let known = known.ok_or_else(|| GatewayError::Revealed { reason: "somebody else opened its tunnel".into() })?;
     let remote = Remote { destination: destination.to_owned(), form, url: known.url, ca: known.ca };
-    book.add(name, &Entry::Ssh(remote.clone()), Some(&known.token))?;
+    book.add(name, &Entry::Ssh(remote.clone()), Secrets { token: Some(&known.token), ..Secrets::default() })?;
     Ok((remote, started["lingers"].as_bool()))
 }
 

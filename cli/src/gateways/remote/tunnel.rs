@@ -99,8 +99,8 @@ impl Keeper for Through {
         self.tunnel.open().await.map(|(socket, _)| Door::Socket(socket))
     }
 
-    async fn bearer(&self) -> Result<String, Error> {
-        Ok(self.token.clone())
+    async fn bearer(&self) -> Result<Option<String>, Error> {
+        Ok(Some(self.token.clone()))
     }
 }
 
@@ -122,7 +122,8 @@ pub async fn access(book: &Book, name: &Name, remote: Remote, manners: Manners) 
     }
     let token = token.ok_or_else(|| GatewayError::LoggedOut { name: name.to_string() })?;
     let trust = Trust::Only(remote.ca.into_bytes());
-    Ok(Access { url: remote.url, trust, keeper: std::sync::Arc::new(Through { tunnel, token }) })
+    let keeper = std::sync::Arc::new(Through { tunnel, token });
+    Ok(Access { url: remote.url, trust, service_token: None, keeper })
 }
 
 /// Whether this machine has what a tunnel takes.

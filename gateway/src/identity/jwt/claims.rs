@@ -45,12 +45,11 @@ impl Claims {
                 return Err(JwtError::NotYet(from));
             }
         }
-        let name = self.user(trust)?;
-        let kind = match via {
-            Via::Access => "access",
-            Via::Oidc | Via::Token => "oidc",
+        let user = match (via, self.service(trust)) {
+            (Via::Access, Some(client)) => format!("access-service:{client}"),
+            (Via::Access, None) => format!("access:{}", self.user(trust)?),
+            (Via::Oidc | Via::Token, _) => format!("oidc:{}", self.user(trust)?),
         };
-        let user = format!("{kind}:{name}");
         let role = self.role(trust).ok_or_else(|| JwtError::NoRole { user: user.clone() })?;
         Ok(Vouched { user, role, expires })
     }
@@ -75,11 +74,17 @@ impl Claims {
         }
     }
 
+    /// The client whose service token Access let pass: `common_name`, where nobody is named (`sub` is empty).
+    fn service(&self, trust: &Trust) -> Option<&str> {
+        let nobody = |claim: &str| self.at(claim).is_none_or(|value| value.as_str() == Some(""));
+        let client = self.0.get("common_name").and_then(Value::as_str).filter(is_name)?;
+        (nobody("sub") && nobody("email") && nobody(&trust.user_claim)).then_some(client)
+    }
+
     fn user(&self, trust: &Trust) -> Result<&str, JwtError> {
         let claim = trust.user_claim.as_str();
         let name = self.at(claim).and_then(Value::as_str);
-        let fine = |name: &&str| !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control);
-        let name = name.filter(fine).ok_or_else(|| JwtError::Claim(claim.to_owned()))?;
+        let name = name.filter(is_name).ok_or_else(|| JwtError::Claim(claim.to_owned()))?;
         // Whoever may write any address into a profile would otherwise be anybody. Access asks each time.
         let verified = match self.0.get("email_verified") {
             Some(Value::Bool(verified)) => *verified,
@@ -123,4 +128,8 @@ impl Claims {
         let seconds = value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64)).ok_or_else(wrong)?;
         jiff::Timestamp::from_second(seconds).map(Some).map_err(|_| wrong())
     }
+}
+
+fn is_name(name: &&str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && !name.chars().any(char::is_control)
 }

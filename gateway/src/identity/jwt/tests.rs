@@ -416,6 +416,12 @@ async fn addresses_name_users_only_where_they_were_verified() {
         (&oidc, json!({ "email": "a@b.test", "email_verified": true }), "oidc:a@b.test viewer"),
         (&access, json!({ "email": "a@b.test", "realm": null }), "access:a@b.test operator"),
         (&access, json!({ "email": "a@b.test", "email_verified": false }), "Unverified"),
+        // What Access says of a service token names nobody.
+        (&access, json!({ "sub": "", "common_name": "ci.access", "realm": null }), "access-service:ci.access operator"),
+        (&access, json!({ "sub": "", "common_name": "" }), "Claim"),
+        (&access, json!({ "common_name": "ci.access" }), "Claim"),
+        (&access, json!({ "email": "a@b.test", "sub": "", "common_name": "ci.access" }), "access:a@b.test viewer"),
+        (&oidc, json!({ "sub": "", "common_name": "ci.access" }), "Claim"),
     ] {
         let token = key.sign(&with(provider.claims(), changes.clone()));
         assert_eq!(outcome(verifier, &token, now()).await, expected, "{changes}");
