@@ -7,6 +7,7 @@ pub mod exec;
 pub mod export;
 pub mod files;
 pub mod follow;
+mod foreign;
 pub mod forward;
 mod identities;
 pub mod identity;

@@ -16,12 +16,13 @@ use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
 use openshell_api::shadow::{Promote, ShadowReport};
 use openshell_api::signature::{AddPublisher, AddedPublisher, ModuleSignature, Publisher, SIGNATURE_HEADER};
 use openshell_api::status::Status;
-use openshell_api::{Name, Problem};
+use openshell_api::Name;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::access::{Access, Door};
+use super::foreign::foreign;
 use super::pages::Tagged;
 use crate::error::Error;
 
@@ -374,7 +375,7 @@ impl Client {
         self.http.request(method, format!("{}{path}", self.access.url)).headers(self.access.headers())
     }
 
-    /// Sends; any status but 2xx is a [`Problem`].
+    /// Sends; any status but 2xx is a [`Problem`](openshell_api::Problem).
     pub(super) async fn send(&self, method: Method, path: &str, request: RequestBuilder) -> Result<Response, Error> {
         let request = match self.access.keeper.bearer().await? {
             Some(bearer) => request.bearer_auth(bearer),
@@ -407,39 +408,6 @@ pub fn not_connected(access: &Access, error: &(dyn std::error::Error + 'static))
     let url = access.url.clone();
     let reason = Chain(error).to_string();
     if is_certificate_error(error) { Error::Untrusted { url, reason } } else { Error::Unreachable { url, reason } }
-}
-
-/// A problem for an answer that is none of the gateway's: a proxy's page, an unknown route of an older gateway.
-pub(super) fn foreign(status: u16, location: Option<&str>, request: &str) -> Problem {
-    let elsewhere = location.map(|location| {
-        // The query of a login page holds what is nobody's business in a log.
-        format!(", which leads to {}", location.split(['?', '#']).next().unwrap_or_default())
-    });
-    let detail =
-        format!("{request} was answered with HTTP {status}{} and no explanation", elsewhere.unwrap_or_default());
-    let guarded = location.is_some_and(is_cloudflare_access);
-    let hint = match status {
-        301..=308 if guarded => {
-            "Cloudflare Access stands in front of the gateway: give a service token, with --service-token-file FILE of `openshell gateway add` \
-             or `gateway login`"
-        }
-        401 | 403 => "something in front of the gateway refuses this: a service token may have ended, or may not do so",
-        301..=308 => "something in front of the gateway wants a login of its own; see `openshell gateway login`",
-        413 => "a proxy in front of the gateway limits what may be sent; with nginx: `client_max_body_size 64m`",
-        502..=503 => "a proxy answers in the gateway's place: does the gateway run behind it?",
-        504 => "a proxy in front of the gateway stopped waiting; the gateway goes on: see `openshell status`",
-        _ => "are gateway and command line of the same version? see `openshell status`",
-    };
-    Problem::new(status, "foreign_answer", detail).hint(hint)
-}
-
-/// Whether this is a login page of Cloudflare Access.
-fn is_cloudflare_access(location: &str) -> bool {
-    let url = url::Url::parse(location).ok();
-    url.is_some_and(|url| {
-        let hosted = url.host_str().is_some_and(|host| host.ends_with(".cloudflareaccess.com"));
-        hosted || url.path().starts_with("/cdn-cgi/access/")
-    })
 }
 
 pub(super) async fn json<T: DeserializeOwned>(response: Response, method: &str, path: &str) -> Result<T, Error> {
@@ -476,32 +444,4 @@ fn is_certificate_error(error: &(dyn std::error::Error + 'static)) -> bool {
     }
     matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
         || error.source().is_some_and(is_certificate_error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proxys_answer_is_told_from_the_gateways() {
-        let check = |status: u16, location: Option<&str>, fact: &str, hint: &str| {
-            let problem = foreign(status, location, "GET /v1/status");
-            assert!(problem.detail.contains(fact), "{}", problem.detail);
-            assert!(problem.hint.as_deref().is_some_and(|found| found.contains(hint)), "{:?}", problem.hint);
-            assert_eq!(problem.is_impatience(), status == 504);
-        };
-        let login = Some("https://team.cloudflareaccess.com/login?token=secret#x");
-        check(
-            302,
-            login,
-            "leads to https://team.cloudflareaccess.com/login and no explanation",
-            "--service-token-file",
-        );
-        check(302, Some("https://sso.test/login"), "leads to https://sso.test/login", "a login of its own");
-        check(403, None, "HTTP 403", "a service token may have ended");
-        check(413, None, "HTTP 413 and no explanation", "client_max_body_size");
-        check(502, None, "HTTP 502", "does the gateway run behind it");
-        check(504, None, "HTTP 504", "the gateway goes on");
-        check(404, None, "HTTP 404", "of the same version");
-    }
 }

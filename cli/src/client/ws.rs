@@ -13,7 +13,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::access::{Access, Door};
-use super::rest::{Chain, foreign, not_connected};
+use super::foreign::foreign;
+use super::rest::{Chain, not_connected};
 use crate::error::Error;
 
 /// What both kinds of socket are to TLS.
