@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use openshell_api::Name;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::export::{AddExport, ExportState};
@@ -16,7 +17,6 @@ use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
 use openshell_api::shadow::{Promote, ShadowReport};
 use openshell_api::signature::{AddPublisher, AddedPublisher, ModuleSignature, Publisher, SIGNATURE_HEADER};
 use openshell_api::status::Status;
-use openshell_api::Name;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
