@@ -107,15 +107,20 @@ impl<T: DeserializeOwned> Reader<T> {
     fn batch(&mut self, segment: &Segment) -> io::Result<Option<Batch>> {
         let Some(open) = self.open.as_mut() else { return Ok(None) };
         let chunk = open.lines(segment)?;
+        let length = chunk.len() as u64;
         // What this run wrote is lines of JSON, unless the disk is broken.
-        if !segment.recovered
-            && let Some((count, json)) = joined(&chunk)
-        {
-            let batch = Batch { first: self.next, count, json };
-            self.next += count;
-            open.offset += chunk.len() as u64;
-            return Ok(Some(batch));
-        }
+        let chunk = match segment.recovered {
+            true => chunk,
+            false => match joined(chunk) {
+                Some((count, json)) => {
+                    let batch = Batch { first: self.next, count, json };
+                    self.next += count;
+                    open.offset += length;
+                    return Ok(Some(batch));
+                }
+                None => open.lines(segment)?,
+            },
+        };
         let mut batch = Batch { first: self.next, count: 0, json: String::with_capacity(chunk.len()) };
         for line in chunk.split_inclusive(|byte| *byte == b'\n') {
             let text = std::str::from_utf8(line).ok().map(str::trim_end);
@@ -162,9 +167,14 @@ impl Open {
     }
 }
 
-/// Lines with commas between them, and how many; `None`: they are not text.
-fn joined(lines: &[u8]) -> Option<(u64, String)> {
-    let text = std::str::from_utf8(lines).ok()?.strip_suffix('\n')?;
-    let breaks = text.bytes().filter(|byte| *byte == b'\n').count();
-    Some((breaks as u64 + 1, text.replace('\n', ",")))
+/// Whole lines with commas between them, and how many; `None`: they are not text.
+fn joined(mut lines: Vec<u8>) -> Option<(u64, String)> {
+    lines.pop();
+    let (mut count, mut at) = (1, 0);
+    while let Some(end) = memchr::memchr(b'\n', &lines[at..]) {
+        lines[at + end] = b',';
+        at += end + 1;
+        count += 1;
+    }
+    Some((count, String::from_utf8(lines).ok()?))
 }
