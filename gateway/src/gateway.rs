@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::modules::{Homes, HomesError, Modules};
 use crate::public_url::PublicUrl;
 use crate::replicas::{News, Replicas, Untold};
-use crate::runtime::docker::{DockerOptions, DockerRuntime};
+use crate::runtime::docker::DockerOptions;
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
 use crate::secrets::{self, KeyFileError, Keyring, KeyringError, Passphrase, SecretBox};
@@ -64,6 +64,8 @@ pub struct Options {
     pub default_image: String,
     /// Longest wait for a new sandbox to run.
     pub start_timeout: Duration,
+    /// After how long a silence an engine is lost.
+    pub lost_after: Duration,
     /// How it knows its callers.
     pub identity: IdentityOptions,
     /// What protects the key of its secrets; absent: the rights of its file alone.
@@ -167,6 +169,8 @@ pub struct Gateway {
     pub changed: Changed,
     /// Its URL, for supervisors.
     pub url: String,
+    /// Where other machines reach it; absent: nobody said, and it listens on no address that says so.
+    pub reached_at: Option<String>,
     /// Its CA.
     pub authority: Authority,
     /// PEM of further CAs, for sandboxes.
@@ -177,6 +181,10 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// When it started.
     pub started: Instant,
+    /// The same by the clock.
+    pub began: jiff::Timestamp,
+    /// Cancelled once database and machines have been brought to agree.
+    pub(crate) settled: CancellationToken,
     /// Cancelled when it is to stop.
     pub stopping: CancellationToken,
     /// Itself, for what outlives a call.
@@ -242,11 +250,14 @@ impl Gateway {
             runtime,
             changed: Changed::default(),
             url: url(address),
+            reached_at: reached_at(options, address),
             authority,
             upstream_ca,
             start_timeout: options.start_timeout,
             metrics: Metrics::default(),
             started: Instant::now(),
+            began: jiff::Timestamp::now(),
+            settled: CancellationToken::new(),
             stopping: CancellationToken::new(),
             dir,
         });
@@ -258,7 +269,9 @@ impl Gateway {
         }
         crate::providers::end_turn(&gateway).await?;
         gateway.modules.register_builtins(&gateway.store).await?;
+        crate::machines::take_up(&gateway).await?;
         crate::lifecycle::recover(&gateway).await?;
+        crate::machines::begin(&gateway);
         Ok(gateway)
     }
 }
@@ -278,18 +291,26 @@ async fn homes(store: &Store, options: &Options, extra_ca: Option<&str>) -> Resu
 
 fn runtimes(dir: &StateDir, id: &str, options: &Options) -> Result<Runtimes, StateDirError> {
     if let Some(runtime) = &options.runtime {
-        return Ok(Runtimes::new(runtime.clone(), None, options.default_runtime));
+        return Ok(Runtimes::new(runtime.clone(), options.default_runtime, options.lost_after));
     }
     let process = Arc::new(ProcessRuntime::new(options.supervisor.clone(), dir.sandboxes())?);
-    let docker = DockerRuntime::new(DockerOptions {
+    let docker = DockerOptions {
         supervisor: options.supervisor.clone(),
         link: dir.link(),
         socket: state_dir::LINK_SOCKET.to_owned(),
         gateway: id.to_owned(),
         default_image: options.default_image.clone(),
-    });
-    let runtimes = Runtimes::new(process, Some(Arc::new(docker)), options.default_runtime);
+        runtime: RuntimeKind::Docker.as_str().to_owned(),
+        gateway_url: None,
+    };
+    let runtimes = Runtimes::new(process, options.default_runtime, options.lost_after).with_docker(docker);
     Ok(if options.containers_only { runtimes.containers_only() } else { runtimes })
+}
+
+/// How other machines reach a gateway, as far as it was said.
+fn reached_at(options: &Options, address: SocketAddr) -> Option<String> {
+    let listens = !address.ip().is_unspecified() && !address.ip().is_loopback();
+    options.internal_url.clone().or_else(|| listens.then(|| url(address)))
 }
 
 /// How supervisors and clients on this machine reach a listener.

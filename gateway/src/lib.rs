@@ -22,6 +22,7 @@ pub mod identity;
 pub mod lifecycle;
 pub mod link;
 mod locks;
+mod machines;
 pub mod metrics;
 pub mod modules;
 pub mod proposals;

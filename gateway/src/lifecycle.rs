@@ -11,6 +11,7 @@ use openshell_api::Name;
 use openshell_api::generation::Content;
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::ToSupervisor;
+use openshell_api::runtime::RuntimeHealth;
 use openshell_api::sandbox::{CreateSandbox, Phase, Sandbox};
 use serde_json::json;
 
@@ -18,10 +19,11 @@ use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit, supervisors, tokens};
+use crate::machines;
 use crate::providers;
 use crate::push;
 use crate::runtime::docker::{DockerError, HOST_GATEWAY};
-use crate::runtime::{RuntimeError, Start};
+use crate::runtime::{RuntimeError, Start, Wanted};
 use crate::store::{NewSandbox, SandboxRow};
 
 /// How long a supervisor may take to end when asked.
@@ -41,6 +43,8 @@ impl From<RuntimeError> for ApiError {
             RuntimeError::NoSupervisor(_) => refuse(500, "no_supervisor", error.to_string())
                 .hint("install openshell-supervisor beside openshell-gateway, or start the gateway with --supervisor"),
             RuntimeError::System { .. } => refuse(500, "runtime_failed", error.to_string()),
+            RuntimeError::NoRuntime(_) => refuse(503, "runtime_unavailable", error.to_string())
+                .hint("`openshell runtime list` shows those that there are"),
             RuntimeError::Docker(error) => docker_failed(&error),
             RuntimeError::Files(_) | RuntimeError::Unkillable(_) => Self::internal(error),
         }
@@ -50,8 +54,14 @@ impl From<RuntimeError> for ApiError {
 fn docker_failed(error: &DockerError) -> ApiError {
     let refuse = |status, code| refuse(status, code, error.to_string());
     match error {
-        DockerError::Unreachable { .. } => refuse(503, "docker_unreachable")
-            .hint("start the engine, set DOCKER_HOST for the gateway, or use `--runtime process`"),
+        DockerError::Unreachable { host, .. } => {
+            refuse(503, "docker_unreachable").hint(match host.starts_with("unix://") {
+                true => "start the engine, set DOCKER_HOST for the gateway, or use `--runtime process`",
+                false => {
+                    "does that machine run, and can the gateway reach it? `openshell runtime list` shows since when not"
+                }
+            })
+        }
         DockerError::NoImage { .. } => {
             refuse(422, "no_image").hint("name an image that `docker image ls` shows, or one that can be pulled")
         }
@@ -64,17 +74,24 @@ fn docker_failed(error: &DockerError) -> ApiError {
 /// Makes a sandbox and waits until it runs. If it does not come up, nothing of it is left.
 pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: CreateSandbox) -> ApiResult<Sandbox> {
     check(&spec)?;
-    let runtime = gateway.runtime.choose(&spec).await?;
     let name = match &spec.name {
         Some(name) => name.clone(),
         None => random_name()?,
     };
     let id = ulid::Ulid::generate().to_string();
-    gateway.runtime.assign(&id, runtime);
+    machines::take_up(&gateway).await?;
+    let rows = if gateway.runtime.spreads() { gateway.store.sandboxes().await? } else { Vec::new() };
+    let wanted = Wanted { id: &id, spec: &spec, named: spec.runtime.as_ref(), leaves: None };
+    let place = gateway.runtime.choose(wanted, &rows).await?;
     let token = tokens::generate(supervisors::PREFIX)?;
     let launch = {
         // Shared, so that no backend, provider or ceiling changes between reading them and storing the sandbox.
         let _gateway_wide = gateway.locks.shared().await?;
+        // It may have been taken away meanwhile; from here on it can't be.
+        gateway
+            .runtime
+            .health(place.runtime.as_str())
+            .ok_or_else(|| RuntimeError::NoRuntime(place.runtime.to_string()))?;
         let content = Content { observe: spec.observe, ..push::initial(&gateway, &permit, &spec).await? };
         let launch = launch_spec(&gateway, &id, &name, (&spec, &content), &token)?;
         let generation = push::first_generation(&gateway, &id, &content)?;
@@ -85,7 +102,7 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
                 name: &name,
                 owner: permit.user(),
                 host: gateway.store.is_shared().then_some(gateway.id.as_str()),
-                runtime,
+                runtime: &place.runtime,
                 spec: &spec,
                 token_hash: tokens::hash(&token),
                 generation: &generation,
@@ -94,6 +111,7 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
                 change: &permit.change(&name).after(told(&spec)),
             })
             .await?;
+        place.keep();
         launch
     };
     let started = start(&gateway, &id, &launch).await;
@@ -175,7 +193,7 @@ pub(crate) fn launch_spec(
     // What a user sets by hand comes last.
     let mut env: BTreeMap<String, String> = providers::environment(content.credentials.values()).into_iter().collect();
     env.extend(spec.env.clone());
-    let places = gateway.runtime.places(id);
+    let places = gateway.runtime.places(id)?;
     let add_hosts = spec
         .add_hosts
         .iter()
@@ -199,7 +217,7 @@ pub(crate) fn launch_spec(
         verifying_key: hex::encode(gateway.signing.verifying_key().as_bytes()),
         state_dir: places.state_dir,
         workspace: places.workspace,
-        hidden: gateway.runtime.hidden(id),
+        hidden: gateway.runtime.hidden(id)?,
         allow_degraded: spec.allow_degraded,
         image: spec.image.clone(),
         command: spec.command.clone(),
@@ -338,8 +356,10 @@ async fn remove(gateway: &Gateway, row: &SandboxRow, change: &Change) -> ApiResu
         }
         link.close();
     }
-    // What lies on the machine of a gateway that is away is removed when that comes back: it belongs to no sandbox then.
-    if here {
+    // What lies on a machine that is away is removed when that comes back: it belongs to no sandbox then.
+    if here && gateway.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost) {
+        gateway.runtime.forget(id);
+    } else if here {
         gateway.runtime.stop(id, GRACE).await?;
         gateway.runtime.remove(id).await?;
     }
@@ -354,7 +374,7 @@ async fn remove(gateway: &Gateway, row: &SandboxRow, change: &Change) -> ApiResu
 pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
     let rows = gateway.store.sandboxes().await?;
     for row in rows.iter().filter(|row| gateway.is_here(row)) {
-        gateway.runtime.assign(&row.id, row.runtime);
+        gateway.runtime.assign(&row.id, &row.runtime);
     }
     for id in gateway.runtime.traces().await? {
         if !rows.iter().any(|row| row.id == id) {
@@ -364,21 +384,30 @@ pub async fn recover(gateway: &Arc<Gateway>) -> ApiResult<()> {
     }
     for row in rows.into_iter().filter(|row| gateway.is_here(row)) {
         match row.phase {
-            Phase::Starting | Phase::Deleting => {
-                tracing::warn!(sandbox = row.id, name = %row.name, phase = ?row.phase, "removing a half-done sandbox");
-                let change = Change::new(None, "sandbox.delete", row.name.to_string())
-                    .detail(json!({ "reason": "the gateway ended before it was made, or deleted" }))
-                    .before(json!({ "id": row.id, "owner": row.owner, "sandbox": told(&row.spec) }));
-                if let Err(error) = remove(gateway, &row, &change).await {
-                    tracing::error!(sandbox = row.id, %error, "a half-done sandbox could not be removed");
-                }
+            // Those of other machines are dealt with once these answer.
+            Phase::Starting | Phase::Deleting
+                if gateway.runtime.machine(row.runtime.as_str()).is_none_or(|m| m.added.is_none()) =>
+            {
+                remove_half_done(gateway, &row).await;
             }
-            Phase::Running | Phase::Exited | Phase::Failed | Phase::Stopped => {
+            Phase::Starting | Phase::Deleting => {}
+            Phase::Running | Phase::Exited | Phase::Failed | Phase::Stopped | Phase::Lost => {
                 watch(gateway, &row.id);
             }
         }
     }
     Ok(())
+}
+
+/// Removes a sandbox whose making, or deleting, a gateway did not live to end.
+pub(crate) async fn remove_half_done(gateway: &Gateway, row: &SandboxRow) {
+    tracing::warn!(sandbox = row.id, name = %row.name, phase = ?row.phase, "removing a half-done sandbox");
+    let change = Change::new(None, "sandbox.delete", row.name.to_string())
+        .detail(json!({ "reason": "the gateway ended before it was made, or deleted" }))
+        .before(json!({ "id": row.id, "owner": row.owner, "sandbox": told(&row.spec) }));
+    if let Err(error) = remove(gateway, row, &change).await {
+        tracing::error!(sandbox = row.id, %error, "a half-done sandbox could not be removed");
+    }
 }
 
 async fn clean_up(gateway: &Gateway, id: &str) {

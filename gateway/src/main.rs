@@ -91,6 +91,9 @@ struct Run {
     /// Longest wait for a new sandbox to run, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     start_timeout: u64,
+    /// After how long a silence an engine is lost, and its sandboxes may be started elsewhere, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    runtime_lost_after: u64,
     /// File whose first line is a passphrase that protects the key of stored secrets [default: the rights of its file do].
     #[arg(long, value_name = "FILE", env = "OPENSHELL_PASSPHRASE_FILE")]
     passphrase_file: Option<PathBuf>,
@@ -237,6 +240,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
         default_runtime: run.runtime,
         default_image: run.default_image,
         start_timeout: Duration::from_secs(run.start_timeout),
+        lost_after: Duration::from_secs(run.runtime_lost_after),
         identity: run.identity.options()?,
         passphrase,
     };

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use openshell_api::decision::{DecisionRecord, Verdict};
 use openshell_api::export::ExportState;
+use openshell_api::runtime::RuntimeHealth;
+use openshell_api::sandbox::Phase;
 use openshell_api::word;
 
 use crate::error::ApiResult;
@@ -157,7 +159,8 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
     let mut budgets = Vec::new();
     let now = jiff::Timestamp::now();
     for row in &rows {
-        *phases.entry(word(&row.phase)).or_default() += 1;
+        let phase = if gateway.is_lost(row) { Phase::Lost } else { row.phase };
+        *phases.entry(word(&phase)).or_default() += 1;
         let Some(newest) = gateway.store.newest_generation(&row.id).await? else { continue };
         *generations.entry(if newest.number == row.generation { "enforced" } else { "behind" }).or_default() += 1;
         if newest.content.inference.budgets.is_empty() {
@@ -190,6 +193,11 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
     text.head("openshell_sandboxes", "gauge", "Sandboxes, by what they are doing.");
     for (phase, count) in &phases {
         text.line("openshell_sandboxes", &[("phase", phase)], *count);
+    }
+    text.head("openshell_runtime_answers", "gauge", "Whether a runtime answers.");
+    for runtime in gateway.runtime.states(&rows) {
+        let answers = u64::from(runtime.health == RuntimeHealth::Answers);
+        text.line("openshell_runtime_answers", &[("runtime", runtime.name.as_str())], answers);
     }
     text.head("openshell_sandboxes_connected", "gauge", "Sandboxes whose supervisor is connected.");
     text.line("openshell_sandboxes_connected", &[], gateway.count_links().await?);

@@ -17,6 +17,7 @@ use crate::error::{ApiError, ApiResult, refuse};
 use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Operate, Permit};
+use crate::machines;
 use crate::push;
 use crate::secrets::KeyFileError;
 use crate::state_dir::random;
@@ -148,10 +149,18 @@ async fn rewrap(gateway: &Gateway, change: &crate::audit::Change) -> ApiResult<u
             turned.push((one.name.clone(), secret));
         }
     }
-    gateway.store.set_secrets(&turned, change).await?;
+    let (mut keys, mut count) = (Vec::new(), stored.len() as u64);
+    for (runtime, key) in gateway.store.runtimes().await? {
+        let Some(key) = key else { continue };
+        count += 1;
+        if let Some(key) = gateway.secrets.rewrap(&machines::sealed_as(&runtime.name), &key)? {
+            keys.push((runtime.name.to_string(), key));
+        }
+    }
+    gateway.store.set_secrets(&turned, &keys, change).await?;
     gateway.secrets.forget_old_keys(&gateway.dir)?;
     publish(gateway).await?;
-    Ok(stored.len() as u64)
+    Ok(count)
 }
 
 /// Tells other gateways of the master keys.

@@ -2,10 +2,15 @@
 //!
 //! A sandbox is `stopped` in the database from before its supervisor starts again until that supervisor says that it
 //! runs. A gateway that is killed in between finds either a stopped sandbox or one that runs, and both are true.
+//!
+//! A sandbox whose machine is lost may be started on another one: same id, generation and logs; its files stay where they are. It is
+//! stopped there, and the credentials of its old supervisor are void, in one transaction.
 
 use std::sync::Arc;
 
+use openshell_api::Name;
 use openshell_api::link::ToSupervisor;
+use openshell_api::runtime::RuntimeHealth;
 use openshell_api::sandbox::{Phase, Sandbox};
 use serde_json::json;
 
@@ -15,7 +20,9 @@ use crate::gateway::Gateway;
 use crate::identity::{Operate, Permit, supervisors, tokens};
 use crate::lifecycle::{self, GRACE};
 use crate::locks::Held;
+use crate::machines;
 use crate::push;
+use crate::runtime::Wanted;
 use crate::store::SandboxRow;
 
 /// Ends a sandbox's supervisor and everything in it; keeps all it holds. Stopping a stopped one changes nothing.
@@ -28,25 +35,66 @@ pub async fn stop(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) 
     shown(&gateway, &row.id, &name).await
 }
 
+/// Where a sandbox is to be started.
+#[derive(Debug, Clone)]
+pub enum Whereto {
+    /// Where it was.
+    There,
+    /// On another machine than the one that is lost.
+    Elsewhere {
+        /// Which; absent: whichever fits.
+        runtime: Option<Name>,
+    },
+}
+
 /// Starts a sandbox again that was stopped, has exited or failed; answers when it runs. If it does not come up, it is
-/// stopped. Refuses one that runs.
-pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<Sandbox> {
-    let (row, _lock) = locked(&gateway, &permit, &name).await?;
+/// stopped. Refuses one that runs, and one whose machine is lost unless it is to be started elsewhere.
+pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String, to: Whereto) -> ApiResult<Sandbox> {
+    let (row, _locks) = match to {
+        Whereto::There => locked(&gateway, &permit, &name).await?,
+        // No runtime is taken away while it goes there.
+        Whereto::Elsewhere { .. } => {
+            let shared = gateway.locks.shared().await?;
+            let id = gateway.store.sandbox_named(&name).await?.ok_or_else(|| push::sandbox_not_found(&name))?.id;
+            let locks = shared.and([id.as_str()]).await?;
+            (still_there(&gateway, &permit, &id, &name).await?, locks)
+        }
+    };
+    let to = match to {
+        Whereto::Elsewhere { runtime: Some(runtime) } if runtime == row.runtime => Whereto::There,
+        to => to,
+    };
+    let lost = gateway.is_lost(&row);
     match row.phase {
-        Phase::Stopped => {}
-        Phase::Exited | Phase::Failed => end(&gateway, &row).await?,
-        Phase::Starting | Phase::Running | Phase::Deleting => {
+        Phase::Starting | Phase::Running | Phase::Deleting | Phase::Lost if !lost => {
             return Err(refuse(409, "sandbox_running", format!("sandbox {name} runs already"))
                 .hint("stop it first, or run a command in it"));
         }
+        _ => {}
     }
-    gateway.store.tell(&phases(&permit, &row, Phase::Running)).await?;
     let token = tokens::generate(supervisors::PREFIX)?;
+    match to {
+        Whereto::Elsewhere { runtime } => {
+            move_away(&gateway, &permit, &row, runtime.as_ref(), &tokens::hash(&token)).await?
+        }
+        Whereto::There if gateway.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost) => {
+            let why = format!("the runtime {} of sandbox {name} is lost: it may still run there", row.runtime);
+            return Err(refuse(409, "sandbox_lost", why).hint(format!(
+                "`openshell sandbox start {name} --elsewhere` starts it on another machine, without the files that it has there"
+            )));
+        }
+        Whereto::There => {
+            if matches!(row.phase, Phase::Exited | Phase::Failed) {
+                end(&gateway, &row).await?;
+            }
+            gateway.store.tell(&phases(&permit, &row, Phase::Running)).await?;
+            gateway.store.first_supervisor_key(&row.id, &tokens::hash(&token)).await?;
+            gateway.store.set_phase(&row.id, Phase::Stopped, None, None).await?;
+        }
+    }
     let newest = gateway.store.newest_generation(&row.id).await?;
     let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
     let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
-    gateway.store.first_supervisor_key(&row.id, &tokens::hash(&token)).await?;
-    gateway.store.set_phase(&row.id, Phase::Stopped, None, None).await?;
     match lifecycle::start(&gateway, &row.id, &launch).await {
         Ok(started) => {
             lifecycle::watch(&gateway, &row.id);
@@ -59,15 +107,62 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String)
     }
 }
 
+/// Makes a sandbox one of another runtime's, stopped. Refuses while the one that it is in may still be asked.
+async fn move_away(
+    gateway: &Gateway,
+    permit: &Permit<Operate>,
+    row: &SandboxRow,
+    runtime: Option<&Name>,
+    hash: &tokens::TokenHash,
+) -> ApiResult<()> {
+    match gateway.runtime.health(row.runtime.as_str()) {
+        None | Some(RuntimeHealth::Lost) => {}
+        Some(RuntimeHealth::Answers | RuntimeHealth::Silent) => {
+            let why =
+                format!("the runtime {} is not lost, and the files of sandbox {} are there", row.runtime, row.name);
+            return Err(refuse(409, "runtime_not_lost", why)
+                .hint("start it where it is; a sandbox goes elsewhere once its machine has been silent for a while"));
+        }
+    }
+    machines::take_up(gateway).await?;
+    let rows = gateway.store.sandboxes().await?;
+    let wanted = Wanted { id: &row.id, spec: &row.spec, named: runtime, leaves: Some(&row.runtime) };
+    let place = match gateway.runtime.choose(wanted, &rows).await {
+        Ok(place) => place,
+        Err(error) => {
+            gateway.runtime.assign(&row.id, &row.runtime);
+            return Err(error);
+        }
+    };
+    let (before, after) = (
+        json!({ "phase": Phase::Lost, "runtime": row.runtime }),
+        json!({ "phase": Phase::Running, "runtime": place.runtime }),
+    );
+    let change = permit.change(&row.name).before(before).after(after);
+    if let Err(error) = gateway.store.move_sandbox(&row.id, &place.runtime, hash, &change).await {
+        drop(place);
+        gateway.runtime.assign(&row.id, &row.runtime);
+        return Err(error.into());
+    }
+    place.keep();
+    // Whatever held the old credentials has lost the right to.
+    gateway.end_link(&row.id).await;
+    Ok(())
+}
+
 /// Finds a sandbox of the caller's and keeps pushes and other changes of it out.
 async fn locked<'a>(gateway: &'a Gateway, permit: &Permit<Operate>, name: &str) -> ApiResult<(SandboxRow, Held<'a>)> {
     let row = gateway.store.sandbox_named(name).await?.ok_or_else(|| push::sandbox_not_found(name))?;
     let lock = gateway.locks.sandbox(&row.id).await?;
-    // It may have changed while the lock was waited for.
-    let row = gateway.store.sandbox(&row.id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
+    Ok((still_there(gateway, permit, &row.id, name).await?, lock))
+}
+
+/// A sandbox of the caller's as it is now: it may have changed while its lock was waited for.
+async fn still_there(gateway: &Gateway, permit: &Permit<Operate>, id: &str, name: &str) -> ApiResult<SandboxRow> {
+    let row = gateway.store.sandbox(id).await?.ok_or_else(|| push::sandbox_not_found(name))?;
     match row.phase {
         Phase::Deleting => Err(push::sandbox_not_found(name)),
-        _ => permit.owns(&row).map(|()| (row, lock)),
+        _ => permit.owns(&row).map(|()| row),
     }
 }
 

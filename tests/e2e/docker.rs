@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 mod engines;
+mod machines;
 mod ssh;
 
 pub const DEBIAN: &str = "openshell-test/debian";

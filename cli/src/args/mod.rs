@@ -14,6 +14,7 @@ pub mod parse;
 pub mod policy;
 pub mod proposal;
 pub mod provider;
+pub mod runtime;
 pub mod sandbox;
 pub mod ssh;
 pub mod user;
@@ -84,6 +85,9 @@ pub enum Command {
     /// Create sandboxes, run programs in them, delete them.
     #[command(subcommand, alias = "sb")]
     Sandbox(sandbox::SandboxCommand),
+    /// Give the gateway further machines to run sandboxes on.
+    #[command(subcommand)]
+    Runtime(runtime::RuntimeCommand),
     /// Write, build, inspect and push policies, and take them back.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use openshell_api::Name;
-use openshell_api::sandbox::{RuntimeKind, Volume};
+use openshell_api::sandbox::Volume;
 
 use super::parse;
 
@@ -57,8 +57,8 @@ pub enum SandboxCommand {
     #[command(after_help = "Examples:\n  openshell sandbox stop demo\n  openshell sandbox stop demo scratch")]
     Stop(NamesArg),
     /// Start sandboxes again that were stopped, have exited or failed, with what they held.
-    #[command(after_help = "Examples:\n  openshell sandbox start demo")]
-    Start(NamesArg),
+    #[command(after_help = "Examples:\n  openshell sandbox start demo\n  openshell sandbox start demo --elsewhere")]
+    Start(StartArgs),
     /// Delete sandboxes and what they hold.
     #[command(
         visible_alias = "rm",
@@ -76,6 +76,7 @@ Examples:
   openshell sandbox create --name demo --policy rules.yaml     # with rules from its first moment
   openshell sandbox create --name demo --add-host origin.test:127.0.0.1 --provider github
   openshell sandbox create --name trial --observe -- ./agent   # then: openshell policy suggest trial
+  openshell sandbox create --on zone=east --cpu 2 --memory 4g  # on a machine of `runtime list`
   openshell sandbox create --from python:3.13-slim --cpu 2 --memory 4g --volume ./data:/data:ro -- python3";
 
 const UPLOAD_EXAMPLES: &str = "\
@@ -124,9 +125,12 @@ pub struct CreateArgs {
     /// Provider whose credential policies of this sandbox may attach.
     #[arg(long, value_name = "NAME")]
     pub provider: Vec<Name>,
-    /// Where it runs: `docker` or `process`; absent: `docker` with --from, else the gateway's default.
-    #[arg(long, value_name = "RUNTIME", value_parser = parse::runtime)]
-    pub runtime: Option<RuntimeKind>,
+    /// Where it runs: `docker`, `process`, or another one of `runtime list`; absent: where there is most room.
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<Name>,
+    /// Label that its runtime must have; several times for all of them.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::key_value)]
+    pub on: Vec<(String, String)>,
     #[command(flatten)]
     pub container: ContainerArgs,
     /// Record what it does without blocking, until a policy is set or pushed; see `policy suggest`. A ceiling holds, and
@@ -267,6 +271,20 @@ pub struct LogsArgs {
 pub struct NameArg {
     /// Sandbox.
     pub name: Name,
+}
+
+/// Arguments of `sandbox start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Sandboxes.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<Name>,
+    /// Start those whose machine is lost on this one: with their policies and settings, without the files that they have there.
+    #[arg(long, value_name = "RUNTIME", conflicts_with = "elsewhere")]
+    pub runtime: Option<Name>,
+    /// The same, on whichever machine fits.
+    #[arg(long)]
+    pub elsewhere: bool,
 }
 
 /// Sandboxes by name.

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod oci;
 pub mod pages;
 pub mod rest;
+pub mod runtimes;
 mod service_token;
 pub mod stream;
 mod unconfirmed;

@@ -88,11 +88,6 @@ impl Client {
         self.post(&format!("/v1/sandboxes/{name}/stop"), &()).await
     }
 
-    /// `POST /v1/sandboxes/{name}/start`.
-    pub async fn start_sandbox(&self, name: &Name) -> Result<Sandbox, Error> {
-        self.post(&format!("/v1/sandboxes/{name}/start"), &()).await
-    }
-
     /// `DELETE /v1/sandboxes/{name}`.
     pub async fn delete_sandbox(&self, name: &Name) -> Result<(), Error> {
         self.delete(&format!("/v1/sandboxes/{name}")).await

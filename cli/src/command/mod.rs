@@ -11,6 +11,7 @@ mod inference;
 mod policy;
 mod proposal;
 mod provider;
+mod runtime;
 mod sandbox;
 mod ssh;
 mod status;
@@ -62,6 +63,7 @@ pub async fn run(cli: Cli) -> Result<u8, Error> {
     match cli.command {
         Command::Gateway(command) => gateway::run(&cx, command).await,
         Command::Sandbox(command) => sandbox::run(&cx, command).await,
+        Command::Runtime(command) => runtime::run(&cx, command).await,
         Command::Policy(command) => policy::run(&cx, command).await,
         Command::Proposal(command) => proposal::run(&cx, command).await,
         Command::Provider(command) => provider::run(&cx, command).await,

@@ -13,6 +13,7 @@ use openshell_api::sandbox::{CreateSandbox, LogLine, Phase, Sandbox};
 use super::{Context, DONE, enforcement, exit_code};
 use crate::args::sandbox::{CreateArgs, LogsArgs, SandboxCommand};
 use crate::client::Client;
+use crate::client::runtimes::Whereto;
 use crate::error::Error;
 use crate::output::{Table, age, facts, list, printable, word};
 
@@ -66,10 +67,11 @@ pub async fn run(cx: &Context, command: SandboxCommand) -> Result<u8, Error> {
         }
         SandboxCommand::Start(args) => {
             let client = cx.client().await?;
+            let to = Whereto { runtime: args.runtime, elsewhere: args.elsewhere };
             let mut started = Vec::new();
             for name in &args.names {
                 let _progress = cx.out.progress(format!("starting sandbox {name}"));
-                started.push(client.start_sandbox(name).await?);
+                started.push(client.start_sandbox(name, &to).await?);
             }
             cx.out.data(&started, || table(&started))?;
             Ok(DONE)
@@ -107,6 +109,7 @@ async fn create(cx: &Context, args: CreateArgs) -> Result<u8, Error> {
         policies,
         allow_degraded: args.allow_degraded,
         runtime: args.runtime,
+        on: args.on.into_iter().collect(),
         image: args.container.from,
         volumes: args.container.volume,
         network: args.container.network,
@@ -142,7 +145,7 @@ async fn started(client: &Client, mut sandbox: Sandbox) -> Result<Sandbox, Error
             Phase::Running | Phase::Exited => return Ok(sandbox),
             Phase::Starting => {}
             Phase::Failed => return Err(failed(&sandbox)),
-            Phase::Stopped | Phase::Deleting => {
+            Phase::Stopped | Phase::Lost | Phase::Deleting => {
                 return Err(Error::SandboxGone { name: sandbox.name.to_string() });
             }
         }
@@ -175,7 +178,8 @@ async fn attend(client: &Client, name: &Name) -> Result<u8, Error> {
                 match sandbox.phase {
                     Phase::Failed => return Err(failed(&sandbox)),
                     Phase::Deleting => return Err(Error::SandboxGone { name: name.to_string() }),
-                    Phase::Starting | Phase::Running => {}
+                    // Its machine may come back.
+                    Phase::Starting | Phase::Running | Phase::Lost => {}
                     Phase::Exited | Phase::Stopped => {
                         if ended.get_or_insert_with(Instant::now).elapsed() > LOG_LIMIT {
                             return Err(Error::LogEnd { name: name.to_string(), code: sandbox.exit_code });
@@ -248,7 +252,7 @@ pub fn table(sandboxes: &[Sandbox]) -> String {
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),
             mode(sandbox).into(),
-            word(&sandbox.runtime),
+            sandbox.runtime.to_string(),
             sandbox.enforcement.as_ref().map(Enforcement::summary).unwrap_or_default(),
             age(sandbox.created_at, now),
             command_line(&sandbox.command),
@@ -276,7 +280,7 @@ fn details(sandbox: &Sandbox) -> String {
         ("name", sandbox.name.to_string()),
         ("id", sandbox.id.clone()),
         ("phase", phase(sandbox)),
-        ("runtime", word(&sandbox.runtime)),
+        ("runtime", sandbox.runtime.to_string()),
         ("link", (if sandbox.connected { "up" } else { "down" }).into()),
         ("generation", sandbox.generation.to_string()),
         ("mode", mode(sandbox).into()),

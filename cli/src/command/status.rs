@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Context, DONE, gateway, sandbox};
 use crate::client::Client;
 use crate::error::Error;
-use crate::output::{facts, list, word};
+use crate::output::{facts, list};
 
 #[derive(Debug, Serialize)]
 struct Overview {
@@ -54,7 +54,7 @@ async fn current(cx: &Context) -> Result<Current, Error> {
 fn text(overview: &Overview) -> String {
     let mut text = String::new();
     if let Some(Current { url, gateway, sandboxes }) = &overview.current {
-        let runtimes: Vec<String> = gateway.runtimes.iter().map(word).collect();
+        let runtimes: Vec<String> = gateway.runtimes.iter().map(ToString::to_string).collect();
         text.push_str(&facts(&[
             ("gateway", url.clone()),
             ("version", gateway.version.clone()),

@@ -22,6 +22,7 @@ pub mod proposal;
 pub mod provider;
 pub mod push;
 pub mod rollout;
+pub mod runtime;
 pub mod sandbox;
 pub mod shadow;
 pub mod share;

@@ -44,20 +44,23 @@ pub struct CreateSandbox {
     /// are refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub observe: bool,
-    /// Runtime; absent: `docker` where an image is named, else the gateway's default.
+    /// Name of the runtime it is to run in; absent: the gateway's choice.
     #[serde(default)]
-    pub runtime: Option<RuntimeKind>,
-    /// Image to run in; absent: the gateway's default image. Runtime `docker` alone.
+    pub runtime: Option<Name>,
+    /// Labels that its runtime must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub on: BTreeMap<String, String>,
+    /// Image to run in; absent: the gateway's default image. In containers alone, as what follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Directories of the engine's host, and named volumes, shown inside. Runtime `docker` alone.
+    /// Directories of the engine's host, and named volumes, shown inside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
     /// The container network from which the proxy dials; absent: one of OpenShell's own. The workload has none in any
-    /// case. Runtime `docker` alone.
+    /// case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Pass all GPUs through. Runtime `docker` alone.
+    /// Pass all GPUs through.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gpu: bool,
     /// Most processor time, in cores: 1.5 is one and a half.
@@ -99,14 +102,24 @@ pub struct FirstPolicy {
     pub settings: Option<serde_json::Value>,
 }
 
-/// Where a sandbox runs.
+/// What a runtime is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuntimeKind {
     /// Namespaces on the gateway's own host.
     Process,
-    /// A container.
+    /// Containers of a Docker engine.
     Docker,
+}
+
+impl RuntimeKind {
+    /// Its word, which is also the name of the runtime of that kind that a gateway brings along.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
+    }
 }
 
 /// A sandbox and its state.
@@ -119,8 +132,8 @@ pub struct Sandbox {
     /// The user who made it; only that one, and admins, may change it.
     #[serde(default)]
     pub owner: String,
-    /// Where it runs.
-    pub runtime: RuntimeKind,
+    /// Name of the runtime it is in.
+    pub runtime: Name,
     /// The image it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -168,6 +181,9 @@ pub enum Phase {
     Stopped,
     /// It could not start, or its supervisor died.
     Failed,
+    /// Its machine has not answered for a while, nor has its supervisor: it may run there or not. `sandbox start --elsewhere` starts it
+    /// on another one.
+    Lost,
     /// It is being torn down.
     Deleting,
 }

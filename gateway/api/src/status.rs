@@ -47,5 +47,5 @@ pub struct Status {
     /// Decision records kept.
     pub decisions: u64,
     /// Runtimes that sandboxes can be made in.
-    pub runtimes: Vec<crate::sandbox::RuntimeKind>,
+    pub runtimes: Vec<crate::Name>,
 }

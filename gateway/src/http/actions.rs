@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 /// Calls that change something, or reach into a sandbox.
-pub(super) const ACTIONS: [(&str, &str, &str); 39] = [
+pub(super) const ACTIONS: [(&str, &str, &str); 42] = [
     ("POST", "/v1/modules", "module.upload"),
     ("POST", "/v1/pushes", "policy.push"),
     ("PUT", "/v1/ceiling", "ceiling.set"),
@@ -23,6 +23,9 @@ pub(super) const ACTIONS: [(&str, &str, &str); 39] = [
     ("POST", "/v1/rollouts/{id}/rollback", "rollout.rollback"),
     ("POST", "/v1/publishers", "publisher.add"),
     ("DELETE", "/v1/publishers/{name}", "publisher.remove"),
+    ("POST", "/v1/runtimes", "runtime.add"),
+    ("PUT", "/v1/runtimes/{name}", "runtime.set"),
+    ("DELETE", "/v1/runtimes/{name}", "runtime.remove"),
     ("POST", "/v1/exports", "export.add"),
     ("DELETE", "/v1/exports/{name}", "export.remove"),
     ("POST", "/v1/providers", "provider.create"),

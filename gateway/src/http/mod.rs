@@ -23,6 +23,7 @@ mod publishers;
 mod pushes;
 mod replicas;
 mod rollouts;
+mod runtimes;
 mod sandboxes;
 mod sessions;
 mod shadows;
@@ -121,6 +122,8 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(rollouts::get))
         .routes(routes!(rollouts::promote))
         .routes(routes!(rollouts::rollback))
+        .routes(routes!(runtimes::list, runtimes::add))
+        .routes(routes!(runtimes::get, runtimes::set, runtimes::remove))
         .routes(routes!(publishers::list, publishers::add))
         .routes(routes!(publishers::remove))
         .routes(routes!(providers::list, providers::create))

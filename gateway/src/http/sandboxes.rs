@@ -7,7 +7,7 @@ use openshell_api::generation::GenerationSummary;
 use openshell_api::module::Binding;
 use openshell_api::push::{Policies, PushReport, Rollback};
 use openshell_api::sandbox::{CreateSandbox, LogLine, Sandbox};
-use openshell_api::{Page, Problem};
+use openshell_api::{Name, Page, Problem};
 use serde::Deserialize;
 
 use super::call::Call;
@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::identity::{Operate, Read};
 use crate::link::verify;
 use crate::push::sandbox_not_found;
+use crate::resume::Whereto;
 use crate::store::SandboxRow;
 use crate::{lifecycle, push, resume};
 
@@ -38,7 +39,7 @@ pub(super) async fn list(
     (status = 201, body = Sandbox),
     (status = 404, description = "module_not_found: of one of its policies", body = Problem),
     (status = 409, description = "sandbox_exists", body = Problem),
-    (status = 422, description = "provider_not_found, runtime_unavailable, bad_env …; sandbox_failed: its command can't be run", body = Problem),
+    (status = 422, description = "provider_not_found, runtime_unavailable, no_runtime, bad_env …; sandbox_failed: its command can't be run", body = Problem),
     (status = 500, description = "sandbox_failed: it did not start, with the reason", body = Problem),
 ))]
 pub(super) async fn create(
@@ -81,19 +82,35 @@ pub(super) async fn stop(
     to_the_end(resume::stop(gateway, permit, name)).await.map(axum::Json)
 }
 
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartQuery {
+    /// Start one whose machine is lost on this one, without the files that it has there.
+    #[param(value_type = Option<String>)]
+    runtime: Option<Name>,
+    /// The same, on whichever machine fits.
+    #[serde(default)]
+    elsewhere: bool,
+}
+
 /// Starts a sandbox again that was stopped, has exited or failed, with what it held; answers when it runs.
-#[utoipa::path(post, path = "/v1/sandboxes/{name}/start", params(("name" = String, Path)), responses(
+#[utoipa::path(post, path = "/v1/sandboxes/{name}/start", params(("name" = String, Path), StartQuery), responses(
     (status = 200, body = Sandbox),
     (status = 404, description = "sandbox_not_found", body = Problem),
-    (status = 409, description = "sandbox_running", body = Problem),
-    (status = 422, description = "sandbox_failed: its command can't be run; it is stopped", body = Problem),
+    (status = 409, description = "sandbox_running; sandbox_lost: its machine is; runtime_not_lost: it can't go elsewhere", body = Problem),
+    (status = 422, description = "no_runtime, runtime_unavailable: there is no place for it elsewhere; sandbox_failed: its command can't be run; it is stopped", body = Problem),
     (status = 500, description = "sandbox_failed: it did not start, with the reason; it is stopped", body = Problem),
 ))]
 pub(super) async fn start(
     Call { gateway, permit }: Call<Operate>,
     Path(name): Path<String>,
+    Query(query): Query<StartQuery>,
 ) -> ApiResult<axum::Json<Sandbox>> {
-    to_the_end(resume::start(gateway, permit, name)).await.map(axum::Json)
+    let to = match query {
+        StartQuery { runtime: None, elsewhere: false } => Whereto::There,
+        StartQuery { runtime, .. } => Whereto::Elsewhere { runtime },
+    };
+    to_the_end(resume::start(gateway, permit, name, to)).await.map(axum::Json)
 }
 
 /// Lets a probe inside a sandbox try to get out again, while everything runs.

@@ -38,7 +38,7 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 #[utoipa::path(get, path = "/v1/sandboxes/{name}/streams", params(("name" = String, Path)), responses(
     (status = 101, description = "A WebSocket; the first frame is a StreamRequest", body = StreamEvent),
     (status = 404, description = "sandbox_not_found", body = Problem),
-    (status = 409, description = "sandbox_not_connected, sandbox_stopped", body = Problem),
+    (status = 409, description = "sandbox_not_connected, sandbox_stopped, sandbox_lost", body = Problem),
 ))]
 pub(super) async fn open(
     Call { gateway, permit }: Call<Operate>,
@@ -47,15 +47,23 @@ pub(super) async fn open(
 ) -> ApiResult<Response> {
     let row = named(&gateway, &name).await?;
     permit.owns(&row)?;
-    let link = gateway.link(&row.id).await?.ok_or_else(|| not_connected(&row))?;
+    let link = gateway.link(&row.id).await?.ok_or_else(|| not_connected(&gateway, &row))?;
     let upgrade = upgrade.map_err(not_a_websocket)?.max_message_size(MAX_MESSAGE);
     let change = permit.change(&row.name);
     Ok(upgrade.on_upgrade(move |socket| bridge(gateway, link, change, socket)))
 }
 
 /// Why nothing can run in a sandbox now.
-fn not_connected(row: &SandboxRow) -> ApiError {
+fn not_connected(gateway: &Gateway, row: &SandboxRow) -> ApiError {
     let name = &row.name;
+    if gateway.is_lost(row) {
+        return refuse(
+            409,
+            "sandbox_lost",
+            format!("sandbox {name} is lost: its runtime {} does not answer", row.runtime),
+        )
+        .hint(format!("`openshell sandbox start {name} --elsewhere` starts it on another machine, without its files"));
+    }
     if row.phase == Phase::Stopped {
         return refuse(409, "sandbox_stopped", format!("sandbox {name} is stopped"))
             .hint(format!("start it: `openshell sandbox start {name}`"));

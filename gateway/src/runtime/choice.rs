@@ -1,156 +1,393 @@
-//! The runtimes of a gateway as one: which sandbox is in which, and where a new one goes.
+//! The runtimes of a gateway as one: which there are, which sandbox is in which, and where a new one goes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use openshell_api::Name;
+use openshell_api::runtime::{RuntimeHealth, RuntimeState};
 use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 
-use super::docker::DockerRuntime;
+use super::docker::{DockerOptions, DockerRuntime};
+use super::machine::{self, Machine};
+use super::placement::{Candidate, Promised, lacking, place};
 use super::{Places, Runtime, RuntimeError, Start};
 use crate::error::{ApiResult, refuse};
+use crate::store::{SandboxRow, StoredRuntime};
 
-/// All runtimes. Sandboxes that were never [assigned](Runtimes::assign) count as `process`.
+/// All runtimes.
 pub struct Runtimes {
     process: Arc<dyn Runtime>,
-    docker: Option<Arc<DockerRuntime>>,
-    /// Where a sandbox goes that names none; absent: `docker` where an engine answers, else `process`.
+    /// By name. The one that is called `docker` is the gateway's own.
+    machines: RwLock<BTreeMap<Name, Arc<Machine>>>,
+    /// What further engines are made with.
+    options: Option<DockerOptions>,
+    /// Where a sandbox goes that names none; absent: to an engine, or else to `process`.
     preferred: Option<RuntimeKind>,
     /// A gateway that is in a container itself has nowhere to put processes.
     containers_only: bool,
-    places: Mutex<HashMap<String, RuntimeKind>>,
+    lost_after: Duration,
+    seats: Mutex<HashMap<String, Seat>>,
+}
+
+/// Where a sandbox is.
+struct Seat {
+    runtime: Name,
+    /// What it asks for, until the database knows it.
+    promised: Option<Box<CreateSandbox>>,
+}
+
+/// A place that is kept for a sandbox until it is stored; given back if it never is.
+pub struct Reservation<'a> {
+    runtimes: &'a Runtimes,
+    id: String,
+    /// Where.
+    pub runtime: Name,
+    kept: bool,
+}
+
+impl Reservation<'_> {
+    /// The sandbox is stored.
+    pub fn keep(mut self) {
+        self.runtimes.assign(&self.id, &self.runtime);
+        self.kept = true;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.runtimes.seats().remove(&self.id);
+        }
+    }
+}
+
+/// What is to be found a place for.
+pub struct Wanted<'a> {
+    /// Id of the sandbox.
+    pub id: &'a str,
+    /// What it asks for.
+    pub spec: &'a CreateSandbox,
+    /// The runtime that is to be used; absent: whichever fits.
+    pub named: Option<&'a Name>,
+    /// Where it was; it goes elsewhere.
+    pub leaves: Option<&'a Name>,
 }
 
 impl Runtimes {
-    /// Puts them together.
-    pub fn new(process: Arc<dyn Runtime>, docker: Option<Arc<DockerRuntime>>, preferred: Option<RuntimeKind>) -> Self {
-        Self { process, docker, preferred, containers_only: false, places: Mutex::default() }
+    /// With those that a gateway brings along. An engine that is lost is one that was silent for `lost_after`.
+    pub fn new(process: Arc<dyn Runtime>, preferred: Option<RuntimeKind>, lost_after: Duration) -> Self {
+        Self {
+            process,
+            machines: RwLock::default(),
+            options: None,
+            preferred,
+            containers_only: false,
+            lost_after,
+            seats: Mutex::default(),
+        }
+    }
+
+    /// The same with the engine of the gateway's own machine.
+    pub fn with_docker(mut self, options: DockerOptions) -> Self {
+        if let Ok(name) = Name::parse(RuntimeKind::Docker.as_str()) {
+            let machine = Machine::new(name.clone(), None, DockerRuntime::new(options.clone()));
+            self.machines.get_mut().unwrap_or_else(PoisonError::into_inner).insert(name, machine);
+        }
+        Self { options: Some(options), ..self }
     }
 
     /// The same, where sandboxes are containers or none.
     pub fn containers_only(self) -> Self {
-        Self { containers_only: true, preferred: Some(RuntimeKind::Docker), ..self }
+        Self { containers_only: true, ..self }
     }
 
-    /// Where a new sandbox goes. Refuses a runtime that isn't there, and what the chosen one can't honour.
-    pub async fn choose(&self, spec: &CreateSandbox) -> ApiResult<RuntimeKind> {
-        let kind = match (spec.runtime, &spec.image, self.preferred) {
-            (Some(asked), ..) => asked,
-            (None, Some(_), _) => RuntimeKind::Docker,
-            (None, None, Some(preferred)) => preferred,
-            (None, None, None) => match &self.docker {
-                Some(docker) if docker.answers().await => RuntimeKind::Docker,
-                _ => RuntimeKind::Process,
-            },
+    /// What an engine that is added is made with; `None`: this gateway's sandboxes are never containers.
+    pub fn options(&self) -> Option<&DockerOptions> {
+        self.options.as_ref()
+    }
+
+    /// Takes an engine up. The one that had its name is one of the gateway's no more.
+    pub fn install(&self, added: StoredRuntime, docker: DockerRuntime) -> Arc<Machine> {
+        let machine = Machine::new(added.name.clone(), Some(added), docker);
+        let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = machines.insert(machine.name.clone(), machine.clone()) {
+            before.gone.cancel();
+        }
+        machine
+    }
+
+    /// Forgets an engine.
+    pub fn uninstall(&self, name: &Name) {
+        if let Some(machine) = self.machines.write().unwrap_or_else(PoisonError::into_inner).remove(name) {
+            machine.gone.cancel();
+        }
+    }
+
+    /// Every engine, by name.
+    pub fn machines(&self) -> Vec<Arc<Machine>> {
+        self.machines.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// One engine.
+    pub fn machine(&self, name: &str) -> Option<Arc<Machine>> {
+        let machines = self.machines.read().unwrap_or_else(PoisonError::into_inner);
+        machines.iter().find(|(known, _)| known.as_str() == name).map(|(_, machine)| machine.clone())
+    }
+
+    /// Whether there are engines beside the gateway's own.
+    pub fn spreads(&self) -> bool {
+        self.machines().iter().any(|machine| machine.added.is_some())
+    }
+
+    /// After how long a silence an engine is lost.
+    pub fn lost_after(&self) -> Duration {
+        self.lost_after
+    }
+
+    /// Whether a runtime's sandboxes can't be heard of. `None`: there is no such runtime.
+    pub fn health(&self, name: &str) -> Option<RuntimeHealth> {
+        if name == RuntimeKind::Process.as_str() {
+            return Some(RuntimeHealth::Answers);
+        }
+        self.machine(name).map(|machine| machine.health(self.lost_after))
+    }
+
+    /// Finds a place for a sandbox, and keeps it. `rows` are the sandboxes that there are. Refuses a runtime that isn't there, and what
+    /// none, or the one that is named, can honour.
+    pub async fn choose(&self, wanted: Wanted<'_>, rows: &[SandboxRow]) -> ApiResult<Reservation<'_>> {
+        let Wanted { id, spec, named, leaves } = wanted;
+        let reserve = |seats: &mut HashMap<String, Seat>, runtime: &Name| {
+            let seat = Seat { runtime: runtime.clone(), promised: Some(Box::new(spec.clone())) };
+            seats.insert(id.to_owned(), seat);
+            Reservation { runtimes: self, id: id.to_owned(), runtime: runtime.clone(), kept: false }
         };
-        if kind == RuntimeKind::Docker && self.docker.is_none() {
-            return Err(
-                refuse(422, "runtime_unavailable", "this gateway has no runtime docker").hint("it has: process")
-            );
+        if let Some(name) = named {
+            // Whoever says where a lost one is to go has more in mind than where it was to be.
+            let on = if leaves.is_some() { &BTreeMap::new() } else { &spec.on };
+            self.named(name, spec, on)?;
+            if let Some(machine) = self.machine(name.as_str()) {
+                machine.docker.greet().await.map_err(RuntimeError::Docker)?;
+            }
+            return Ok(reserve(&mut self.seats(), name));
         }
-        if kind == RuntimeKind::Process && self.containers_only {
+        let added = self.spreads();
+        let anywhere = spec.on.is_empty() && leaves.is_none();
+        let preferred = self.preferred.filter(|kind| !(added && spec.image.is_some() && *kind == RuntimeKind::Process));
+        if anywhere && (preferred.is_some() || !added) {
+            let name = builtin(self.built_in(preferred, spec).await)?;
+            self.named(&name, spec, &spec.on)?;
+            return Ok(reserve(&mut self.seats(), &name));
+        }
+        let machines: Vec<_> = self.machines().into_iter().filter(|machine| Some(&machine.name) != leaves).collect();
+        let answers = join_all(machines.iter().map(|machine| machine.docker.greet())).await;
+        let silent = answers.iter().all(Result::is_err);
+        let mut seats = self.seats();
+        let candidates: Vec<Candidate> = machines
+            .iter()
+            .zip(answers)
+            .map(|(machine, answer)| Candidate {
+                name: machine.name.clone(),
+                labels: machine.labels(),
+                far: machine.added.is_some(),
+                answer: answer.map_err(|error| error.to_string()).and_then(|()| {
+                    machine.docker.vitals().capacity.ok_or_else(|| "it does not say how large it is".to_owned())
+                }),
+                refusal: machine.docker.refusal(spec),
+                promised: promised(&machine.name, rows, &seats),
+            })
+            .collect();
+        match place(&candidates, spec) {
+            Ok(candidate) => Ok(reserve(&mut seats, &candidate.name)),
+            Err(_) if silent && anywhere && self.takes_processes(spec) => {
+                let process = builtin(RuntimeKind::Process)?;
+                Ok(reserve(&mut seats, &process))
+            }
+            Err(reasons) if reasons.is_empty() => {
+                Err(refuse(422, "no_runtime", "this gateway has no machine for this sandbox")
+                    .hint("`openshell runtime add` gives it one"))
+            }
+            Err(reasons) => Err(refuse(422, "no_runtime", format!("no runtime takes this sandbox:{reasons}"))
+                .hint("ask for less, or for other labels; `openshell runtime list` shows what there is")),
+        }
+    }
+
+    fn takes_processes(&self, spec: &CreateSandbox) -> bool {
+        !self.containers_only && spec.image.is_none() && self.process.refusal(spec).is_none()
+    }
+
+    /// Which of those that the gateway brings along takes a sandbox.
+    async fn built_in(&self, preferred: Option<RuntimeKind>, spec: &CreateSandbox) -> RuntimeKind {
+        match (preferred, self.machine(RuntimeKind::Docker.as_str())) {
+            _ if spec.image.is_some() || self.containers_only => RuntimeKind::Docker,
+            (Some(preferred), _) => preferred,
+            (None, Some(docker)) if docker.docker.answers().await => RuntimeKind::Docker,
+            (None, _) => RuntimeKind::Process,
+        }
+    }
+
+    /// Refuses a runtime that isn't there, and what it can't honour.
+    fn named(&self, name: &Name, spec: &CreateSandbox, on: &BTreeMap<String, String>) -> ApiResult<()> {
+        let machine = self.machine(name.as_str());
+        let process = name.as_str() == RuntimeKind::Process.as_str();
+        if process && self.containers_only {
             let why = "this gateway is in a container itself: it has no runtime process";
-            return Err(refuse(422, "runtime_unavailable", why).hint("it has: docker"));
+            return Err(refuse(422, "runtime_unavailable", why).hint(self.there_are()));
         }
-        match self.by_kind(kind).refusal(spec) {
-            Some(why) => Err(refuse(422, "unsupported_option", why)),
-            None => Ok(kind),
+        let refusal = match &machine {
+            Some(machine) => machine.docker.refusal(spec),
+            None if process => self.process.refusal(spec),
+            None => {
+                let why = format!("this gateway has no runtime {name}");
+                return Err(refuse(422, "runtime_unavailable", why).hint(self.there_are()));
+            }
+        };
+        let labels = machine.map(|machine| machine.labels()).unwrap_or_default();
+        if let Some((key, value)) = lacking(&labels, on) {
+            return Err(refuse(422, "unsupported_option", format!("the runtime {name} lacks the label {key}={value}"))
+                .hint("name a runtime, or labels, not both"));
         }
+        refusal.map_or(Ok(()), |why| Err(refuse(422, "unsupported_option", why)))
+    }
+
+    fn there_are(&self) -> String {
+        let process = (!self.containers_only).then(|| RuntimeKind::Process.as_str().to_owned());
+        let names = self.machines().into_iter().map(|machine| machine.name.to_string()).chain(process);
+        format!("it has: {}", names.collect::<Vec<_>>().join(", "))
     }
 
     /// Says in which runtime a sandbox is.
-    pub fn assign(&self, id: &str, kind: RuntimeKind) {
-        self.table().insert(id.to_owned(), kind);
+    pub fn assign(&self, id: &str, runtime: &Name) {
+        self.seats().insert(id.to_owned(), Seat { runtime: runtime.clone(), promised: None });
     }
 
     /// Those in which a sandbox can be made now.
-    pub async fn available(&self) -> Vec<RuntimeKind> {
-        let mut kinds = if self.containers_only { Vec::new() } else { vec![RuntimeKind::Process] };
-        if let Some(docker) = &self.docker
-            && docker.answers().await
-        {
-            kinds.push(RuntimeKind::Docker);
+    pub async fn available(&self) -> Vec<Name> {
+        let process = if self.containers_only { None } else { builtin(RuntimeKind::Process).ok() };
+        let machines = self.machines();
+        let answers = join_all(machines.iter().map(|machine| async {
+            match machine.added {
+                None => machine.docker.answers().await,
+                Some(_) => machine.health(self.lost_after) == RuntimeHealth::Answers,
+            }
+        }));
+        let answering = machines.iter().zip(answers.await).filter(|(_, answers)| *answers);
+        process.into_iter().chain(answering.map(|(machine, _)| machine.name.clone())).collect()
+    }
+
+    /// All of them by name, and how they are.
+    pub fn states(&self, rows: &[SandboxRow]) -> Vec<RuntimeState> {
+        let seats = self.seats();
+        let state = |machine: &Arc<Machine>| machine.state(promised(&machine.name, rows, &seats), self.lost_after);
+        let mut states: Vec<RuntimeState> = self.machines().iter().map(state).collect();
+        if let (false, Ok(name)) = (self.containers_only, builtin(RuntimeKind::Process)) {
+            let taken = promised(&name, rows, &seats);
+            states.push(machine::processes(name, taken));
         }
-        kinds
+        states.sort_by(|one, other| one.name.cmp(&other.name));
+        states
     }
 
-    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<String, RuntimeKind>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seats(&self) -> MutexGuard<'_, HashMap<String, Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn by_kind(&self, kind: RuntimeKind) -> &dyn Runtime {
-        match (kind, &self.docker) {
-            (RuntimeKind::Docker, Some(docker)) => docker.as_ref(),
-            _ => self.process.as_ref(),
+    /// The runtime that a sandbox is in. Those that were never [assigned](Self::assign) count as processes.
+    fn of(&self, id: &str) -> Result<Place, RuntimeError> {
+        let name = self.seats().get(id).map(|seat| seat.runtime.clone());
+        match name {
+            None => Ok(Place::Process(self.process.clone())),
+            Some(name) if name.as_str() == RuntimeKind::Process.as_str() => Ok(Place::Process(self.process.clone())),
+            Some(name) => {
+                self.machine(name.as_str()).map(Place::Engine).ok_or_else(|| RuntimeError::NoRuntime(name.to_string()))
+            }
         }
-    }
-
-    fn of(&self, id: &str) -> &dyn Runtime {
-        let kind = self.table().get(id).copied();
-        self.by_kind(kind.unwrap_or(RuntimeKind::Process))
     }
 
     /// As [`Runtime::places`].
-    pub fn places(&self, id: &str) -> Places {
-        self.of(id).places(id)
+    pub fn places(&self, id: &str) -> Result<Places, RuntimeError> {
+        Ok(self.of(id)?.runtime().places(id))
     }
 
     /// As [`Runtime::hidden`].
-    pub fn hidden(&self, id: &str) -> Vec<String> {
-        self.of(id).hidden()
+    pub fn hidden(&self, id: &str) -> Result<Vec<String>, RuntimeError> {
+        Ok(self.of(id)?.runtime().hidden())
     }
 
     /// As [`Runtime::start`].
     pub async fn start(&self, start: &Start) -> Result<(), RuntimeError> {
-        self.of(&start.launch.sandbox_id).start(start).await
+        self.of(&start.launch.sandbox_id)?.runtime().start(start).await
     }
 
     /// As [`Runtime::weaken`].
     pub async fn weaken(&self, start: &Start) -> Result<bool, RuntimeError> {
-        self.of(&start.launch.sandbox_id).weaken(start).await
+        self.of(&start.launch.sandbox_id)?.runtime().weaken(start).await
     }
 
     /// As [`Runtime::alive`].
     pub async fn alive(&self, id: &str) -> Result<bool, RuntimeError> {
-        self.of(id).alive(id).await
+        self.of(id)?.runtime().alive(id).await
     }
 
-    /// As [`Runtime::wait`].
+    /// As [`Runtime::wait`]. Of a sandbox in a runtime that isn't there nobody hears anything.
     pub async fn wait(&self, id: &str) {
-        self.of(id).wait(id).await;
+        match self.of(id) {
+            Ok(Place::Process(process)) => process.wait(id).await,
+            Ok(Place::Engine(machine)) => tokio::select! {
+                () = machine.docker.wait(id) => {}
+                // It is known by another one from now on, or no sandbox is in it any more.
+                () = machine.gone.cancelled() => {
+                    if let Ok(Place::Engine(machine)) = self.of(id) {
+                        machine.docker.wait(id).await;
+                    }
+                }
+            },
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// As [`Runtime::ending`].
     pub async fn ending(&self, id: &str) -> Option<String> {
-        self.of(id).ending(id).await
+        self.of(id).ok()?.runtime().ending(id).await
     }
 
     /// As [`Runtime::stop`].
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
-        self.of(id).stop(id, grace).await
+        self.of(id)?.runtime().stop(id, grace).await
     }
 
     /// As [`Runtime::remove`].
     pub async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
-        self.of(id).remove(id).await?;
-        self.table().remove(id);
+        self.of(id)?.runtime().remove(id).await?;
+        self.forget(id);
         Ok(())
+    }
+
+    /// Gives a sandbox's place free without asking its runtime.
+    pub fn forget(&self, id: &str) {
+        self.seats().remove(id);
     }
 
     /// As [`Runtime::log_tail`].
     pub async fn log_tail(&self, id: &str, lines: usize) -> String {
-        self.of(id).log_tail(id, lines).await
+        match self.of(id) {
+            Ok(place) => place.runtime().log_tail(id, lines).await,
+            Err(_) => String::new(),
+        }
     }
 
-    /// As [`Runtime::traces`], of all runtimes; each is assigned to where it was found. What an engine that does not
-    /// answer holds is not among them.
+    /// As [`Runtime::traces`], of the runtimes that a gateway brings along; each is assigned to where it was found. What an engine that
+    /// does not answer holds is not among them.
     pub async fn traces(&self) -> Result<Vec<String>, RuntimeError> {
         let mut found = self.process.traces().await?;
-        if let Some(docker) = &self.docker {
-            match docker.traces().await {
+        for machine in self.machines().iter().filter(|machine| machine.added.is_none()) {
+            match machine.docker.traces().await {
                 Ok(ids) => {
                     for id in ids {
-                        self.assign(&id, RuntimeKind::Docker);
+                        self.seats()
+                            .entry(id.clone())
+                            .or_insert_with(|| Seat { runtime: machine.name.clone(), promised: None });
                         found.push(id);
                     }
                 }
@@ -159,4 +396,35 @@ impl Runtimes {
         }
         Ok(found)
     }
+}
+
+/// A runtime, for as long as it is asked something.
+enum Place {
+    Process(Arc<dyn Runtime>),
+    Engine(Arc<Machine>),
+}
+
+impl Place {
+    fn runtime(&self) -> &dyn Runtime {
+        match self {
+            Self::Process(process) => process.as_ref(),
+            Self::Engine(machine) => &machine.docker,
+        }
+    }
+}
+
+fn builtin(kind: RuntimeKind) -> ApiResult<Name> {
+    Name::parse(kind.as_str()).map_err(crate::error::ApiError::internal)
+}
+
+/// What the sandboxes of a runtime have been promised: those that are stored, stopped ones too, and those that are being made.
+fn promised(name: &Name, rows: &[SandboxRow], seats: &HashMap<String, Seat>) -> Promised {
+    let mut promised = Promised::default();
+    rows.iter().filter(|row| row.runtime == *name).for_each(|row| promised.add(&row.spec));
+    for (id, seat) in seats.iter().filter(|(_, seat)| seat.runtime == *name) {
+        if let Some(spec) = seat.promised.as_ref().filter(|_| !rows.iter().any(|row| row.id == *id)) {
+            promised.add(spec);
+        }
+    }
+    promised
 }

@@ -3,6 +3,8 @@
 mod choice;
 mod detach;
 pub mod docker;
+mod machine;
+mod placement;
 mod proc;
 pub mod process;
 
@@ -13,7 +15,8 @@ use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 
 use crate::state_dir::StateDirError;
 
-pub use choice::Runtimes;
+pub use choice::{Reservation, Runtimes, Wanted};
+pub use machine::Machine;
 
 /// Why a runtime could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,9 @@ pub enum RuntimeError {
     /// It would not die.
     #[error("the supervisor of sandbox {0} survived SIGKILL")]
     Unkillable(String),
+    /// The sandbox is in a runtime that the gateway does not have.
+    #[error("this gateway has no runtime {0}")]
+    NoRuntime(String),
     /// Docker.
     #[error(transparent)]
     Docker(#[from] docker::DockerError),
@@ -60,6 +66,24 @@ pub struct Start {
 
 /// Starts, finds and ends supervisors; knows them by the id of their sandbox. A supervisor outlives the gateway that
 /// started it. Everything here may be asked again after a crash: what is done already stays done.
+///
+/// What an implementation owes, whatever it drives (processes, an engine, a scheduler such as Kubernetes):
+///
+/// - **One supervisor per id.** A second [`start`](Self::start) of a living one is an error or changes nothing. It is never started
+///   again by anything but the gateway: restart policies are off, for whoever starts it must give it new credentials.
+/// - **The supervisor is first.** It is the first process of its place (`--first-process --launch FILE`) and raises the walls
+///   itself; the place gives it user namespaces or the capabilities that they take ([`weaken`](Self::weaken)), and no more.
+/// - **Three files get in**, readable by the supervisor alone: the launch file (which names the gateway, its CA and a credential that
+///   is good once), the supervisor's executable where the place does not have it, and roots of trust. A start that follows a stop
+///   gets a new launch file and finds [`Places::state_dir`] and [`Places::workspace`] as they were.
+/// - **A way to the gateway.** A socket that is mounted, or [`LaunchSpec::gateway_url`] over a network. Nothing dials in.
+/// - **Everything is labelled** with the gateway's id and the sandbox's, so that [`traces`](Self::traces) finds what a crash left,
+///   and nothing of anybody else's.
+/// - **Ends are told once.** [`wait`](Self::wait) resolves when the supervisor is dead, and never because its machine is silent:
+///   what can't be seen is neither alive nor dead, and the caller decides.
+///
+/// For Kubernetes: a pod per id with `restartPolicy: Never` and a volume for state and workspace, a secret for the launch file, an
+/// init container that brings the supervisor, labels and a watch on pods; [`refusal`](Self::refusal) for host paths and networks.
 #[async_trait::async_trait]
 pub trait Runtime: Send + Sync {
     /// Which one this is.

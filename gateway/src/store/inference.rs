@@ -71,15 +71,21 @@ impl Store {
         changing.commit().await
     }
 
-    /// Keeps secrets that were wrapped anew: all of them, or none.
-    pub async fn set_secrets(&self, secrets: &[(String, Vec<u8>)], change: &Change) -> Result<(), StoreError> {
+    /// Keeps secrets of providers, and keys of runtimes, that were wrapped anew: all of them, or none.
+    pub async fn set_secrets(
+        &self,
+        secrets: &[(String, Vec<u8>)],
+        keys: &[(String, Vec<u8>)],
+        change: &Change,
+    ) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
-        for (name, secret) in secrets {
-            query("UPDATE providers SET secret = $1 WHERE name = $2")
-                .bind(secret)
-                .bind(name)
-                .execute(changing.tx())
-                .await?;
+        for (sql, sealed) in [
+            ("UPDATE providers SET secret = $1 WHERE name = $2", secrets),
+            ("UPDATE runtimes SET key = $1 WHERE name = $2", keys),
+        ] {
+            for (name, secret) in sealed {
+                query(sql).bind(secret).bind(name).execute(changing.tx()).await?;
+            }
         }
         changing.commit().await
     }

@@ -3,7 +3,7 @@
 use openshell_api::Name;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Generation, SignedGeneration};
-use openshell_api::sandbox::{CreateSandbox, Phase, RuntimeKind, Sandbox};
+use openshell_api::sandbox::{CreateSandbox, Phase, Sandbox};
 
 use super::db::{Row, Turn, query, query_scalar};
 use super::{Store, StoreError, int, is_unique_violation, json, name, parse, timestamp, uint};
@@ -19,8 +19,8 @@ pub struct NewSandbox<'a> {
     pub owner: &'a str,
     /// The gateway on whose machine it will run, if there are several.
     pub host: Option<&'a str>,
-    /// Where it runs.
-    pub runtime: RuntimeKind,
+    /// The runtime it is in.
+    pub runtime: &'a Name,
     /// What it is made from.
     pub spec: &'a CreateSandbox,
     /// SHA-256 of its supervisor's first credential.
@@ -48,8 +48,8 @@ pub struct SandboxRow {
     pub host: Option<String>,
     /// The living gateway of several that it is linked to.
     pub linked_to: Option<String>,
-    /// Where it runs.
-    pub runtime: RuntimeKind,
+    /// The runtime it is in.
+    pub runtime: Name,
     /// What it was last known to do.
     pub phase: Phase,
     /// What it was made from.
@@ -124,7 +124,7 @@ impl Store {
         .bind(new.id)
         .bind(new.name.as_str())
         .bind(new.owner)
-        .bind(runtime_text(new.runtime))
+        .bind(new.runtime.as_str())
         .bind(phase_text(Phase::Starting))
         .bind(json("sandbox", new.spec)?)
         .bind(new.token_hash.as_slice())
@@ -317,7 +317,7 @@ fn sandbox(row: &Row) -> Result<SandboxRow, StoreError> {
         owner: row.try_get("owner")?,
         host: row.try_get("host")?,
         linked_to: row.try_get("linked_to")?,
-        runtime: parse_runtime(row.try_get("runtime")?)?,
+        runtime: name(row.try_get("runtime")?)?,
         phase: parse_phase(row.try_get("phase")?)?,
         spec: parse("sandbox", row.try_get("spec")?)?,
         exit_code: exit_code(row.try_get("exit_code")?),
@@ -339,27 +339,13 @@ fn signed(row: &Row) -> Result<SignedGeneration, StoreError> {
     Ok(SignedGeneration { payload: row.try_get("payload")?, signature: row.try_get("signature")? })
 }
 
-fn runtime_text(kind: RuntimeKind) -> &'static str {
-    match kind {
-        RuntimeKind::Process => "process",
-        RuntimeKind::Docker => "docker",
-    }
-}
-
-fn parse_runtime(text: &str) -> Result<RuntimeKind, StoreError> {
-    match text {
-        "process" => Ok(RuntimeKind::Process),
-        "docker" => Ok(RuntimeKind::Docker),
-        other => Err(StoreError::Unknown { what: "runtime", value: other.to_owned() }),
-    }
-}
-
 fn phase_text(phase: Phase) -> &'static str {
     match phase {
         Phase::Starting => "starting",
         Phase::Running => "running",
         Phase::Exited => "exited",
         Phase::Failed => "failed",
+        Phase::Lost => "lost",
         Phase::Stopped => "stopped",
         Phase::Deleting => "deleting",
     }
@@ -371,6 +357,7 @@ fn parse_phase(text: &str) -> Result<Phase, StoreError> {
         "running" => Ok(Phase::Running),
         "exited" => Ok(Phase::Exited),
         "failed" => Ok(Phase::Failed),
+        "lost" => Ok(Phase::Lost),
         "stopped" => Ok(Phase::Stopped),
         "deleting" => Ok(Phase::Deleting),
         other => Err(StoreError::Unknown { what: "phase", value: other.to_owned() }),

@@ -25,14 +25,14 @@ pub(super) fn ca_params(of: &KeyPair) -> Result<CertificateParams, rcgen::Error>
 pub(super) fn server(
     issuer: &Issuer<'_, KeyPair>,
     listen: IpAddr,
-    called: Option<&str>,
+    called: &[String],
 ) -> Result<(Certificate, KeyPair), rcgen::Error> {
     let key = KeyPair::generate()?;
     let certificate = server_params(listen, called)?.signed_by(&key, issuer)?;
     Ok((certificate, key))
 }
 
-fn server_params(listen: IpAddr, called: Option<&str>) -> Result<CertificateParams, rcgen::Error> {
+fn server_params(listen: IpAddr, called: &[String]) -> Result<CertificateParams, rcgen::Error> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     if let Ok(host) = nix::unistd::gethostname() {
         names.extend(host.into_string().ok().filter(|host| !host.is_empty() && host != "localhost"));
@@ -40,8 +40,10 @@ fn server_params(listen: IpAddr, called: Option<&str>) -> Result<CertificatePara
     if !listen.is_unspecified() && !names.contains(&listen.to_string()) {
         names.push(listen.to_string());
     }
-    if let Some(called) = called.filter(|called| !names.iter().any(|name| name == called)) {
-        names.push(called.to_owned());
+    for called in called {
+        if !names.contains(called) {
+            names.push(called.clone());
+        }
     }
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, "OpenShell gateway");

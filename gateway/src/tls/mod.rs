@@ -69,7 +69,6 @@ pub struct Trusted {
 pub struct Authority {
     dir: PathBuf,
     listen: IpAddr,
-    called: Option<String>,
     served: Arc<Served>,
     state: Mutex<State>,
 }
@@ -77,6 +76,8 @@ pub struct Authority {
 struct State {
     pem: String,
     turn: Turn,
+    /// What else it is called than this machine's names.
+    called: Vec<String>,
 }
 
 /// The certificate of now, for every handshake that begins.
@@ -96,13 +97,13 @@ impl Authority {
         turn::settle(dir.root())?;
         let (pem, key) = read_or_make(dir)?;
         let turn = Turn::read(dir.root())?;
-        let served = served(&Issuer::from_ca_cert_pem(&pem, key)?, &turn, listen, called)?;
+        let called: Vec<String> = called.map(str::to_owned).into_iter().collect();
+        let served = served(&Issuer::from_ca_cert_pem(&pem, key)?, &turn, listen, &called)?;
         Ok(Self {
             dir: dir.root().to_owned(),
             listen,
-            called: called.map(str::to_owned),
             served: Arc::new(Served(RwLock::new(Arc::new(served)))),
-            state: Mutex::new(State { pem, turn }),
+            state: Mutex::new(State { pem, turn, called }),
         })
     }
 
@@ -158,9 +159,9 @@ impl Authority {
         let pem = params.self_signed(&key)?.pem();
         let turn = state.turn.to(state.pem.clone(), cross);
         let issuer = Issuer::from_ca_cert_pem(&pem, KeyPair::from_pem(&key.serialize_pem())?)?;
-        let served = served(&issuer, &turn, self.listen, self.called.as_deref())?;
+        let served = served(&issuer, &turn, self.listen, &state.called)?;
         turn::begin(&self.dir, &key, &pem, &turn)?;
-        *state = State { pem, turn };
+        (state.pem, state.turn) = (pem, turn);
         self.serve(served);
         Ok(())
     }
@@ -171,10 +172,28 @@ impl Authority {
         let turn = state.turn.finished().ok_or(TlsError::NotTurning)?;
         let key = KeyPair::from_pem(&text(&self.dir.join(CA_KEY_FILE))?)?;
         let issuer = Issuer::from_ca_cert_pem(&state.pem, key)?;
-        let served = served(&issuer, &turn, self.listen, self.called.as_deref())?;
+        let served = served(&issuer, &turn, self.listen, &state.called)?;
         turn.write(&self.dir)?;
         state.turn = turn;
         self.serve(served);
+        Ok(())
+    }
+
+    /// Answers to these hosts, too, from the next handshake on.
+    pub fn answer_to(&self, hosts: impl IntoIterator<Item = String>) -> Result<(), TlsError> {
+        let mut state = self.state();
+        let mut called = state.called.clone();
+        for host in hosts {
+            if !called.contains(&host) {
+                called.push(host);
+            }
+        }
+        if called != state.called {
+            let key = KeyPair::from_pem(&text(&self.dir.join(CA_KEY_FILE))?)?;
+            let issuer = Issuer::from_ca_cert_pem(&state.pem, key)?;
+            self.serve(served(&issuer, &state.turn, self.listen, &called)?);
+            state.called = called;
+        }
         Ok(())
     }
 
@@ -212,7 +231,7 @@ fn served(
     issuer: &Issuer<'_, KeyPair>,
     turn: &Turn,
     listen: IpAddr,
-    called: Option<&str>,
+    called: &[String],
 ) -> Result<CertifiedKey, TlsError> {
     let (certificate, key) = certificates::server(issuer, listen, called)?;
     let cross = turn.previous.iter().flat_map(|previous| CertificateDer::pem_slice_iter(previous.cross.as_bytes()));

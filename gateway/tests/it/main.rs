@@ -21,4 +21,5 @@ mod pushes;
 mod repeated;
 mod replicas;
 mod rollouts;
+mod runtimes;
 mod supervisors;

@@ -25,7 +25,7 @@ mod form;
 mod headers;
 mod interim;
 mod judge;
-mod names;
+pub(crate) mod names;
 mod path;
 mod peek;
 mod permit;

@@ -17,7 +17,7 @@ type Stamp = [Option<SystemTime>; CONFIGURATION.len()];
 
 /// Resolves as `/etc/resolv.conf` says at the time; answers are kept as long as they may be.
 #[derive(Clone, Default)]
-pub(super) struct Names(Arc<Mutex<Option<Current>>>);
+pub(crate) struct Names(Arc<Mutex<Option<Current>>>);
 
 /// The resolver in use, and when the files were written that it was made from.
 struct Current {

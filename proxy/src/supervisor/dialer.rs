@@ -20,6 +20,7 @@ use tokio_util::either::Either;
 use super::credentials::{Credentials, Shown};
 use super::gateways::{Address, Gateways};
 use super::trust::Trust;
+use crate::http::names::Names;
 
 /// Longest time for a connection to be up, from the first packet to the WebSocket's handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -72,6 +73,7 @@ pub struct Dialer {
     /// Dialled instead of an address.
     socket: Option<PathBuf>,
     trust: Arc<Trust>,
+    names: Names,
     credentials: Arc<Credentials>,
 }
 
@@ -85,7 +87,13 @@ impl Dialer {
     ) -> Result<Self, AddressError> {
         gateways.begin(Address::parse(&spec.gateway_url)?);
         HeaderValue::from_str(&spec.token).map_err(|_| AddressError::Token)?;
-        Ok(Self { gateways, socket: spec.gateway_socket.as_ref().map(PathBuf::from), trust, credentials })
+        Ok(Self {
+            gateways,
+            socket: spec.gateway_socket.as_ref().map(PathBuf::from),
+            names: Names::default(),
+            trust,
+            credentials,
+        })
     }
 
     /// Dials each gateway once, until one takes the link.
@@ -121,11 +129,27 @@ impl Dialer {
         dialled
     }
 
+    /// Connects to the first address of a gateway that takes it.
+    async fn reach(&self, address: &Address) -> io::Result<TcpStream> {
+        let found = match address.host.parse() {
+            Ok(numeric) => vec![numeric],
+            Err(_) => self.names.resolve(&address.host).await.map_err(io::Error::other)?,
+        };
+        let mut failure = io::Error::other(format!("{} has no address", address.host));
+        for ip in found {
+            match TcpStream::connect((ip, address.port)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
     async fn handshake(&self, address: &Address, shown: &Shown) -> Result<Socket, DialError> {
         let stream = match &self.socket {
             Some(path) => Either::Right(UnixStream::connect(path).await?),
             None => {
-                let tcp = TcpStream::connect(&address.authority).await?;
+                let tcp = self.reach(address).await?;
                 tcp.set_nodelay(true)?;
                 Either::Left(tcp)
             }

@@ -14,6 +14,10 @@ const MOST: usize = 64;
 pub(super) struct Address {
     /// Host and port.
     pub authority: String,
+    /// The host alone, without brackets.
+    pub host: String,
+    /// The port alone.
+    pub port: u16,
     /// Whose certificate it must have.
     pub server: ServerName<'static>,
 }
@@ -29,7 +33,8 @@ impl Address {
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(443);
-        Ok(Self { authority: format!("{}:{port}", authority.host()), server: ServerName::try_from(host)? })
+        let server = ServerName::try_from(host.clone())?;
+        Ok(Self { authority: format!("{}:{port}", authority.host()), host, port, server })
     }
 }
 

@@ -9,14 +9,14 @@ use super::{BUSYBOX, USER, Yard, engine, proven, yard};
 
 /// An engine of a test's own, which ends with it. It has a network of its own without a bridge, so it does not get in the way of another
 /// one.
-struct Private {
-    directory: PathBuf,
+pub struct Private {
+    pub directory: PathBuf,
     flags: String,
 }
 
 impl Private {
     /// `None`, said aloud: an engine that someone else runs is no proof that we may run one.
-    fn new(name: &str, more: &str) -> Option<(Self, String)> {
+    pub fn new(name: &str, more: &str) -> Option<(Self, String)> {
         let directory = std::env::temp_dir().join(format!("openshell-engine-{name}-{}", std::process::id()));
         let private = Self { directory, flags: format!("--bridge=none --iptables=false {more}") };
         match private.start() {

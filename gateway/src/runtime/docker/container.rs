@@ -58,6 +58,7 @@ const MASKED: [&str; 2] = ["/sys/firmware", "/sys/devices/virtual/powercap"];
 /// Everything a container is made from.
 pub(super) struct Plan<'a> {
     pub gateway: &'a str,
+    pub runtime: &'a str,
     pub start: &'a Start,
     pub image: &'a Image,
     pub mode: Mode,
@@ -105,6 +106,7 @@ impl Plan<'_> {
         let own = spec.labels.iter().filter(|(key, _)| !key.starts_with(labels::PREFIX));
         let mut all: HashMap<String, String> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
         all.insert(labels::GATEWAY.into(), self.gateway.into());
+        all.insert(labels::RUNTIME.into(), self.runtime.into());
         all.insert(labels::SANDBOX.into(), self.start.launch.sandbox_id.clone());
         all.insert(labels::NAME.into(), self.start.launch.sandbox.to_string());
         all.insert(labels::MODE.into(), self.mode.word().into());

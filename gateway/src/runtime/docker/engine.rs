@@ -7,10 +7,18 @@ use bollard::errors::Error as ApiFailure;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 
+use super::address::Address;
+use super::far::Far;
+use super::vitals::Capacity;
+
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 /// Longest wait for an answer of the engine, in seconds. Streams may last longer.
 const ANSWER_LIMIT_S: u64 = 120;
 const PING_LIMIT: Duration = Duration::from_secs(2);
+/// The same for an engine of another machine, the first connection included.
+const FAR_PING_LIMIT: Duration = Duration::from_secs(12);
+/// How long `ssh` may take to say why it gave up.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Why Docker could not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +107,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// An engine that may or may not be there.
 pub(super) struct Engine {
     host: String,
+    /// Absent: as `host` says.
+    far: Option<Far>,
     client: OnceCell<Docker>,
 }
 
@@ -113,7 +123,12 @@ impl Engine {
                 None => format!("unix://{DEFAULT_SOCKET}"),
             },
         };
-        Self { host, client: OnceCell::new() }
+        Self { host, far: None, client: OnceCell::new() }
+    }
+
+    /// An engine of another machine, and what its address is called.
+    pub fn at(address: Address, host: String) -> Self {
+        Self { host, far: Some(Far::to(address)), client: OnceCell::new() }
     }
 
     /// Its address.
@@ -133,17 +148,48 @@ impl Engine {
 
     /// Whether it answers now.
     pub async fn answers(&self) -> bool {
-        let ping = async { Ok::<_, DockerError>(self.client().await?.ping().await.is_ok()) };
-        matches!(tokio::time::timeout(PING_LIMIT, ping).await, Ok(Ok(true)))
+        self.ping().await.is_ok()
+    }
+
+    /// Asks for a sign of life. Refuses, with the reason, when there is none within seconds.
+    pub async fn ping(&self) -> Result<(), DockerError> {
+        self.soon(async { self.client().await?.ping().await.map(drop).map_err(failed("reach the engine")) }).await
+    }
+
+    /// Asks how large its machine is; a sign of life as well.
+    pub async fn capacity(&self) -> Result<Capacity, DockerError> {
+        let ask = async {
+            let info = self.client().await?.info().await.map_err(failed("ask the engine about itself"))?;
+            let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+            Ok(Capacity { cpus: info.ncpu.unwrap_or_default() as f64, memory })
+        };
+        self.soon(ask).await
+    }
+
+    async fn soon<T>(&self, asked: impl Future<Output = Result<T, DockerError>>) -> Result<T, DockerError> {
+        let limit = if self.far.is_some() { FAR_PING_LIMIT } else { PING_LIMIT };
+        let silent = || DockerError::Unreachable {
+            host: self.host.clone(),
+            detail: format!("no answer within {} s", limit.as_secs()),
+        };
+        let answer = tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| Err(silent()));
+        match (answer, &self.far) {
+            (Err(DockerError::Failed { detail, .. } | DockerError::Unreachable { detail, .. }), Some(far)) => {
+                tokio::time::sleep(LAST_WORDS).await;
+                let detail = far.last_words().unwrap_or(detail);
+                Err(DockerError::Unreachable { host: self.host.clone(), detail })
+            }
+            (answer, _) => answer,
+        }
     }
 
     async fn connect(&self) -> Result<Docker, DockerError> {
         let unreachable =
             |error: ApiFailure| DockerError::Unreachable { host: self.host.clone(), detail: chain(&error) };
-        let docker = if self.is_local() {
-            Docker::connect_with_unix(&self.host, ANSWER_LIMIT_S, API_DEFAULT_VERSION)
-        } else {
-            Docker::connect_with_http(&self.host, ANSWER_LIMIT_S, API_DEFAULT_VERSION)
+        let docker = match &self.far {
+            Some(far) => far.client(ANSWER_LIMIT_S, API_DEFAULT_VERSION),
+            None if self.is_local() => Docker::connect_with_unix(&self.host, ANSWER_LIMIT_S, API_DEFAULT_VERSION),
+            None => Docker::connect_with_http(&self.host, ANSWER_LIMIT_S, API_DEFAULT_VERSION),
         };
         docker.map_err(unreachable)?.negotiate_version().await.map_err(unreachable)
     }

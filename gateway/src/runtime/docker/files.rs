@@ -67,3 +67,22 @@ pub(super) fn only_file(archive: &[u8]) -> io::Result<Vec<u8>> {
     io::Read::read_to_end(&mut entry, &mut content)?;
     Ok(content)
 }
+
+/// The certificates that this machine trusts, PEM.
+pub(super) async fn host_roots() -> String {
+    let load = || {
+        use base64::Engine as _;
+        let mut text = String::new();
+        for root in rustls_native_certs::load_native_certs().certs {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(&root);
+            text.push_str("-----BEGIN CERTIFICATE-----\n");
+            for line in encoded.as_bytes().chunks(64) {
+                text.push_str(&String::from_utf8_lossy(line));
+                text.push('\n');
+            }
+            text.push_str("-----END CERTIFICATE-----\n");
+        }
+        text
+    };
+    tokio::task::spawn_blocking(load).await.unwrap_or_default()
+}

@@ -3,22 +3,28 @@
 //! The container is the sandbox's machine: its image the filesystem, its network the way on which the *proxy* dials. Its
 //! first process is the supervisor, side-loaded, which runs as an ordinary user without any capability and raises the
 //! walls in a user namespace of its own; the workload lives behind them, in a network namespace with loopback alone, as
-//! in every runtime. The gateway is reached over a Unix socket in a mounted directory: no port is open for it, and it
-//! works with any network, `none` included.
+//! in every runtime. On the gateway's own machine the gateway is reached over a Unix socket in a mounted directory: no port is
+//! open for it, and it works with any network, `none` included. On another machine nothing of ours can be mounted: the supervisor
+//! is copied into the container, and dials the gateway at an address that the runtime was added with.
 //!
 //! ```text
 //! engine.rs     where the engine is, how it refuses          image.rs   pull; environment, WORKDIR, USER
+//! address.rs    engines of other machines: TLS and ssh       far.rs     connections to them
+//! vitals.rs     whether it answers, how large it is
 //! container.rs  what is asked for                            files.rs   what is unpacked into it
 //! seccomp.rs    the container's system calls                 watch.rs   what became of it, from events
 //! ```
 
+mod address;
 mod container;
 mod engine;
+mod far;
 mod files;
 mod image;
 mod seccomp;
 #[cfg(test)]
 mod tests;
+mod vitals;
 mod watch;
 
 use std::collections::HashMap;
@@ -39,11 +45,14 @@ use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 use tokio::sync::OnceCell;
 
 use super::{Places, Runtime, RuntimeError, Start};
+pub use address::{Address, InvalidAddress};
 use container::{Mode, Plan};
 pub use engine::DockerError;
 use engine::{Engine, failed};
-use files::{Archive, Owner};
+use files::{Archive, Owner, host_roots};
 use image::Image;
+use vitals::Pulse;
+pub use vitals::{Capacity, Vitals};
 use watch::{State, Watch};
 
 /// Labels of what belongs to OpenShell.
@@ -55,6 +64,8 @@ mod labels {
     pub const SANDBOX: &str = "dev.openshell.sandbox";
     /// Its name.
     pub const NAME: &str = "dev.openshell.name";
+    /// Which of the gateway's runtimes it is in; absent: the gateway's own engine.
+    pub const RUNTIME: &str = "dev.openshell.runtime";
     /// [`super::Mode`].
     pub const MODE: &str = "dev.openshell.mode";
 }
@@ -67,6 +78,7 @@ pub(crate) const HOST_GATEWAY: &str = "host-gateway";
 const NO_USER_NAMESPACE: i64 = 12;
 
 /// What the runtime is made with.
+#[derive(Clone)]
 pub struct DockerOptions {
     /// The supervisor's executable.
     pub supervisor: PathBuf,
@@ -78,6 +90,10 @@ pub struct DockerOptions {
     pub gateway: String,
     /// Image of sandboxes that name none.
     pub default_image: String,
+    /// Name of the runtime.
+    pub runtime: String,
+    /// Where containers that can mount nothing of the gateway's reach it; absent: where it says that it is.
+    pub gateway_url: Option<String>,
 }
 
 /// The `docker` runtime. The engine may come and go.
@@ -85,6 +101,7 @@ pub struct DockerRuntime {
     options: DockerOptions,
     engine: Arc<Engine>,
     watch: Arc<Watch>,
+    pulse: Arc<Pulse>,
     roots: OnceCell<String>,
     apparmor: OnceCell<bool>,
     /// Set once an engine was found whose host forbids user namespaces.
@@ -98,12 +115,23 @@ fn container_name(sandbox: &str) -> String {
 impl DockerRuntime {
     /// The engine that the environment names, or the system's. Must be called within a tokio runtime.
     pub fn new(options: DockerOptions) -> Self {
-        let engine = Arc::new(Engine::find());
-        let watch = Watch::start(engine.clone(), options.gateway.clone());
+        Self::of(Engine::find(), options)
+    }
+
+    /// An engine of another machine, and what its address is called. Must be called within a tokio runtime.
+    pub fn at(address: Address, host: String, options: DockerOptions) -> Self {
+        Self::of(Engine::at(address, host), options)
+    }
+
+    fn of(engine: Engine, options: DockerOptions) -> Self {
+        let engine = Arc::new(engine);
+        let pulse = Pulse::start(engine.clone());
+        let watch = Watch::start(engine.clone(), pulse.clone(), options.gateway.clone(), options.runtime.clone());
         Self {
             options,
             engine,
             watch,
+            pulse,
             roots: OnceCell::new(),
             apparmor: OnceCell::new(),
             capable: AtomicBool::new(false),
@@ -113,6 +141,18 @@ impl DockerRuntime {
     /// Whether an engine answers now.
     pub async fn answers(&self) -> bool {
         self.engine.answers().await
+    }
+
+    /// Asks it how large it is. Refuses, with the reason, when it does not answer.
+    pub async fn greet(&self) -> Result<(), DockerError> {
+        let capacity = self.engine.capacity().await?;
+        self.pulse.beat(Some(capacity));
+        Ok(())
+    }
+
+    /// What is known of the engine.
+    pub fn vitals(&self) -> Vitals {
+        self.pulse.vitals()
     }
 
     /// Where it is looked for.
@@ -134,6 +174,7 @@ impl DockerRuntime {
         let local = |path: &std::path::Path| self.engine.is_local().then(|| path.to_string_lossy().into_owned());
         let plan = Plan {
             gateway: &self.options.gateway,
+            runtime: &self.options.runtime,
             start,
             image: &image,
             mode,
@@ -166,13 +207,7 @@ impl DockerRuntime {
         let launch = self.launch(docker, plan.start, plan.image, plan.mode).await?;
         let root = Owner { uid: 0, gid: 0 };
         let owner = plan.supervisor_owner();
-        let supervisor = match plan.supervisor {
-            Some(_) => None,
-            None => Some(tokio::fs::read(&self.options.supervisor).await.map_err(|source| RuntimeError::System {
-                doing: format!("read {}", self.options.supervisor.display()),
-                source,
-            })?),
-        };
+        let supervisor = self.carried().await?;
         let roots = self.roots.get_or_init(host_roots).await;
         let mut archive = Archive::new();
         let mut pack = || -> std::io::Result<()> {
@@ -192,6 +227,16 @@ impl DockerRuntime {
         archive.finish().map_err(packing)
     }
 
+    /// The supervisor's executable, where it can't be mounted.
+    async fn carried(&self) -> Result<Option<Vec<u8>>, RuntimeError> {
+        if self.engine.is_local() {
+            return Ok(None);
+        }
+        let path = &self.options.supervisor;
+        let read = tokio::fs::read(path).await;
+        read.map(Some).map_err(|source| RuntimeError::System { doing: format!("read {}", path.display()), source })
+    }
+
     /// The start file: what was asked for, in terms of this container.
     async fn launch(&self, docker: &Docker, start: &Start, image: &Image, mode: Mode) -> Result<Vec<u8>, RuntimeError> {
         let mut launch = LaunchSpec { own_root: true, ..start.launch.clone() };
@@ -203,6 +248,9 @@ impl DockerRuntime {
         launch.writable.extend(writable.map(|volume| volume.target.clone()));
         if self.engine.is_local() {
             launch.gateway_socket = Some(format!("{}/{}", files::LINK, self.options.socket));
+        }
+        if let Some(url) = &self.options.gateway_url {
+            launch.gateway_url.clone_from(url);
         }
         if start.spec.add_hosts.values().any(|address| address == HOST_GATEWAY) {
             let address = self.host_address(docker, start.spec.network.as_deref()).await?;
@@ -237,6 +285,9 @@ impl DockerRuntime {
         let owner = if mode == Mode::Capable { Owner { uid: 0, gid: 0 } } else { image.owner };
         let mut archive = Archive::new();
         archive.file(files::LAUNCH, owner, 0o600, &launch).map_err(packing)?;
+        if let Some(supervisor) = self.carried().await? {
+            archive.file(files::SUPERVISOR, Owner { uid: 0, gid: 0 }, 0o755, &supervisor).map_err(packing)?;
+        }
         self.upload(docker, &start.launch.sandbox_id, archive.finish().map_err(packing)?).await?;
         self.run(docker, &start.launch.sandbox_id).await
     }
@@ -329,6 +380,9 @@ impl Runtime for DockerRuntime {
     }
 
     fn refusal(&self, spec: &CreateSandbox) -> Option<String> {
+        if !self.engine.is_local() && spec.network.as_deref() == Some("none") {
+            return Some("a sandbox on another machine reaches its gateway over a network: it can't have none".into());
+        }
         spec.volumes.iter().find_map(container::volume_refusal)
     }
 
@@ -414,23 +468,4 @@ impl Runtime for DockerRuntime {
 
 fn packing(source: std::io::Error) -> RuntimeError {
     RuntimeError::System { doing: "pack the container's files".into(), source }
-}
-
-/// The certificates that this machine trusts, PEM.
-async fn host_roots() -> String {
-    let load = || {
-        use base64::Engine as _;
-        let mut text = String::new();
-        for root in rustls_native_certs::load_native_certs().certs {
-            let encoded = base64::engine::general_purpose::STANDARD.encode(&root);
-            text.push_str("-----BEGIN CERTIFICATE-----\n");
-            for line in encoded.as_bytes().chunks(64) {
-                text.push_str(&String::from_utf8_lossy(line));
-                text.push('\n');
-            }
-            text.push_str("-----END CERTIFICATE-----\n");
-        }
-        text
-    };
-    tokio::task::spawn_blocking(load).await.unwrap_or_default()
 }

@@ -9,10 +9,12 @@ use bollard::Docker;
 use bollard::models::ContainerState;
 use bollard::query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder};
 use futures_util::StreamExt as _;
+use openshell_api::sandbox::RuntimeKind;
 use tokio::sync::watch;
 
 use super::engine::{DockerError, Engine, failed};
 use super::labels;
+use super::vitals::Pulse;
 
 /// First and longest pause between two attempts to reach the engine.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -20,6 +22,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const OVERLAP: Duration = Duration::from_secs(60);
 /// How long the stream may take to open before the containers are listed.
 const OPENING: Duration = Duration::from_millis(50);
+/// How often a quiet stream is doubted: one to an engine that is silent otherwise may be dead.
+const DOUBT: Duration = Duration::from_secs(5);
 
 /// What a container does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,14 +75,16 @@ struct View {
 /// Follows the containers of one gateway.
 pub(super) struct Watch {
     gateway: String,
+    /// The same engine may be several of its runtimes.
+    runtime: String,
     view: watch::Sender<View>,
 }
 
 impl Watch {
     /// Follows them from now on, through restarts of the engine, until the last handle is dropped.
-    pub fn start(engine: Arc<Engine>, gateway: String) -> Arc<Self> {
-        let watch = Arc::new(Self { gateway, view: watch::Sender::default() });
-        tokio::spawn(follow(engine, Arc::downgrade(&watch)));
+    pub fn start(engine: Arc<Engine>, pulse: Arc<Pulse>, gateway: String, runtime: String) -> Arc<Self> {
+        let watch = Arc::new(Self { gateway, runtime, view: watch::Sender::default() });
+        tokio::spawn(follow(engine, Arc::downgrade(&pulse), Arc::downgrade(&watch)));
         watch
     }
 
@@ -138,8 +144,13 @@ impl Watch {
         let filter = HashMap::from([("label".to_owned(), vec![format!("{}={}", labels::GATEWAY, self.gateway)])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
         let listed = docker.list_containers(Some(options)).await.map_err(failed("list containers"))?;
-        let sandboxes: Vec<String> =
-            listed.into_iter().filter_map(|found| found.labels?.remove(labels::SANDBOX)).collect();
+        let ours = |labels: &HashMap<String, String>| match labels.get(labels::RUNTIME) {
+            Some(runtime) => *runtime == self.runtime,
+            // Made before there were others.
+            None => self.runtime == RuntimeKind::Docker.as_str(),
+        };
+        let labels = listed.into_iter().filter_map(|found| found.labels).filter(ours);
+        let sandboxes: Vec<String> = labels.filter_map(|mut labels| labels.remove(labels::SANDBOX)).collect();
         for sandbox in &sandboxes {
             self.look(docker, sandbox).await?;
         }
@@ -172,10 +183,10 @@ fn state(found: ContainerState) -> State {
     })
 }
 
-async fn follow(engine: Arc<Engine>, watch: Weak<Watch>) {
+async fn follow(engine: Arc<Engine>, pulse: Weak<Pulse>, watch: Weak<Watch>) {
     let mut pause = PAUSES.0;
     loop {
-        match follow_once(&engine, &watch, &mut pause).await {
+        match follow_once(&engine, &pulse, &watch, &mut pause).await {
             Ok(()) => return,
             // Without an engine there is nothing to follow, which is no news.
             Err(DockerError::Unreachable { .. }) => {}
@@ -187,7 +198,12 @@ async fn follow(engine: Arc<Engine>, watch: Weak<Watch>) {
 }
 
 /// Follows until the stream ends (an error) or nobody wants to know any more.
-async fn follow_once(engine: &Engine, watch: &Weak<Watch>, pause: &mut Duration) -> Result<(), DockerError> {
+async fn follow_once(
+    engine: &Engine,
+    pulse: &Weak<Pulse>,
+    watch: &Weak<Watch>,
+    pause: &mut Duration,
+) -> Result<(), DockerError> {
     let docker = engine.client().await?;
     let Some(gateway) = watch.upgrade().map(|watch| watch.gateway.clone()) else { return Ok(()) };
     let filter = HashMap::from([
@@ -207,13 +223,18 @@ async fn follow_once(engine: &Engine, watch: &Weak<Watch>, pause: &mut Duration)
                 (listed, *pause) = (true, PAUSES.0);
                 continue;
             }
-            Err(_no_event_yet) => events.next().await,
+            Err(_no_event_yet) => loop {
+                if let Ok(event) = tokio::time::timeout(DOUBT, events.next()).await {
+                    break event;
+                }
+                let Some(pulse) = pulse.upgrade() else { return Ok(()) };
+                if pulse.vitals().silent.is_some() {
+                    return Err(broken_off("the engine is silent"));
+                }
+            },
             Ok(event) => event,
         };
-        let event = event.ok_or(DockerError::Failed {
-            doing: "follow the engine's events",
-            detail: "the engine ended the stream".into(),
-        })?;
+        let event = event.ok_or_else(|| broken_off("the engine ended the stream"))?;
         let event = event.map_err(failed("follow the engine's events"))?;
         let Some(watch) = watch.upgrade() else { return Ok(()) };
         let sandbox = event.actor.and_then(|actor| actor.attributes?.remove(labels::SANDBOX));
@@ -223,4 +244,8 @@ async fn follow_once(engine: &Engine, watch: &Weak<Watch>, pause: &mut Duration)
             watch.look(docker, &sandbox).await?;
         }
     }
+}
+
+fn broken_off(detail: &str) -> DockerError {
+    DockerError::Failed { doing: "follow the engine's events", detail: detail.to_owned() }
 }

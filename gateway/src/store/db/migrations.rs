@@ -30,6 +30,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     "0090_exports.sql",
     "0100_provider_types.sql",
     "0110_module_places.sql",
+    "0120_runtimes.sql",
 );
 
 const POSTGRES: &[Step] = steps!("postgres":
@@ -40,6 +41,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     "0090_exports.sql",
     "0100_provider_types.sql",
     "0110_module_places.sql",
+    "0120_runtimes.sql",
 );
 
 pub(super) fn sqlite() -> Migrator {

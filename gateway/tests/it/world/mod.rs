@@ -191,6 +191,7 @@ impl World {
             default_runtime: None,
             default_image: String::new(),
             start_timeout: Duration::from_secs(5),
+            lost_after: Duration::from_secs(30),
             identity: identity.clone(),
             passphrase: None,
         })

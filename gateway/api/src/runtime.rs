@@ -1,0 +1,112 @@
+//! Runtimes: where a gateway's sandboxes can run, and how each of those places is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+use crate::link::Sensitive;
+use crate::sandbox::RuntimeKind;
+
+/// Body of `POST /v1/runtimes`: a Docker engine of another machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddRuntime {
+    /// Unique on a gateway, and none of those that it brings along.
+    pub name: Name,
+    /// What it is: `docker`.
+    pub kind: RuntimeKind,
+    /// `tcp://host:port`, which takes `tls`, or `ssh://user@host[:port]`, for the gateway's own `ssh`.
+    pub url: String,
+    /// `https://host:port` at which its containers reach the gateway; absent: what the gateway was told that others reach it at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_url: Option<String>,
+    /// What sandboxes can be placed by.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Whom to trust at a `tcp` address, and how the gateway shows who it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<EngineTls>,
+}
+
+/// Body of `PUT /v1/runtimes/{name}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetRuntime {
+    /// What sandboxes can be placed by from now on; absent: what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Where containers that are started from now on reach the gateway; absent: where they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_url: Option<String>,
+    /// Whom to trust there, and how the gateway shows who it is; absent: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<EngineTls>,
+}
+
+/// How a gateway and an engine know each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineTls {
+    /// PEM of the only authority whose certificates are taken for the engine's.
+    pub ca: String,
+    /// PEM of the gateway's certificate there, with those that vouch for it.
+    pub certificate: String,
+    /// PEM of that certificate's key. Kept encrypted, and never shown.
+    #[schema(value_type = String)]
+    pub key: Sensitive,
+}
+
+/// Whether a runtime can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeHealth {
+    /// It answers.
+    Answers,
+    /// It does not answer at the moment, or never has.
+    Silent,
+    /// It has not answered for so long that its sandboxes may be started elsewhere.
+    Lost,
+}
+
+/// A place where sandboxes can run, and how it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RuntimeState {
+    /// Its name, as `runtime` of a sandbox says it.
+    pub name: Name,
+    /// What it is.
+    pub kind: RuntimeKind,
+    /// Whether the gateway brings it along.
+    pub built_in: bool,
+    /// Where it is; absent: on the gateway's own machine, or as its environment says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Where its containers reach the gateway; absent: by a socket of their machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_url: Option<String>,
+    /// What sandboxes can be placed by.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it can be used now.
+    pub health: RuntimeHealth,
+    /// Since when it has not answered (RFC 3339, UTC); absent: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub silent_since: Option<jiff::Timestamp>,
+    /// What was heard instead of an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// How many sandboxes are there, stopped ones among them.
+    pub sandboxes: u64,
+    /// Its processor cores; absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Cores that no sandbox of this gateway there has as its limit. Below zero: more are promised than there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_cpus: Option<f64>,
+    /// Its memory, in bytes; absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Bytes of it that no sandbox of this gateway there has as its limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_memory: Option<u64>,
+}

@@ -1,0 +1,410 @@
+//! Engines of other machines: given to the gateway and taken away, watched, lost, and found again.
+//!
+//! A machine that is silent may be dead, or cut off with everything still running on it. So nothing is decided about its sandboxes but
+//! where they are looked for: they show as lost, and a user may have them started elsewhere. That revokes what their supervisors there
+//! know, in the transaction that moves them; when the machine is back, what it still runs of them is ended and removed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openshell_api::Name;
+use openshell_api::link::Sensitive;
+use openshell_api::runtime::{AddRuntime, EngineTls, RuntimeHealth, RuntimeState, SetRuntime};
+use openshell_api::sandbox::{Phase, RuntimeKind};
+use serde_json::json;
+
+use crate::audit::Change;
+use crate::error::{ApiError, ApiResult, refuse};
+use crate::etag::Expected;
+use crate::gateway::Gateway;
+use crate::identity::{Administer, Permit};
+use crate::lifecycle::{self, GRACE};
+use crate::runtime::docker::{Address, DockerOptions, DockerRuntime, InvalidAddress};
+use crate::runtime::{Machine, Runtime as _, RuntimeError};
+use crate::store::{SandboxRow, StoredRuntime};
+
+/// Most engines of a gateway.
+const MOST: usize = 200;
+/// How often it is looked whether one came or went.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a supervisor whose link was ended may take to link again before its sandbox counts as lost.
+const RELINK: Duration = Duration::from_secs(2);
+
+/// Whose secret the key of an engine is, where it is sealed. No provider has such a name.
+pub(crate) fn sealed_as(name: &Name) -> String {
+    format!("runtime {name}")
+}
+
+impl From<InvalidAddress> for ApiError {
+    fn from(error: InvalidAddress) -> Self {
+        let (code, hint) = match &error {
+            InvalidAddress::Url(_) => {
+                ("bad_url", "an engine is reached by TLS (tcp://) or by the gateway's own ssh (ssh://)")
+            }
+            InvalidAddress::NoTls => ("tls_required", "give --tls-ca, --tls-cert and --tls-key, or an ssh:// address"),
+            InvalidAddress::NeedlessTls => ("bad_tls", "leave them out"),
+            InvalidAddress::Tls { .. } => {
+                ("bad_tls", "give PEM files: the engine's authority, and a certificate of it with its key")
+            }
+        };
+        refuse(422, code, error.to_string()).hint(hint)
+    }
+}
+
+/// All runtimes, and how they are.
+pub async fn all(gateway: &Gateway) -> ApiResult<Vec<RuntimeState>> {
+    let rows = gateway.store.sandboxes().await?;
+    take_up(gateway).await?;
+    Ok(gateway.runtime.states(&rows))
+}
+
+/// One of them.
+pub async fn one(gateway: &Gateway, name: &str) -> ApiResult<RuntimeState> {
+    let found = all(gateway).await?.into_iter().find(|state| state.name.as_str() == name);
+    found.ok_or_else(|| not_found(name))
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError::not_found("runtime", name).hint("`openshell runtime list` shows them")
+}
+
+/// Gives the gateway an engine, which must answer.
+pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRuntime) -> ApiResult<RuntimeState> {
+    if [RuntimeKind::Process, RuntimeKind::Docker].iter().any(|kind| kind.as_str() == add.name.as_str()) {
+        return Err(refuse(422, "built_in", format!("the runtime {} is the gateway's own", add.name))
+            .hint("choose another name"));
+    }
+    if add.kind != RuntimeKind::Docker {
+        return Err(refuse(422, "bad_kind", format!("no runtime of the kind {} can be added", add.kind.as_str()))
+            .hint("an engine of another machine is of the kind docker"));
+    }
+    check_labels(&add.labels)?;
+    let address = Address::parse(&add.url, add.tls.as_ref())?;
+    let gateway_url = match &add.gateway_url {
+        Some(url) => reachable(url)?,
+        None => gateway.reached_at.clone().ok_or_else(|| {
+            refuse(422, "no_gateway_url", "no address is known at which another machine could reach this gateway")
+                .hint("give --gateway-url https://HOST:PORT, or start the gateway with --internal-url")
+        })?,
+    };
+    let options = options(&gateway)?;
+    let runtime = StoredRuntime {
+        name: add.name,
+        kind: add.kind,
+        url: add.url,
+        gateway_url,
+        labels: add.labels,
+        ca: add.tls.as_ref().map(|tls| tls.ca.clone()),
+        certificate: add.tls.as_ref().map(|tls| tls.certificate.clone()),
+    };
+    let docker = engine(address, &runtime, &options);
+    greet(&docker).await?;
+
+    // Shared, so that the master key does not turn between sealing and storing.
+    let _shared = gateway.locks.shared().await?;
+    if gateway.store.runtimes().await?.len() >= MOST {
+        return Err(refuse(409, "too_many_runtimes", format!("there are {MOST} runtimes of this gateway's already")));
+    }
+    gateway.fresh_keys().await?;
+    let key = match &add.tls {
+        None => None,
+        Some(tls) => Some(gateway.secrets.seal(&sealed_as(&runtime.name), &tls.key.0)?),
+    };
+    let name = runtime.name.clone();
+    gateway.store.insert_runtime(&runtime, key.as_deref(), &permit.change(&name).after(&runtime)).await?;
+    install(&gateway, runtime, docker)?;
+    one(&gateway, name.as_str()).await
+}
+
+/// Changes how an engine is reached, or what it is known for. It must answer; its sandboxes go on.
+pub async fn set(
+    gateway: Arc<Gateway>,
+    permit: Permit<Administer>,
+    name: String,
+    set: SetRuntime,
+    expected: Expected,
+) -> ApiResult<RuntimeState> {
+    let _alone = gateway.locks.alone().await?;
+    gateway.fresh_keys().await?;
+    let (before, key) = stored(&gateway, &name).await?;
+    expected.check(&format!("runtime {name}"), &one(&gateway, &name).await?)?;
+    let mut after = before.clone();
+    if let Some(labels) = set.labels {
+        check_labels(&labels)?;
+        after.labels = labels;
+    }
+    if let Some(url) = &set.gateway_url {
+        after.gateway_url = reachable(url)?;
+    }
+    let kept = opened(&gateway, &before, key.as_deref())?;
+    let tls = set.tls.as_ref().or(kept.as_ref());
+    let docker = engine(Address::parse(&after.url, tls)?, &after, &options(&gateway)?);
+    greet(&docker).await?;
+    let mut change = permit.change(&name);
+    let sealed = match &set.tls {
+        None => None,
+        Some(tls) => {
+            (after.ca, after.certificate) = (Some(tls.ca.clone()), Some(tls.certificate.clone()));
+            change = change.detail(json!({ "key": "it was replaced" }));
+            Some(gateway.secrets.seal(&sealed_as(&after.name), &tls.key.0)?)
+        }
+    };
+    gateway.store.set_runtime(&after, sealed.as_deref(), &change.before(&before).after(&after)).await?;
+    install(&gateway, after, docker)?;
+    one(&gateway, &name).await
+}
+
+async fn stored(gateway: &Gateway, name: &str) -> ApiResult<(StoredRuntime, Option<Vec<u8>>)> {
+    let all = gateway.store.runtimes().await?;
+    all.into_iter().find(|(runtime, _)| runtime.name.as_str() == name).ok_or_else(|| not_found(name))
+}
+
+async fn greet(docker: &DockerRuntime) -> ApiResult<()> {
+    docker.greet().await.map_err(|error| {
+        refuse(422, "runtime_unreachable", error.to_string()).hint(
+            "the gateway itself must reach it: as its own user, with that user's ssh configuration, keys and known hosts",
+        )
+    })
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
+    match labels.keys().find(|key| key.is_empty() || key.contains('=')) {
+        None => Ok(()),
+        Some(key) => Err(refuse(422, "bad_label", format!("{key:?} is no name of a label")).hint("write KEY=VALUE")),
+    }
+}
+
+/// Takes an engine away. Refused while a sandbox is there.
+pub async fn remove(gateway: Arc<Gateway>, permit: Permit<Administer>, name: String) -> ApiResult<()> {
+    let _alone = gateway.locks.alone().await?;
+    let (runtime, _) = stored(&gateway, &name).await?;
+    let rows = gateway.store.sandboxes().await?;
+    if let Some(row) = rows.iter().find(|row| row.runtime == runtime.name) {
+        return Err(refuse(409, "runtime_in_use", format!("sandbox {} is in the runtime {name}", row.name))
+            .hint("delete its sandboxes first, or start those that are lost elsewhere"));
+    }
+    gateway.store.delete_runtime(&runtime.name, &permit.change(&name).before(&runtime)).await?;
+    gateway.runtime.uninstall(&runtime.name);
+    Ok(())
+}
+
+fn options(gateway: &Gateway) -> ApiResult<DockerOptions> {
+    let options = gateway.runtime.options().cloned();
+    options.ok_or_else(|| refuse(422, "runtime_unavailable", "this gateway's sandboxes are never containers"))
+}
+
+fn engine(address: Address, runtime: &StoredRuntime, options: &DockerOptions) -> DockerRuntime {
+    let options = DockerOptions {
+        runtime: runtime.name.to_string(),
+        gateway_url: Some(runtime.gateway_url.clone()),
+        ..options.clone()
+    };
+    DockerRuntime::at(address, runtime.url.clone(), options)
+}
+
+/// A URL that supervisors elsewhere can dial.
+fn reachable(given: &str) -> ApiResult<String> {
+    let wrong = |why: &str| {
+        refuse(422, "bad_url", format!("{given:?} is no address at which another machine reaches this gateway: {why}"))
+            .hint("write https://HOST:PORT")
+    };
+    let url: url::Url = given.parse().map_err(|error: url::ParseError| wrong(&error.to_string()))?;
+    if url.scheme() != "https" || url.path() != "/" || !url.username().is_empty() || url.query().is_some() {
+        return Err(wrong("it is not https, or names more than host and port"));
+    }
+    let loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
+        None => true,
+    };
+    if loopback {
+        return Err(wrong("there it means that machine itself"));
+    }
+    Ok(given.trim_end_matches('/').to_owned())
+}
+
+/// Takes up what the database has that is not known here: at the start, and what other gateways were given meanwhile.
+pub(crate) async fn take_up(gateway: &Gateway) -> ApiResult<()> {
+    let known = gateway.runtime.machines();
+    let added = |name: &Name| known.iter().find(|machine| machine.added.is_some() && machine.name == *name);
+    let stored = gateway.store.runtimes().await?;
+    for machine in known.iter().filter(|machine| machine.added.is_some()) {
+        if !stored.iter().any(|(runtime, _)| runtime.name == machine.name) {
+            gateway.runtime.uninstall(&machine.name);
+        }
+    }
+    for (runtime, key) in stored {
+        if added(&runtime.name).is_some_and(|machine| machine.added.as_ref() == Some(&runtime)) {
+            continue;
+        }
+        let name = runtime.name.clone();
+        if let Err(error) = take_one_up(gateway, runtime, key).await {
+            tracing::error!(runtime = %name, %error, "a runtime can't be used");
+        }
+    }
+    Ok(())
+}
+
+async fn take_one_up(gateway: &Gateway, runtime: StoredRuntime, key: Option<Vec<u8>>) -> ApiResult<()> {
+    gateway.fresh_keys().await?;
+    let tls = opened(gateway, &runtime, key.as_deref())?;
+    let docker = engine(Address::parse(&runtime.url, tls.as_ref())?, &runtime, &options(gateway)?);
+    install(gateway, runtime, docker)
+}
+
+/// What it takes to be let in by TLS, with the key in the clear.
+fn opened(gateway: &Gateway, runtime: &StoredRuntime, key: Option<&[u8]>) -> ApiResult<Option<EngineTls>> {
+    let (Some(ca), Some(certificate), Some(key)) = (&runtime.ca, &runtime.certificate, key) else { return Ok(None) };
+    let key = gateway.secrets.open_sealed(&sealed_as(&runtime.name), key)?;
+    Ok(Some(EngineTls { ca: ca.clone(), certificate: certificate.clone(), key: Sensitive(key.to_string()) }))
+}
+
+fn install(gateway: &Gateway, runtime: StoredRuntime, docker: DockerRuntime) -> ApiResult<()> {
+    let host = runtime
+        .gateway_url
+        .parse()
+        .ok()
+        .and_then(|url: url::Url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()));
+    gateway.authority.answer_to(host).map_err(ApiError::internal)?;
+    let machine = gateway.runtime.install(runtime, docker);
+    if let Some(gateway) = gateway.me.upgrade() {
+        follow(&gateway, machine);
+    }
+    Ok(())
+}
+
+/// Follows the engines, now that it is known which sandbox is where.
+pub(crate) fn begin(gateway: &Arc<Gateway>) {
+    gateway.settled.cancel();
+    for machine in gateway.runtime.machines().into_iter().filter(|machine| machine.added.is_none()) {
+        follow(gateway, machine);
+    }
+}
+
+/// Notices that an engine is lost, and that it is back.
+fn follow(gateway: &Arc<Gateway>, machine: Arc<Machine>) {
+    let (stopping, settled) = (gateway.stopping.clone(), gateway.settled.clone());
+    let gateway = Arc::downgrade(gateway);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = settled.cancelled() => {}
+        }
+        let mut last = RuntimeHealth::Silent;
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = machine.gone.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let Some(gateway) = gateway.upgrade() else { return };
+            let now = machine.health(gateway.runtime.lost_after());
+            let done = match (last, now) {
+                (RuntimeHealth::Silent | RuntimeHealth::Lost, RuntimeHealth::Answers) => {
+                    back(&gateway, &machine, last == RuntimeHealth::Lost).await
+                }
+                (RuntimeHealth::Silent | RuntimeHealth::Answers, RuntimeHealth::Lost) => lost(&gateway, &machine).await,
+                _ => Ok(()),
+            };
+            match done {
+                Ok(()) => last = now,
+                Err(error) => {
+                    tracing::warn!(runtime = %machine.name, %error, "what became of a runtime is not settled yet")
+                }
+            }
+        }
+    });
+}
+
+/// Sandboxes of a runtime that this gateway looks after.
+async fn of(gateway: &Gateway, machine: &Machine) -> ApiResult<Vec<SandboxRow>> {
+    let mut rows = gateway.store.sandboxes().await?;
+    rows.retain(|row| row.runtime == machine.name && gateway.is_here(row));
+    Ok(rows)
+}
+
+/// Says that an engine is lost, and with it those of its sandboxes that are not heard of otherwise.
+async fn lost(gateway: &Gateway, machine: &Machine) -> ApiResult<()> {
+    let rows = of(gateway, machine).await?;
+    // A link may be one to a machine that is gone. Whoever lives links again at once.
+    for row in &rows {
+        gateway.end_link(&row.id).await;
+    }
+    tokio::time::sleep(RELINK).await;
+    let names: Vec<String> = rows.iter().filter(|row| gateway.is_lost(row)).map(|row| row.name.to_string()).collect();
+    let vitals = machine.docker.vitals();
+    tracing::warn!(runtime = %machine.name, problem = vitals.problem, sandboxes = ?names, "a runtime is lost");
+    if machine.added.is_some() || !names.is_empty() {
+        let since = vitals.silent.map(|(_, at)| at);
+        let detail = json!({ "silent_since": since, "problem": vitals.problem, "lost": names });
+        gateway.store.tell(&noticed("runtime.lost", machine).detail(detail)).await?;
+    }
+    gateway.changed.sandboxes();
+    Ok(())
+}
+
+/// Takes an engine up again: what it runs of sandboxes that are elsewhere by now, or gone, is removed.
+async fn back(gateway: &Arc<Gateway>, machine: &Machine, was_lost: bool) -> ApiResult<()> {
+    let traces = machine.docker.traces().await?;
+    // After the traces: a sandbox is stored before anything is made of it.
+    let rows = gateway.store.sandboxes().await?;
+    let mut removed = Vec::new();
+    for id in traces {
+        let row = rows.iter().find(|row| row.id == id);
+        if row.is_some_and(|row| row.runtime == machine.name) {
+            continue;
+        }
+        tracing::warn!(runtime = %machine.name, sandbox = id, "removing what a sandbox left behind that is elsewhere, or gone");
+        let ended: Result<(), RuntimeError> = async {
+            machine.docker.stop(&id, GRACE).await?;
+            machine.docker.remove(&id).await
+        }
+        .await;
+        ended?;
+        removed.push(row.map_or(id, |row| row.name.to_string()));
+    }
+    if was_lost || !removed.is_empty() {
+        gateway.store.tell(&noticed("runtime.back", machine).detail(json!({ "removed": removed }))).await?;
+    }
+    // What a gateway that ended left half-done there could not be ended before.
+    let half_done = |row: &SandboxRow| match row.phase {
+        Phase::Starting => row.created_at < gateway.began,
+        phase => phase == Phase::Deleting,
+    };
+    if machine.added.is_some() {
+        for row in of(gateway, machine).await?.iter().filter(|row| half_done(row)) {
+            lifecycle::remove_half_done(gateway, row).await;
+        }
+    }
+    gateway.changed.sandboxes();
+    Ok(())
+}
+
+fn noticed(action: &str, machine: &Machine) -> Change {
+    Change::new(None, action, machine.name.to_string()).noticed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_told_where_others_reach_it() {
+        let check = |given: &str, expected: Option<&str>| {
+            let found = reachable(given).ok();
+            assert_eq!(found.as_deref(), expected, "{given}");
+        };
+        check("https://gateway.example:7443/", Some("https://gateway.example:7443"));
+        check("https://10.0.0.5:7443", Some("https://10.0.0.5:7443"));
+        check("http://gateway.example", None);
+        check("https://gateway.example/prefix", None);
+        check("https://me@gateway.example", None);
+        check("https://127.0.0.1:7443", None);
+        check("https://localhost:7443", None);
+        check("https://[::1]:7443", None);
+        check("https://0.0.0.0:7443", None);
+        check("gateway.example:7443", None);
+    }
+}
