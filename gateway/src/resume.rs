@@ -28,7 +28,7 @@ use crate::store::SandboxRow;
 /// Ends a sandbox's supervisor and everything in it; keeps all it holds. Stopping a stopped one changes nothing.
 pub async fn stop(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<Sandbox> {
     let (row, _lock) = locked(&gateway, &permit, &name).await?;
-    if row.phase != Phase::Stopped {
+    if row.phase != Phase::Stopped || gateway.runtime.is_starting(&row.id) {
         gateway.store.tell(&phases(&permit, &row, Phase::Stopped)).await?;
         end(&gateway, &row).await?;
     }
@@ -50,7 +50,7 @@ pub enum Whereto {
 /// Starts a sandbox again that was stopped, has exited or failed; answers when it runs. If it does not come up, it is
 /// stopped. Refuses one that runs, and one whose machine is lost unless it is to be started elsewhere.
 pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String, to: Whereto) -> ApiResult<Sandbox> {
-    let (row, _locks) = match to {
+    let (row, locks) = match to {
         Whereto::There => locked(&gateway, &permit, &name).await?,
         // No runtime is taken away while it goes there.
         Whereto::Elsewhere { .. } => {
@@ -65,17 +65,20 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
         to => to,
     };
     let lost = gateway.is_lost(&row);
-    match row.phase {
-        Phase::Starting | Phase::Running | Phase::Deleting | Phase::Lost if !lost => {
+    let runs = matches!(row.phase, Phase::Starting | Phase::Running | Phase::Deleting | Phase::Lost) && !lost;
+    let starting = match gateway.runtime.starting(&row.id) {
+        Some(starting) if !runs => starting,
+        _ => {
             return Err(refuse(409, "sandbox_running", format!("sandbox {name} runs already"))
                 .hint("stop it first, or run a command in it"));
         }
-        _ => {}
-    }
+    };
     let token = tokens::generate(supervisors::PREFIX)?;
+    let mut fresh = row.generation == 0;
     match to {
         Whereto::Elsewhere { runtime } => {
-            move_away(&gateway, &permit, &row, runtime.as_ref(), &tokens::hash(&token)).await?
+            move_away(&gateway, &permit, &row, runtime.as_ref(), &tokens::hash(&token)).await?;
+            fresh = true;
         }
         Whereto::There if gateway.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost) => {
             let why = format!("the runtime {} of sandbox {name} is lost: it may still run there", row.runtime);
@@ -95,7 +98,11 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
     let newest = gateway.store.newest_generation(&row.id).await?;
     let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
     let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
-    match lifecycle::start(&gateway, &row.id, &launch).await {
+    // One that enforces nothing yet is to be brought its newest generation meanwhile, under these locks.
+    let _locks = (!fresh).then_some(locks);
+    let started = lifecycle::start(&gateway, &row.id, &launch).await;
+    drop(starting);
+    match started {
         Ok(started) => {
             lifecycle::watch(&gateway, &row.id);
             Ok(gateway.shown(started))

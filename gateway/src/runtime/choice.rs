@@ -1,6 +1,6 @@
 //! The runtimes of a gateway as one: which there are, which sandbox is in which, and where a new one goes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,6 +29,20 @@ pub struct Runtimes {
     containers_only: bool,
     lost_after: Duration,
     seats: Mutex<HashMap<String, Seat>>,
+    /// Sandboxes that are being started again.
+    starting: Mutex<HashSet<String>>,
+}
+
+/// A sandbox is being started again, by one call.
+pub struct Starting<'a> {
+    runtimes: &'a Runtimes,
+    id: String,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.runtimes.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 /// Where a sandbox is.
@@ -86,6 +100,7 @@ impl Runtimes {
             containers_only: false,
             lost_after,
             seats: Mutex::default(),
+            starting: Mutex::default(),
         }
     }
 
@@ -152,6 +167,17 @@ impl Runtimes {
             return Some(RuntimeHealth::Answers);
         }
         self.machine(name).map(|machine| machine.health(self.lost_after))
+    }
+
+    /// Begins to start a sandbox again; `None`: another call does.
+    pub fn starting(&self, id: &str) -> Option<Starting<'_>> {
+        let begun = self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        begun.then(|| Starting { runtimes: self, id: id.to_owned() })
+    }
+
+    /// Whether a sandbox is being started again.
+    pub fn is_starting(&self, id: &str) -> bool {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// Finds a place for a sandbox, and keeps it. `rows` are the sandboxes that there are. Refuses a runtime that isn't there, and what

@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Moves a sandbox to another runtime, stopped: nothing opens its link any more but a first credential, with which its supervisor
-    /// is started there. What was logged stays; the supervisor there counts its lines anew.
+    /// is started there, and it enforces nothing yet. What was logged stays; the supervisor there counts its lines anew.
     pub async fn move_sandbox(
         &self,
         id: &str,
@@ -96,7 +96,7 @@ impl Store {
         let mut changing = self.changing(change).await?;
         let tx = changing.tx();
         query(
-            "UPDATE sandboxes SET runtime = $1, phase = 'stopped', exit_code = NULL, failure = NULL
+            "UPDATE sandboxes SET runtime = $1, phase = 'stopped', exit_code = NULL, failure = NULL, generation = 0
              WHERE id = $2 AND phase <> 'deleting'",
         )
         .bind(runtime.as_str())

@@ -92,7 +92,8 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(ApiFailure) -> DockerEr
 
 /// An error with its causes: what bollard says alone rarely names the reason.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    // What the client is called helps nobody.
+    let mut text = error.to_string().trim_start_matches("Error in the hyper legacy client: ").to_owned();
     let mut cause = error.source();
     while let Some(error) = cause {
         let more = error.to_string();
@@ -179,7 +180,12 @@ impl Engine {
                 let detail = far.last_words().unwrap_or(detail);
                 Err(DockerError::Unreachable { host: self.host.clone(), detail })
             }
-            (answer, _) => answer,
+            (answer, far) => {
+                if let (Ok(_), Some(far)) = (&answer, far) {
+                    far.forget_words();
+                }
+                answer
+            }
         }
     }
 

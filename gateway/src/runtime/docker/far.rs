@@ -61,6 +61,11 @@ impl Far {
         (!said.is_empty()).then_some(said)
     }
 
+    /// All is well: what `ssh` said before is of no matter any more.
+    pub fn forget_words(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn connect(self) -> io::Result<TokioIo<Way>> {
         let connecting = async {
             match &self.address {
@@ -114,7 +119,6 @@ impl Far {
             return Err(io::Error::other("ssh has no pipes"));
         };
         let said = self.said.clone();
-        said.lock().unwrap_or_else(PoisonError::into_inner).clear();
         tokio::spawn(async move {
             let mut text = Vec::new();
             let _ = (&mut complaints).take(LAST_WORDS as u64).read_to_end(&mut text).await;

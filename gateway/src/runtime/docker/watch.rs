@@ -190,6 +190,10 @@ async fn follow(engine: Arc<Engine>, pulse: Weak<Pulse>, watch: Weak<Watch>) {
             Ok(()) => return,
             // Without an engine there is nothing to follow, which is no news.
             Err(DockerError::Unreachable { .. }) => {}
+            // Of one that is silent nothing is to be heard, which is said elsewhere.
+            Err(error) if pulse.upgrade().is_some_and(|pulse| pulse.vitals().silent.is_some()) => {
+                tracing::debug!(%error, "the engine's events broke off");
+            }
             Err(error) => tracing::warn!(%error, "the engine's events broke off"),
         }
         tokio::time::sleep(pause).await;
