@@ -16,6 +16,11 @@ fn opened(dir: &std::path::Path) -> (StateDir, Authority) {
 
 /// Whether a client that trusts these certificates finishes a handshake.
 fn talks(authority: &Authority, pem: &str) -> bool {
+    talks_at("localhost", authority, pem)
+}
+
+/// The same of a client that knows it by this name.
+fn talks_at(host: &'static str, authority: &Authority, pem: &str) -> bool {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
@@ -23,7 +28,7 @@ fn talks(authority: &Authority, pem: &str) -> bool {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
-    let mut client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), host.try_into().unwrap()).unwrap();
     let mut server = ServerConnection::new(authority.server().unwrap()).unwrap();
     for _ in 0..10 {
         let mut wire = Vec::new();
@@ -120,4 +125,23 @@ fn a_turn_that_was_cut_off_is_ended() {
     let state = StateDir::open(dir.path()).unwrap();
     let refused = Authority::open(&state, HERE, None).err().unwrap().to_string();
     assert!(refused.contains("ca-next.json: EOF"), "{refused}");
+}
+
+#[test]
+fn it_answers_to_what_it_is_called_meanwhile_also_after_a_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_state, authority) = opened(dir.path());
+    let check = |expected: bool| {
+        for host in ["gateway.example", "10.1.2.3"] {
+            assert_eq!(talks_at(host, &authority, &authority.trusted().pem), expected, "{host}");
+        }
+    };
+    check(false);
+    authority.answer_to(["gateway.example".to_owned(), "10.1.2.3".to_owned()]).unwrap();
+    check(true);
+    authority.turn().unwrap();
+    check(true);
+    authority.finish().unwrap();
+    check(true);
+    assert!(talks(&authority, &authority.trusted().pem));
 }
