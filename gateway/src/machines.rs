@@ -81,13 +81,11 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
     }
     check_labels(&add.labels)?;
     let address = Address::parse(&add.url, add.tls.as_ref())?;
-    let gateway_url = match &add.gateway_url {
-        Some(url) => reachable(url)?,
-        None => gateway.reached_at.clone().ok_or_else(|| {
-            refuse(422, "no_gateway_url", "no address is known at which another machine could reach this gateway")
-                .hint("give --gateway-url https://HOST:PORT, or start the gateway with --internal-url")
-        })?,
-    };
+    let known = add.gateway_url.as_ref().or(gateway.reached_at.as_ref()).ok_or_else(|| {
+        refuse(422, "no_gateway_url", "no address is known at which another machine could reach this gateway")
+            .hint("give --gateway-url https://HOST:PORT, or start the gateway with --internal-url")
+    })?;
+    let gateway_url = reachable(known)?;
     let options = options(&gateway)?;
     let runtime = StoredRuntime {
         name: add.name,
