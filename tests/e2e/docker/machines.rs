@@ -156,6 +156,14 @@ impl Yard {
         self.run(&[&["sandbox", "create", "--name", name, "--from", BUSYBOX][..], &origin, more].concat()).await
     }
 
+    async fn created_at_once(&self, names: &[&str], more: &[&str]) -> Result<()> {
+        let creating = names.iter().map(|name| self.create(name, more));
+        for made in futures_util::future::join_all(creating).await {
+            made?.ok()?;
+        }
+        Ok(())
+    }
+
     async fn shell(&self, name: &str, script: &str) -> Result<Ran> {
         let script = format!("PLAIN=http://plain.demo.test:{}; {script}", self.plain.address.port());
         self.run(&["sandbox", "exec", name, "--", "sh", "-c", &script]).await
@@ -270,7 +278,12 @@ async fn other_machines_are_added_filled_lost_and_found_again() -> Result<()> {
     ensure!(run("grep", &["-rlaF", &secret, &state]).is_err(), "the key lies in the gateway's state");
 
     // By label, by name, by room.
-    yard.create("one", &["--on", "zone=east"]).await?.ok()?;
+    yard.created_at_once(&["one", "also", "too"], &["--on", "zone=east"]).await?;
+    let networks = block_in_place(|| east.docker(&["network", "ls", "-q", "--filter", "name=openshell"]))?;
+    ensure!(networks.lines().count() == 1, "each made a network of its own: {networks}");
+    for name in ["also", "too"] {
+        yard.run(&["sandbox", "delete", name]).await?.ok()?;
+    }
     let two = yard.create("two", &["--runtime", "west", "--memory", "256m", "-o", "json"]).await?.ok()?.json()?;
     ensure!(two["runtime"] == "west" && two["phase"] == "running", "{two}");
     ensure!(two["enforcement"]["checks"].as_array().is_some_and(|checks| checks.len() >= 50), "{two}");

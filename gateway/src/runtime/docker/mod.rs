@@ -21,6 +21,7 @@ mod engine;
 mod far;
 mod files;
 mod image;
+mod network;
 mod seccomp;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, InspectNetworkOptions, LogsOptionsBuilder,
     RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
@@ -70,8 +71,6 @@ mod labels {
     pub const MODE: &str = "dev.openshell.mode";
 }
 
-/// The network of sandboxes that name none. Containers in it can't reach one another.
-const NETWORK: &str = "openshell";
 /// Written for the machine that a sandbox runs on, in place of an address.
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
 /// With this the supervisor ends when it may not make a user namespace.
@@ -314,33 +313,12 @@ impl DockerRuntime {
         if let Some(asked) = asked {
             return Ok(asked.to_owned());
         }
-        match docker
-            .inspect_network(NETWORK, None::<InspectNetworkOptions>)
-            .await
-            .map_err(failed("inspect the network"))
-        {
-            Ok(_) => return Ok(NETWORK.to_owned()),
-            Err(error) if error.is_absent() => {}
-            Err(error) => return Err(error),
-        }
-        let alone = ("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned());
-        let request = NetworkCreateRequest {
-            name: NETWORK.to_owned(),
-            driver: Some("bridge".into()),
-            options: Some(HashMap::from([alone])),
-            labels: Some(HashMap::from([(labels::GATEWAY.into(), String::new())])),
-            ..Default::default()
-        };
-        match docker.create_network(request).await.map_err(failed("make the network")) {
-            // Another gateway was faster.
-            Err(error) if !error.is_conflict() => Err(error),
-            _ => Ok(NETWORK.to_owned()),
-        }
+        network::own(docker).await
     }
 
     /// Address of the engine's host in a network.
     async fn host_address(&self, docker: &Docker, network: Option<&str>) -> Result<std::net::IpAddr, DockerError> {
-        let name = network.unwrap_or(NETWORK);
+        let name = network.unwrap_or(network::NAME);
         let found = docker.inspect_network(name, None::<InspectNetworkOptions>).await;
         let pools = found.map_err(failed("inspect the network"))?.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
         let address = pools.into_iter().find_map(|pool| pool.gateway?.split('/').next()?.parse().ok());
