@@ -40,9 +40,7 @@ pub async fn turn(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResul
     let (after, _) = gateway.authority.fingerprints();
     let change = permit.change("authority").before(json!({ "fingerprint": before }));
     gateway.store.tell(&change.after(json!({ "fingerprint": after, "previous": before }))).await?;
-    for link in gateway.links.all() {
-        tell(&gateway, &link).await;
-    }
+    tell_all(&gateway).await;
     let began = tokio::time::Instant::now();
     loop {
         let state = state(&gateway).await?;
@@ -69,10 +67,14 @@ pub async fn finish(gateway: Arc<Gateway>, permit: Permit<Administer>, force: bo
     gateway.authority.finish().map_err(refused)?;
     let after = AuthorityState { awaits: before.awaits.clone(), ..state(&gateway).await? };
     gateway.store.tell(&permit.change("authority").before(&before).after(&after)).await?;
-    for link in gateway.links.all() {
-        tell(&gateway, &link).await;
-    }
+    tell_all(&gateway).await;
     Ok(after)
+}
+
+async fn tell_all(gateway: &Gateway) {
+    for link in gateway.links.all() {
+        tell(gateway, &link).await;
+    }
 }
 
 /// Tells a supervisor whom to trust, if that is new to it.

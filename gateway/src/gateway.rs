@@ -205,7 +205,7 @@ impl Gateway {
             _ => None,
         };
         let internal = options.internal_url.clone().unwrap_or_else(|| url(address));
-        let authority = Authority::open(&dir, address.ip(), host(&internal).as_deref())?;
+        let authority = Authority::open(&dir, address.ip(), crate::upstream::host(&internal).as_deref())?;
         let signing = secrets::signing_key(&dir)?;
         if database.is_shared() && !database.is_ours(&hex::encode(signing.verifying_key().as_bytes())).await? {
             return Err(KeyringError::NotOurs.into());
@@ -274,11 +274,6 @@ impl Gateway {
         crate::machines::begin(&gateway);
         Ok(gateway)
     }
-}
-
-fn host(url: &str) -> Option<String> {
-    let host = url.parse::<url::Url>().ok()?.host_str()?.to_owned();
-    Some(host.trim_matches(['[', ']']).to_owned())
 }
 
 /// Where bytes of modules are; all of them can be found.

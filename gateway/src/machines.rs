@@ -23,6 +23,7 @@ use crate::lifecycle::{self, GRACE};
 use crate::runtime::docker::{Address, DockerOptions, DockerRuntime, InvalidAddress};
 use crate::runtime::{Machine, Runtime as _, RuntimeError};
 use crate::store::{SandboxRow, StoredRuntime};
+use crate::upstream;
 
 /// Most engines of a gateway.
 const MOST: usize = 200;
@@ -260,12 +261,7 @@ fn opened(gateway: &Gateway, runtime: &StoredRuntime, key: Option<&[u8]>) -> Api
 }
 
 fn install(gateway: &Gateway, runtime: StoredRuntime, docker: DockerRuntime) -> ApiResult<()> {
-    let host = runtime
-        .gateway_url
-        .parse()
-        .ok()
-        .and_then(|url: url::Url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()));
-    gateway.authority.answer_to(host).map_err(ApiError::internal)?;
+    gateway.authority.answer_to(upstream::host(&runtime.gateway_url)).map_err(ApiError::internal)?;
     let machine = gateway.runtime.install(runtime, docker);
     if let Some(gateway) = gateway.me.upgrade() {
         follow(&gateway, machine);

@@ -134,23 +134,13 @@ async fn move_away(
     machines::take_up(gateway).await?;
     let rows = gateway.store.sandboxes().await?;
     let wanted = Wanted { id: &row.id, spec: &row.spec, named: runtime, leaves: Some(&row.runtime) };
-    let place = match gateway.runtime.choose(wanted, &rows).await {
-        Ok(place) => place,
-        Err(error) => {
-            gateway.runtime.assign(&row.id, &row.runtime);
-            return Err(error);
-        }
-    };
+    let place = gateway.runtime.choose(wanted, &rows).await?;
     let (before, after) = (
         json!({ "phase": Phase::Lost, "runtime": row.runtime }),
         json!({ "phase": Phase::Running, "runtime": place.runtime }),
     );
     let change = permit.change(&row.name).before(before).after(after);
-    if let Err(error) = gateway.store.move_sandbox(&row.id, &place.runtime, hash, &change).await {
-        drop(place);
-        gateway.runtime.assign(&row.id, &row.runtime);
-        return Err(error.into());
-    }
+    gateway.store.move_sandbox(&row.id, &place.runtime, hash, &change).await?;
     place.keep();
     // Whatever held the old credentials has lost the right to.
     gateway.end_link(&row.id).await;

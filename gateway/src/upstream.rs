@@ -59,6 +59,16 @@ pub fn reason(error: &reqwest::Error) -> String {
     innermost.to_string()
 }
 
+/// The host of what should be a URL, as [`bare_host`] has it.
+pub fn host(url: &str) -> Option<String> {
+    bare_host(&Url::parse(url).ok()?).map(str::to_owned)
+}
+
+/// A URL's host, an IPv6 address without its brackets.
+pub fn bare_host(url: &Url) -> Option<&str> {
+    url.host_str().map(|host| host.trim_matches(['[', ']']))
+}
+
 /// Refuses a place that others could read along with; `why` none may be.
 pub fn check_private(url: &str, why: &str) -> ApiResult<()> {
     match is_private(url) {

@@ -97,6 +97,14 @@ fn changed(component: &Path, mark: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A sandbox whose gateway keeps modules in the bucket, and the example, built.
+async fn stage_with_example(bucket: &Bucket, authority: &Authority) -> Result<Stage> {
+    let stage = Stage::within(bucket.world()?, authority, &[], "true").await?;
+    stage.rules(FULL).await?.ok()?;
+    stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
+    Ok(stage)
+}
+
 /// `policy push FILE` onto the sandbox, in the place of what was pushed before. Under a new name it is compiled anew.
 async fn push(stage: &Stage, file: &str, name: &str, more: &[&str]) -> Result<Ran> {
     let push =
@@ -138,9 +146,7 @@ async fn modules_in_a_bucket_are_enforced_and_outlive_the_gateway() -> Result<()
     let authority = Authority::new()?;
     let bucket = Bucket::new(&authority)?;
     let front = bucket.front()?;
-    let stage = Stage::within(bucket.world()?, &authority, &[], "true").await?;
-    stage.rules(FULL).await?.ok()?;
-    stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
+    let stage = stage_with_example(&bucket, &authority).await?;
     let pushed = push(&stage, "built.wasm", "first", &[]).await?.ok()?.json()?;
     let digest = pushed["module"]["digest"].as_str().context("a digest")?.to_owned();
     enforced(&stage, "first").await?;

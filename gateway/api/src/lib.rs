@@ -27,6 +27,7 @@ pub mod sandbox;
 pub mod shadow;
 pub mod share;
 pub mod signature;
+pub mod ssh;
 pub mod status;
 pub mod stream;
 pub mod user;

@@ -109,7 +109,7 @@ fn url(export: &Export) -> String {
 /// Whether a credential may be sent there: the same binding as in a sandbox.
 pub(super) fn is_bound(rule: &CredentialRule, url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
-    let Some(host) = url.host_str().map(|host| host.trim_matches(['[', ']'])) else { return false };
+    let Some(host) = upstream::bare_host(&url) else { return false };
     rule.is_bound_to_host(host) && rule.is_bound_to_path(url.path())
 }
 

@@ -21,6 +21,7 @@ use crate::gateway::Gateway;
 use crate::link::relayed::{PING_EVERY, SILENCE};
 use crate::link::{Link, Outgoing, relayed};
 use crate::store::Replica;
+use crate::upstream::bare_host;
 
 /// Longest time until a relay is up.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -65,7 +66,7 @@ pub(crate) async fn open(gateway: &Arc<Gateway>, to: &Replica, sandbox_id: &str)
 async fn connect(gateway: &Gateway, to: &Replica, sandbox_id: &str) -> Result<(Socket, u64), RelayError> {
     let wrong = || RelayError::Url(to.url.clone());
     let url: Url = to.url.parse().map_err(|_| wrong())?;
-    let host = url.host_str().ok_or_else(wrong)?.trim_matches(['[', ']']).to_owned();
+    let host = bare_host(&url).ok_or_else(wrong)?.to_owned();
     let tcp = TcpStream::connect((host.as_str(), url.port_or_known_default().unwrap_or(443))).await?;
     tcp.set_nodelay(true)?;
     let mut roots = rustls::RootCertStore::empty();

@@ -52,12 +52,13 @@ struct Seat {
     promised: Option<Box<CreateSandbox>>,
 }
 
-/// A place that is kept for a sandbox until it is stored; given back if it never is.
+/// A place that is kept for a sandbox until it is stored. If it never is, the sandbox is where it was.
 pub struct Reservation<'a> {
     runtimes: &'a Runtimes,
     id: String,
     /// Where.
     pub runtime: Name,
+    before: Option<Seat>,
     kept: bool,
 }
 
@@ -71,8 +72,10 @@ impl Reservation<'_> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        if !self.kept {
-            self.runtimes.seats().remove(&self.id);
+        match self.before.take() {
+            _ if self.kept => {}
+            Some(seat) => drop(self.runtimes.seats().insert(self.id.clone(), seat)),
+            None => drop(self.runtimes.seats().remove(&self.id)),
         }
     }
 }
@@ -186,8 +189,8 @@ impl Runtimes {
         let Wanted { id, spec, named, leaves } = wanted;
         let reserve = |seats: &mut HashMap<String, Seat>, runtime: &Name| {
             let seat = Seat { runtime: runtime.clone(), promised: Some(Box::new(spec.clone())) };
-            seats.insert(id.to_owned(), seat);
-            Reservation { runtimes: self, id: id.to_owned(), runtime: runtime.clone(), kept: false }
+            let before = seats.insert(id.to_owned(), seat);
+            Reservation { runtimes: self, id: id.to_owned(), runtime: runtime.clone(), before, kept: false }
         };
         if let Some(name) = named {
             // Whoever says where a lost one is to go has more in mind than where it was to be.

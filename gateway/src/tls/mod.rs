@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::state_dir::{StateDir, StateDirError};
 pub use turn::TURN_FILE;
@@ -151,16 +152,15 @@ impl Authority {
         if state.turn.previous.is_some() {
             return Err(TlsError::Turning);
         }
-        let old_key = KeyPair::from_pem(&text(&self.dir.join(CA_KEY_FILE))?)?;
-        let old = Issuer::from_ca_cert_pem(&state.pem, old_key)?;
+        let old = self.issuer(&state)?;
         let key = KeyPair::generate()?;
         let params = certificates::ca_params(&key)?;
         let cross = params.signed_by(&key, &old)?.pem();
         let pem = params.self_signed(&key)?.pem();
         let turn = state.turn.to(state.pem.clone(), cross);
-        let issuer = Issuer::from_ca_cert_pem(&pem, KeyPair::from_pem(&key.serialize_pem())?)?;
-        let served = served(&issuer, &turn, self.listen, &state.called)?;
-        turn::begin(&self.dir, &key, &pem, &turn)?;
+        let key_pem = Zeroizing::new(key.serialize_pem());
+        let served = served(&Issuer::new(params, key), &turn, self.listen, &state.called)?;
+        turn::begin(&self.dir, &key_pem, &pem, &turn)?;
         (state.pem, state.turn) = (pem, turn);
         self.serve(served);
         Ok(())
@@ -170,9 +170,7 @@ impl Authority {
     pub fn finish(&self) -> Result<(), TlsError> {
         let mut state = self.state();
         let turn = state.turn.finished().ok_or(TlsError::NotTurning)?;
-        let key = KeyPair::from_pem(&text(&self.dir.join(CA_KEY_FILE))?)?;
-        let issuer = Issuer::from_ca_cert_pem(&state.pem, key)?;
-        let served = served(&issuer, &turn, self.listen, &state.called)?;
+        let served = served(&self.issuer(&state)?, &turn, self.listen, &state.called)?;
         turn.write(&self.dir)?;
         state.turn = turn;
         self.serve(served);
@@ -189,12 +187,16 @@ impl Authority {
             }
         }
         if called != state.called {
-            let key = KeyPair::from_pem(&text(&self.dir.join(CA_KEY_FILE))?)?;
-            let issuer = Issuer::from_ca_cert_pem(&state.pem, key)?;
-            self.serve(served(&issuer, &state.turn, self.listen, &called)?);
+            self.serve(served(&self.issuer(&state)?, &state.turn, self.listen, &called)?);
             state.called = called;
         }
         Ok(())
+    }
+
+    /// The CA that is, with its key.
+    fn issuer(&self, state: &State) -> Result<Issuer<'static, KeyPair>, TlsError> {
+        let key = KeyPair::from_pem(&text(&self.dir.join(CA_KEY_FILE))?)?;
+        Ok(Issuer::from_ca_cert_pem(&state.pem, key)?)
     }
 
     fn serve(&self, served: CertifiedKey) {

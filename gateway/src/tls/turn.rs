@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -71,8 +70,8 @@ impl Turn {
 }
 
 /// Writes a turn down. From its first file on it is done, also if this process ends in between.
-pub(super) fn begin(dir: &Path, key: &KeyPair, pem: &str, turn: &Turn) -> Result<(), TlsError> {
-    let next = Next { key: key.serialize_pem(), pem: pem.to_owned(), turn: turn.clone() };
+pub(super) fn begin(dir: &Path, key: &str, pem: &str, turn: &Turn) -> Result<(), TlsError> {
+    let next = Next { key: key.to_owned(), pem: pem.to_owned(), turn: turn.clone() };
     let written = write(&dir.join(NEXT_FILE), &next);
     drop(Zeroizing::new(next.key));
     written?;

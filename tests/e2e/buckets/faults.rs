@@ -55,9 +55,7 @@ async fn sandboxes_go_on_while_the_bucket_is_away() -> Result<()> {
     let authority = Authority::new()?;
     let bucket = Bucket::new(&authority)?;
     let front = bucket.front()?;
-    let stage = Stage::within(bucket.world()?, &authority, &[], "true").await?;
-    stage.rules(FULL).await?.ok()?;
-    stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
+    let stage = stage_with_example(&bucket, &authority).await?;
     push(&stage, "built.wasm", "first", &[]).await?.ok()?;
     std::fs::write(stage.world.path("next.wasm"), changed(&stage.world.path("built.wasm"), "next")?)?;
 
@@ -107,9 +105,7 @@ async fn a_module_that_was_changed_or_removed_is_not_used_and_can_be_stored_anew
     let authority = Authority::new()?;
     let bucket = Bucket::new(&authority)?;
     let front = bucket.front()?;
-    let stage = Stage::within(bucket.world()?, &authority, &[], "true").await?;
-    stage.rules(FULL).await?.ok()?;
-    stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
+    let stage = stage_with_example(&bucket, &authority).await?;
     let pushed = push(&stage, "built.wasm", "first", &[]).await?.ok()?.json()?;
     let digest = pushed["module"]["digest"].as_str().context("a digest")?;
     let object = object(digest);

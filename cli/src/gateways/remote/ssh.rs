@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use openshell_api::ssh;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -50,15 +51,7 @@ impl Ssh {
     /// that would reach further than needed.
     fn command(&self, options: &[&str]) -> Command {
         let mut command = self.plain();
-        for option in [
-            "ForwardAgent=no",
-            "ForwardX11=no",
-            "ClearAllForwardings=yes",
-            "PermitLocalCommand=no",
-            "RemoteCommand=none",
-            "RequestTTY=no",
-            "LogLevel=ERROR",
-        ] {
+        for option in ssh::CONFINED {
             command.args(["-o", option]);
         }
         command.args(["-o", &format!("ConnectTimeout={CONNECT_S}")]);
@@ -78,8 +71,7 @@ impl Ssh {
     }
 
     fn plain(&self) -> Command {
-        let program = std::env::var_os("OPENSHELL_SSH").filter(|program| !program.is_empty());
-        let mut command = Command::new(program.unwrap_or_else(|| "ssh".into()));
+        let mut command = Command::new(ssh::program());
         let path = self.control.to_string_lossy().replace('%', "%%");
         command.args(["-o", &format!("ControlPath={path}")]).kill_on_drop(true);
         command

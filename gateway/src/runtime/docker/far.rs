@@ -17,6 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::sys::socket::{setsockopt, sockopt};
+use openshell_api::ssh;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -27,6 +28,14 @@ use super::address::Address;
 const CONNECT: Duration = Duration::from_secs(10);
 /// What of `ssh`'s complaints is kept, in bytes.
 const LAST_WORDS: usize = 2048;
+/// Nobody is there to be asked, and a machine that says nothing is gone.
+const UNATTENDED: [&str; 5] = [
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=3",
+];
 /// What answers there: the engine that Docker's own command line would ask.
 const THERE: &str = "docker system dial-stdio";
 
@@ -88,22 +97,8 @@ impl Far {
     }
 
     fn ssh(&self, destination: &str, port: Option<u16>) -> io::Result<Way> {
-        let program = std::env::var_os("OPENSHELL_SSH").filter(|program| !program.is_empty());
-        let mut command = Command::new(program.unwrap_or_else(|| "ssh".into()));
-        for option in [
-            "BatchMode=yes",
-            "StrictHostKeyChecking=yes",
-            "ForwardAgent=no",
-            "ForwardX11=no",
-            "ClearAllForwardings=yes",
-            "PermitLocalCommand=no",
-            "RemoteCommand=none",
-            "RequestTTY=no",
-            "LogLevel=ERROR",
-            "ConnectTimeout=10",
-            "ServerAliveInterval=5",
-            "ServerAliveCountMax=3",
-        ] {
+        let mut command = Command::new(ssh::program());
+        for option in UNATTENDED.into_iter().chain(ssh::CONFINED) {
             command.args(["-o", option]);
         }
         if let Some(port) = port {
