@@ -28,7 +28,7 @@ pub struct DecisionText<'a> {
 }
 
 /// Decisions that one statement stores: each statement is a way to the database's thread and back.
-const ROWS_AT_ONCE: usize = 128;
+pub(super) const ROWS_AT_ONCE: usize = 128;
 
 /// Decisions in one page of [`Store::decision_lines`].
 const LINES_PER_PAGE: i64 = 1000;
@@ -49,7 +49,6 @@ pub struct DecisionQuery {
 impl Store {
     /// Keeps decisions of a sandbox, and what they used; those known already are skipped. Answers whether any used something.
     pub async fn put_decisions(&self, sandbox_id: &str, decisions: &[DecisionText<'_>]) -> Result<bool, StoreError> {
-        let mut used = false;
         let mut tx = self.write.begin(Turn::Decisions).await?;
         for rows in decisions.chunks(ROWS_AT_ONCE) {
             let mut insert = Builder::new("INSERT INTO decisions (id, sandbox, at_us, record) ");
@@ -60,9 +59,7 @@ impl Store {
             // Prepared once for whole chunks; the rest of a batch has any length.
             insert.build().persistent(rows.len() == ROWS_AT_ONCE).execute(&mut tx).await?;
         }
-        for DecisionText { record, .. } in decisions {
-            used |= put_usage(&mut tx, sandbox_id, record).await?;
-        }
+        let used = put_usage(&mut tx, sandbox_id, decisions.iter().map(|one| &one.record)).await?;
         tx.commit().await?;
         Ok(used)
     }

@@ -1,10 +1,17 @@
 //! What inference was used and what it cost.
 
-use openshell_api::decision::{DecisionRecord, Verdict};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
+
+use openshell_api::decision::{Charge, DecisionRecord, Verdict};
 use openshell_api::inference::{Period, Spent, Usage};
 
-use super::db::{Builder, Transaction, query};
+use super::db::{Builder, Transaction, query, query_scalar};
+use super::records::ROWS_AT_ONCE;
 use super::{Store, StoreError, int, uint};
+
+/// The most that a request, or a sandbox's use of a backend on a day, counts as: a thousand of these can be added up.
+const MOST: i64 = i64::MAX / 1024;
 
 /// What usage is broken down by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,51 +130,111 @@ pub(super) fn spending<'q>(column: &str, whose: (&str, &'q str), period: Period,
         Period::Total => "0",
     };
     let mut sql = Builder::new("SELECT ");
-    sql.push(column)
-        .push(", CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(input_tokens + output_tokens) AS BIGINT) AS tokens");
-    sql.push(" FROM usage WHERE ").push(whose.0).push(" = ").push_bind(whose.1);
+    sql.push(column).push(", CAST(sum(cost) AS BIGINT) AS cost, CAST(sum(tokens) AS BIGINT) AS tokens");
+    sql.push(" FROM spending WHERE ").push(whose.0).push(" = ").push_bind(whose.1);
     sql.push(" AND ").push(of).push(" = ").push_bind(window);
     sql
 }
 
-/// Keeps what a request used, if it was one that was charged for: of the answer, and of those that did not pass a check before.
-/// Redelivery changes nothing.
+/// A request that was charged for.
+struct Charged<'a> {
+    id: Cow<'a, str>,
+    sandbox: &'a str,
+    at: jiff::Timestamp,
+    backend: &'a str,
+    model: &'a str,
+    charge: Charge,
+}
+
+impl<'a> Charged<'a> {
+    /// Of a record: the answer, and those that did not pass a check before.
+    fn of(record: &'a DecisionRecord) -> impl Iterator<Item = Self> {
+        let route = record.route.as_ref();
+        let last = route.filter(|_| record.verdict == Verdict::Allow).and_then(|route| {
+            Some((route.backend.as_deref()?, route.model.as_deref().unwrap_or_default(), route.charged))
+        });
+        let before = route.into_iter().flat_map(|route| &route.escalated);
+        let before = before.map(|e| (e.backend.as_str(), e.model.as_str(), e.charged));
+        last.into_iter().chain(before).enumerate().filter_map(|(number, (backend, model, charge))| {
+            let id = if number == 0 { record.id.as_str().into() } else { format!("{}/{number}", record.id).into() };
+            Some(Self { id, sandbox: &record.sandbox, at: record.at, backend, model, charge: charge? })
+        })
+    }
+}
+
+/// Keeps what requests used, of those that were charged for, and what it comes to. Redelivery changes nothing. Answers whether any
+/// of it is new.
 pub(super) async fn put_usage(
     tx: &mut Transaction,
     sandbox_id: &str,
-    record: &DecisionRecord,
+    records: impl Iterator<Item = &DecisionRecord>,
 ) -> Result<bool, StoreError> {
-    let Some(route) = &record.route else { return Ok(false) };
-    let last = route.backend.as_deref().filter(|_| record.verdict == Verdict::Allow);
-    let last = last.map(|name| (name, route.model.as_deref().unwrap_or_default(), route.charged));
-    let before = route.escalated.iter().map(|e| (e.backend.as_str(), e.model.as_str(), e.charged));
-    let mut any = false;
-    for (number, (backend, model, charge)) in last.into_iter().chain(before).enumerate() {
-        let Some(charge) = charge else { continue };
-        let id = if number == 0 { record.id.clone() } else { format!("{}/{number}", record.id) };
-        let done = query(
+    let charged: Vec<Charged<'_>> = records.flat_map(Charged::of).collect();
+    if charged.is_empty() {
+        return Ok(false);
+    }
+    let owner: Option<String> =
+        query_scalar("SELECT owner FROM sandboxes WHERE id = $1").bind(sandbox_id).fetch_optional(&mut *tx).await?;
+    let owner = owner.unwrap_or_default();
+    // What is new of it, by backend and day.
+    let mut spent: BTreeMap<(&str, i64), (i64, i64, i64)> = BTreeMap::new();
+    for rows in charged.chunks(ROWS_AT_ONCE) {
+        let mut insert = Builder::new(
             "INSERT INTO usage
-             (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, cached_tokens, output_tokens, cost,
-              owner)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-              COALESCE((SELECT owner FROM sandboxes WHERE id = $2), '')) ON CONFLICT DO NOTHING",
+             (decision, sandbox_id, sandbox, backend, model, day, month, input_tokens, cached_tokens, output_tokens, cost, owner) ",
+        );
+        insert.push_values(rows.iter().map(|one| {
+            [
+                (&*one.id).into(),
+                sandbox_id.into(),
+                one.sandbox.into(),
+                one.backend.into(),
+                one.model.into(),
+                Period::Day.window(one.at).into(),
+                Period::Month.window(one.at).into(),
+                bounded(one.charge.input_tokens).into(),
+                bounded(one.charge.cached_tokens).into(),
+                bounded(one.charge.output_tokens).into(),
+                bounded(one.charge.cost).into(),
+                (&owner).into(),
+            ]
+        }));
+        insert.push(" ON CONFLICT DO NOTHING RETURNING decision");
+        let new = insert.build().persistent(rows.len() == ROWS_AT_ONCE).fetch_all(&mut *tx).await?;
+        let mut new = new.iter().map(|row| row.try_get(0)).collect::<Result<HashSet<String>, _>>()?;
+        for one in rows.iter().filter(|one| new.remove(&*one.id)) {
+            let month = Period::Month.window(one.at);
+            let (_, cost, tokens) = spent.entry((one.backend, Period::Day.window(one.at))).or_insert((month, 0, 0));
+            *cost = cost.saturating_add(bounded(one.charge.cost));
+            *tokens = tokens
+                .saturating_add(bounded(one.charge.input_tokens))
+                .saturating_add(bounded(one.charge.output_tokens));
+        }
+    }
+    for ((backend, day), (month, cost, tokens)) in &spent {
+        query(
+            "INSERT INTO spending (sandbox_id, owner, backend, day, month, cost, tokens) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (sandbox_id, owner, backend, day) DO UPDATE SET
+             cost = CASE WHEN spending.cost > $8 - excluded.cost THEN $8 ELSE spending.cost + excluded.cost END,
+             tokens = CASE WHEN spending.tokens > $8 - excluded.tokens THEN $8 ELSE spending.tokens + excluded.tokens END",
         )
-        .bind(id)
         .bind(sandbox_id)
-        .bind(&record.sandbox)
-        .bind(backend)
-        .bind(model)
-        .bind(Period::Day.window(record.at))
-        .bind(Period::Month.window(record.at))
-        .bind(int(charge.input_tokens))
-        .bind(int(charge.cached_tokens))
-        .bind(int(charge.output_tokens))
-        .bind(int(charge.cost))
+        .bind(&owner)
+        .bind(*backend)
+        .bind(*day)
+        .bind(*month)
+        .bind(*cost.min(&MOST))
+        .bind(*tokens.min(&MOST))
+        .bind(MOST)
         .execute(&mut *tx)
         .await?;
-        any |= done.rows_affected() > 0;
     }
-    Ok(any)
+    Ok(!spent.is_empty())
+}
+
+/// What a supervisor says that something cost, so that many of it can be added up.
+fn bounded(value: u64) -> i64 {
+    int(value).min(MOST)
 }
 
 /// `2024-05-01` of a day since the Unix epoch.

@@ -93,6 +93,13 @@ async fn usage_is_kept_once_and_told_to_who_begins_anew(on: Database) {
     // A sandbox that is gone was not free.
     world.delete("/v1/sandboxes/a").await.ok();
     assert_eq!(world.items(path).await, json!(expected));
+
+    // Nor does one that lies about its costs stop the counting.
+    report(&b, 2, &[served("5", "cheap", "small", (u64::MAX, u64::MAX), u64::MAX)]);
+    report(&b, 3, &[served("6", "cheap", "small", (1, 1), 1), served("7", "cheap", "small", (1, u64::MAX), u64::MAX)]);
+    let path = "/v1/inference/usage?sandbox=b";
+    let lines = world.until(path, |lines| lines["items"][0]["requests"] == json!(4)).await;
+    assert!(lines["items"][0]["cost"].as_u64().unwrap() > 1 << 53, "{lines}");
 }
 
 async fn answers_that_did_not_pass_are_paid_for_too(on: Database) {

@@ -109,11 +109,8 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// For the writer: the next lines, and who waits for them; `None`: nothing will come any more. `batch` is what it has
-    /// done with.
-    pub fn next(&self, mut batch: Lines) -> Option<(Lines, Vec<oneshot::Sender<()>>)> {
-        batch.text.clear();
-        batch.count = 0;
+    /// For the writer: the next lines, and who waits for them; `None`: nothing will come any more.
+    pub fn next(&self) -> Option<(Lines, Vec<oneshot::Sender<()>>)> {
         let mut waiting = self.lock();
         while waiting.lines.count == 0 && waiting.flushes.is_empty() {
             if waiting.closed {
@@ -123,11 +120,13 @@ impl Queue {
             waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.idle = false;
-        std::mem::swap(&mut waiting.lines, &mut batch);
+        // As much will come until the next time, probably.
+        let room = waiting.lines.text.len();
+        let lines = std::mem::replace(&mut waiting.lines, Lines { text: Vec::with_capacity(room), count: 0 });
         let flushes = std::mem::take(&mut waiting.flushes);
         drop(waiting);
         self.emptied.notify_waiters();
-        Some((batch, flushes))
+        Some((lines, flushes))
     }
 
     /// For the writer: rests, unless somebody waits for the disk.

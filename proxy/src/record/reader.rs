@@ -12,7 +12,7 @@ use super::segment::Segment;
 use super::spool::Shared;
 
 /// Longest batch, in bytes, unless a single item is longer.
-const BATCH_BYTES: u64 = 256 * 1024;
+const BATCH_BYTES: u64 = 128 * 1024;
 
 /// Consecutive items, ready to be put between the brackets of a JSON array.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,9 +63,21 @@ impl<T: DeserializeOwned> Reader<T> {
         }
     }
 
+    /// The next items, if they are those that were written last. Never blocks on the disk.
+    pub fn fresh(&mut self) -> Option<Batch> {
+        let batch = self.shared.fresh().next(self.next)?;
+        self.next += batch.count;
+        // Its offset is not the next item's any more.
+        self.open = None;
+        Some(batch)
+    }
+
     /// The next items; `None`: nothing more is on disk yet. Blocks on the disk. Skips, and counts, what an earlier run
     /// left that no longer parses.
     pub fn read(&mut self) -> io::Result<Option<Batch>> {
+        if let Some(batch) = self.fresh() {
+            return Ok(Some(batch));
+        }
         loop {
             let Some(segment) = self.segment() else { return Ok(None) };
             self.seek(&segment)?;
@@ -164,6 +176,39 @@ impl Open {
                 }
             }
         }
+    }
+}
+
+/// What was written last and is still in memory: for whoever keeps up, and so need not read it back.
+#[derive(Default)]
+pub(super) struct Fresh {
+    /// Sequence number of the first item that is left.
+    first: u64,
+    lines: Vec<u8>,
+    at: usize,
+}
+
+impl Fresh {
+    /// These lines, on disk by now.
+    pub fn new(first: u64, lines: Vec<u8>) -> Self {
+        Self { first, lines, at: 0 }
+    }
+
+    /// The items from `next` on, if they are the first that are left; gives its memory back with the last one.
+    fn next(&mut self, next: u64) -> Option<Batch> {
+        let left = &self.lines[self.at..];
+        if left.is_empty() || next != self.first {
+            return None;
+        }
+        let most = usize::try_from(BATCH_BYTES).map_or(left.len(), |most| most.min(left.len()));
+        let end = memchr::memrchr(b'\n', &left[..most]).or_else(|| memchr::memchr(b'\n', left))? + 1;
+        let (count, json) = joined(left[..end].to_vec())?;
+        self.first += count;
+        self.at += end;
+        if self.at == self.lines.len() {
+            *self = Self::default();
+        }
+        Some(Batch { first: next, count, json })
     }
 }
 

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::queue::{Producer, Queue, Refused};
-use super::reader::Reader;
+use super::reader::{Fresh, Reader};
 use super::segment::{self, Segment};
 use super::writer::Writer;
 
@@ -72,12 +72,17 @@ pub(super) struct Shared {
     pub written: watch::Sender<u64>,
     pub stored: watch::Sender<u64>,
     pub lost: AtomicU64,
+    fresh: Mutex<Fresh>,
     position: File,
 }
 
 impl Shared {
     pub fn segments(&self) -> MutexGuard<'_, VecDeque<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn lose(&self, count: u64) {
@@ -140,6 +145,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Spool<T> {
             written: watch::Sender::new(next - 1),
             stored: watch::Sender::new(stored),
             lost: AtomicU64::new(0),
+            fresh: Mutex::default(),
             position,
         });
         let writer = Writer::new(shared.clone(), queue.clone(), file);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openshell_api::sandbox::LogLine;
 
-use super::{Spool, SpoolOptions};
+use super::{Batch, Spool, SpoolOptions};
 
 fn line(number: u64) -> LogLine {
     LogLine {
@@ -177,6 +177,40 @@ async fn long_items_and_many_items_come_in_batches() {
     assert_eq!(read[0].1.len(), 700_000);
     assert_eq!(read[1..5000], numbered(2..=5000)[..]);
     assert!(read.iter().map(|(number, _)| *number).eq(1..=5001));
+}
+
+#[tokio::test]
+async fn who_keeps_up_reads_from_memory_what_others_read_from_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Segments end in between.
+    let spool = Spool::<LogLine>::open(dir.path(), SpoolOptions { segment_bytes: 20_000, ..options() }).expect("opens");
+    let (mut reader, mut read) = (spool.reader(), Vec::new());
+    let take = |batch: Batch, read: &mut Vec<String>| {
+        assert_eq!(batch.first, read.len() as u64 + 1);
+        let lines: Vec<LogLine> = serde_json::from_str(&format!("[{}]", batch.json)).expect("a batch is JSON");
+        assert_eq!(lines.len() as u64, batch.count);
+        read.extend(lines.into_iter().map(|line| line.line));
+    };
+    let mut next = 1;
+    for behind in [5_000, 1, 300] {
+        for number in next..next + 100 {
+            spool.push(line(number));
+            reader.wait().await;
+            take(reader.fresh().expect("it was written last"), &mut read);
+            assert_eq!(reader.fresh(), None, "each is read once");
+        }
+        next += 100;
+        // Longer than a batch, so that one is left in memory when another is read.
+        spool.push(LogLine { line: "x".repeat(200_000), ..line(0) });
+        fill(&spool, next + 1..=next + behind).await;
+        next += behind + 1;
+        while let Some(batch) = reader.read().expect("reads") {
+            take(batch, &mut read);
+        }
+    }
+    let from_disk: Vec<String> = unstored(&spool).into_iter().map(|(_, line)| line).collect();
+    assert_eq!(read.len(), from_disk.len());
+    assert!(read == from_disk);
 }
 
 #[tokio::test]

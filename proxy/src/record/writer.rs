@@ -5,14 +5,12 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::queue::{Lines, Queue};
+use super::reader::Fresh;
 use super::segment::{self, Segment};
 use super::spool::Shared;
 
-/// Most memory that is kept for the next batch, in bytes: twenty thousand records a second fill it between two rests.
+/// Most memory that is kept for a reader, in bytes: of twenty thousand records a second it holds what comes between two rests.
 const KEPT: usize = 1024 * 1024;
-
-/// A batch that fills less than this part of its memory is followed by small ones: the memory goes back.
-const IDLE: usize = 16;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -27,13 +25,13 @@ impl Writer {
 
     /// Runs until every producer is gone.
     pub fn run(mut self) {
-        let mut done = Lines::default();
-        while let Some((batch, flushes)) = self.queue.next(done) {
-            if batch.count > 0
-                && let Err(error) = self.append(&batch)
+        while let Some((batch, flushes)) = self.queue.next() {
+            let count = batch.count;
+            if count > 0
+                && let Err(error) = self.append(batch)
             {
-                tracing::warn!(%error, lost = batch.count, "the spool can't be written");
-                self.shared.lose(batch.count);
+                tracing::warn!(%error, lost = count, "the spool can't be written");
+                self.shared.lose(count);
                 self.undo();
             }
             let urgent = !flushes.is_empty();
@@ -41,16 +39,13 @@ impl Writer {
                 // Whoever asked may have gone.
                 let _ = flush.send(());
             }
-            let capacity = batch.text.capacity();
-            let keeps = capacity <= KEPT && batch.text.len() >= capacity / IDLE;
-            done = if keeps { batch } else { Lines::default() };
             if !urgent {
                 self.queue.rest(self.shared.options.pause);
             }
         }
     }
 
-    fn append(&mut self, batch: &Lines) -> io::Result<()> {
+    fn append(&mut self, batch: Lines) -> io::Result<()> {
         if self.active().bytes >= self.shared.options.segment_bytes {
             self.roll()?;
         }
@@ -67,6 +62,10 @@ impl Writer {
             && self.shared.drop_oldest(&mut segments)
         {}
         drop(segments);
+        *self.shared.fresh() = match batch.text.len() {
+            ..=KEPT => Fresh::new(written + 1 - batch.count, batch.text),
+            _ => Fresh::default(),
+        };
         self.shared.written.send_replace(written);
         Ok(())
     }

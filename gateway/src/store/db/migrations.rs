@@ -31,6 +31,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     "0100_provider_types.sql",
     "0110_module_places.sql",
     "0120_runtimes.sql",
+    "0125_spending.sql",
 );
 
 const POSTGRES: &[Step] = steps!("postgres":
@@ -42,6 +43,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     "0100_provider_types.sql",
     "0110_module_places.sql",
     "0120_runtimes.sql",
+    "0125_spending.sql",
 );
 
 pub(super) fn sqlite() -> Migrator {

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::keys_at;
 use crate::inference::HOST;
 
-/// A journal that grew longer than this is written anew, in bytes.
-const LONG: u64 = 1024 * 1024;
+/// A journal that grew longer than this is written anew, in bytes: some ten thousand requests, for requests wait meanwhile.
+const LONG: u64 = 4 * 1024 * 1024;
 
 /// A line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
