@@ -1,8 +1,10 @@
-//! Engines of other machines: given to the gateway and taken away, watched, lost, and found again.
+//! Engines of other machines, and Swarms: given to the gateway and taken away, watched, lost, and found again.
 //!
 //! A machine that is silent may be dead, or cut off with everything still running on it. So nothing is decided about its sandboxes but
 //! where they are looked for: they show as lost, and a user may have them started elsewhere. That revokes what their supervisors there
 //! know, in the transaction that moves them; when the machine is back, what it still runs of them is ended and removed.
+//!
+//! A Swarm's managers may answer and a node of it be down: then that node's sandboxes are lost, and the Swarm ends them once it is back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +22,10 @@ use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
 use crate::lifecycle::{self, GRACE};
-use crate::runtime::docker::{Address, DockerOptions, DockerRuntime, InvalidAddress};
-use crate::runtime::{Machine, Runtime as _, RuntimeError};
+use crate::runtime::docker::{
+    Address, DockerError, DockerOptions, DockerRuntime, InvalidAddress, Repository, SwarmError, SwarmRuntime,
+};
+use crate::runtime::{Driver, Gone, Machine, RuntimeError};
 use crate::store::{SandboxRow, StoredRuntime};
 use crate::upstream;
 
@@ -70,15 +74,15 @@ fn not_found(name: &str) -> ApiError {
     ApiError::not_found("runtime", name).hint("`openshell runtime list` shows them")
 }
 
-/// Gives the gateway an engine, which must answer.
+/// Gives the gateway an engine, or a Swarm, which must answer.
 pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRuntime) -> ApiResult<RuntimeState> {
     if [RuntimeKind::Process, RuntimeKind::Docker].iter().any(|kind| kind.as_str() == add.name.as_str()) {
         return Err(refuse(422, "built_in", format!("the runtime {} is the gateway's own", add.name))
             .hint("choose another name"));
     }
-    if add.kind != RuntimeKind::Docker {
+    if add.kind == RuntimeKind::Process {
         return Err(refuse(422, "bad_kind", format!("no runtime of the kind {} can be added", add.kind.as_str()))
-            .hint("an engine of another machine is of the kind docker"));
+            .hint("an engine of another machine is of the kind docker, a Swarm of the kind swarm"));
     }
     check_labels(&add.labels)?;
     let address = Address::parse(&add.url, add.tls.as_ref())?;
@@ -96,9 +100,10 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
         labels: add.labels,
         ca: add.tls.as_ref().map(|tls| tls.ca.clone()),
         certificate: add.tls.as_ref().map(|tls| tls.certificate.clone()),
+        registry: add.registry,
     };
-    let docker = engine(address, &runtime, &options);
-    greet(&docker).await?;
+    let driver = driver(address, &runtime, &options)?;
+    prove(driver.as_ref()).await?;
 
     // Shared, so that the master key does not turn between sealing and storing.
     let _shared = gateway.locks.shared().await?;
@@ -112,7 +117,7 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
     };
     let name = runtime.name.clone();
     gateway.store.insert_runtime(&runtime, key.as_deref(), &permit.change(&name).after(&runtime)).await?;
-    install(&gateway, runtime, docker)?;
+    install(&gateway, runtime, driver)?;
     one(&gateway, name.as_str()).await
 }
 
@@ -136,10 +141,13 @@ pub async fn set(
     if let Some(url) = &set.gateway_url {
         after.gateway_url = reachable(url)?;
     }
+    if set.registry.is_some() {
+        after.registry = set.registry;
+    }
     let kept = opened(&gateway, &before, key.as_deref())?;
     let tls = set.tls.as_ref().or(kept.as_ref());
-    let docker = engine(Address::parse(&after.url, tls)?, &after, &options(&gateway)?);
-    greet(&docker).await?;
+    let driver = driver(Address::parse(&after.url, tls)?, &after, &options(&gateway)?)?;
+    prove(driver.as_ref()).await?;
     let mut change = permit.change(&name);
     let sealed = match &set.tls {
         None => None,
@@ -150,7 +158,7 @@ pub async fn set(
         }
     };
     gateway.store.set_runtime(&after, sealed.as_deref(), &change.before(&before).after(&after)).await?;
-    install(&gateway, after, docker)?;
+    install(&gateway, after, driver)?;
     one(&gateway, &name).await
 }
 
@@ -159,12 +167,17 @@ async fn stored(gateway: &Gateway, name: &str) -> ApiResult<(StoredRuntime, Opti
     all.into_iter().find(|(runtime, _)| runtime.name.as_str() == name).ok_or_else(|| not_found(name))
 }
 
-async fn greet(docker: &DockerRuntime) -> ApiResult<()> {
-    docker.greet().await.map_err(|error| {
-        refuse(422, "runtime_unreachable", error.to_string()).hint(
-            "the gateway itself must reach it: as its own user, with that user's ssh configuration, keys and known hosts",
-        )
+async fn prove(driver: &dyn Driver) -> ApiResult<()> {
+    driver.prove().await.map_err(|error| match error {
+        RuntimeError::Docker(error) | RuntimeError::Swarm(SwarmError::Docker(error)) => unreachable(&error),
+        other => other.into(),
     })
+}
+
+fn unreachable(error: &DockerError) -> ApiError {
+    refuse(422, "runtime_unreachable", error.to_string()).hint(
+        "the gateway itself must reach it: as its own user, with that user's ssh configuration, keys and known hosts",
+    )
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
@@ -193,13 +206,29 @@ fn options(gateway: &Gateway) -> ApiResult<DockerOptions> {
     options.ok_or_else(|| refuse(422, "runtime_unavailable", "this gateway's sandboxes are never containers"))
 }
 
-fn engine(address: Address, runtime: &StoredRuntime, options: &DockerOptions) -> DockerRuntime {
+/// What drives a runtime. Refuses a Swarm without a registry, and a registry without a Swarm.
+fn driver(address: Address, runtime: &StoredRuntime, options: &DockerOptions) -> ApiResult<Box<dyn Driver>> {
+    let wrong = |why: String| refuse(422, "bad_registry", why);
     let options = DockerOptions {
         runtime: runtime.name.to_string(),
         gateway_url: Some(runtime.gateway_url.clone()),
         ..options.clone()
     };
-    DockerRuntime::at(address, runtime.url.clone(), options)
+    let url = runtime.url.clone();
+    match (runtime.kind, &runtime.registry) {
+        (RuntimeKind::Swarm, Some(registry)) => {
+            let repository = Repository::parse(registry).ok_or_else(|| {
+                wrong(format!("{registry:?} is no repository of a registry"))
+                    .hint("write HOST:PORT/NAME, without a tag")
+            })?;
+            Ok(Box::new(SwarmRuntime::at(address, url, repository, runtime.labels.clone(), options)))
+        }
+        (RuntimeKind::Swarm, None) => Err(wrong("the nodes of a Swarm take their images from a registry".into())
+            .hint("give --registry HOST:PORT/NAME")),
+        (_, Some(_)) => Err(wrong("an engine takes no registry: what a sandbox needs is copied there".into())
+            .hint("leave --registry out, or add a swarm")),
+        (_, None) => Ok(Box::new(DockerRuntime::at(address, url, options))),
+    }
 }
 
 /// A URL that supervisors elsewhere can dial.
@@ -249,8 +278,8 @@ pub(crate) async fn take_up(gateway: &Gateway) -> ApiResult<()> {
 async fn take_one_up(gateway: &Gateway, runtime: StoredRuntime, key: Option<Vec<u8>>) -> ApiResult<()> {
     gateway.fresh_keys().await?;
     let tls = opened(gateway, &runtime, key.as_deref())?;
-    let docker = engine(Address::parse(&runtime.url, tls.as_ref())?, &runtime, &options(gateway)?);
-    install(gateway, runtime, docker)
+    let driver = driver(Address::parse(&runtime.url, tls.as_ref())?, &runtime, &options(gateway)?)?;
+    install(gateway, runtime, driver)
 }
 
 /// What it takes to be let in by TLS, with the key in the clear.
@@ -260,9 +289,9 @@ fn opened(gateway: &Gateway, runtime: &StoredRuntime, key: Option<&[u8]>) -> Api
     Ok(Some(EngineTls { ca: ca.clone(), certificate: certificate.clone(), key: Sensitive(key.to_string()) }))
 }
 
-fn install(gateway: &Gateway, runtime: StoredRuntime, docker: DockerRuntime) -> ApiResult<()> {
+fn install(gateway: &Gateway, runtime: StoredRuntime, driver: Box<dyn Driver>) -> ApiResult<()> {
     gateway.authority.answer_to(upstream::host(&runtime.gateway_url)).map_err(ApiError::internal)?;
-    let machine = gateway.runtime.install(runtime, docker);
+    let machine = gateway.runtime.install(runtime, driver);
     if let Some(gateway) = gateway.me.upgrade() {
         follow(&gateway, machine);
     }
@@ -277,7 +306,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>) {
     }
 }
 
-/// Notices that an engine is lost, and that it is back.
+/// Notices that an engine is lost, and that it is back; and the same of its nodes.
 fn follow(gateway: &Arc<Gateway>, machine: Arc<Machine>) {
     let (stopping, settled) = (gateway.stopping.clone(), gateway.settled.clone());
     let gateway = Arc::downgrade(gateway);
@@ -287,6 +316,7 @@ fn follow(gateway: &Arc<Gateway>, machine: Arc<Machine>) {
             () = settled.cancelled() => {}
         }
         let mut last = RuntimeHealth::Silent;
+        let mut down = BTreeMap::new();
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -308,6 +338,11 @@ fn follow(gateway: &Arc<Gateway>, machine: Arc<Machine>) {
                     tracing::warn!(runtime = %machine.name, %error, "what became of a runtime is not settled yet")
                 }
             }
+            if now == RuntimeHealth::Answers
+                && let Err(error) = compare_nodes(&gateway, &machine, &mut down).await
+            {
+                tracing::warn!(runtime = %machine.name, %error, "what became of its nodes is not settled yet");
+            }
         }
     });
 }
@@ -319,16 +354,56 @@ async fn of(gateway: &Gateway, machine: &Machine) -> ApiResult<Vec<SandboxRow>> 
     Ok(rows)
 }
 
-/// Says that an engine is lost, and with it those of its sandboxes that are not heard of otherwise.
-async fn lost(gateway: &Gateway, machine: &Machine) -> ApiResult<()> {
-    let rows = of(gateway, machine).await?;
-    // A link may be one to a machine that is gone. Whoever lives links again at once.
-    for row in &rows {
+/// Notices which nodes are down now, and which are back.
+async fn compare_nodes(gateway: &Gateway, machine: &Machine, down: &mut BTreeMap<String, Gone>) -> ApiResult<()> {
+    let now = machine.driver.gone();
+    for (id, gone) in now.iter().filter(|(id, _)| !down.contains_key(*id)).collect::<Vec<_>>() {
+        node_lost(gateway, machine, gone).await?;
+        down.insert(id.clone(), gone.clone());
+    }
+    let back: Vec<String> = down.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
+    for id in back {
+        if let Some(gone) = down.get(&id) {
+            tracing::info!(runtime = %machine.name, node = gone.name, "a node is back");
+            gateway.store.tell(&of_node("runtime.back", machine, gone).detail(json!({ "node": gone.name }))).await?;
+            gateway.changed.sandboxes();
+            down.remove(&id);
+        }
+    }
+    Ok(())
+}
+
+fn of_node(action: &str, machine: &Machine, gone: &Gone) -> Change {
+    Change::new(None, action, format!("{}/{}", machine.name, gone.name)).noticed()
+}
+
+/// Says that a node is lost, and with it those of its sandboxes that are not heard of otherwise.
+async fn node_lost(gateway: &Gateway, machine: &Machine, gone: &Gone) -> ApiResult<()> {
+    let mut rows = of(gateway, machine).await?;
+    rows.retain(|row| gone.sandboxes.contains(&row.id));
+    let names = unheard(gateway, &rows).await;
+    tracing::warn!(runtime = %machine.name, node = gone.name, problem = gone.problem, sandboxes = ?names, "a node is lost");
+    let detail = json!({ "node": gone.name, "problem": gone.problem, "lost": names });
+    gateway.store.tell(&of_node("runtime.lost", machine, gone).detail(detail)).await?;
+    gateway.changed.sandboxes();
+    Ok(())
+}
+
+/// Ends the links of sandboxes whose machine is silent: a link may be one to a machine that is gone, and whoever lives links again at once.
+/// Answers the names of those that don't.
+async fn unheard(gateway: &Gateway, rows: &[SandboxRow]) -> Vec<String> {
+    for row in rows {
         gateway.end_link(&row.id).await;
     }
     tokio::time::sleep(RELINK).await;
-    let names: Vec<String> = rows.iter().filter(|row| gateway.is_lost(row)).map(|row| row.name.to_string()).collect();
-    let vitals = machine.docker.vitals();
+    rows.iter().filter(|row| gateway.is_lost(row)).map(|row| row.name.to_string()).collect()
+}
+
+/// Says that an engine is lost, and with it those of its sandboxes that are not heard of otherwise.
+async fn lost(gateway: &Gateway, machine: &Machine) -> ApiResult<()> {
+    let rows = of(gateway, machine).await?;
+    let names = unheard(gateway, &rows).await;
+    let vitals = machine.driver.vitals();
     tracing::warn!(runtime = %machine.name, problem = vitals.problem, sandboxes = ?names, "a runtime is lost");
     if machine.added.is_some() || !names.is_empty() {
         let since = vitals.silent.map(|(_, at)| at);
@@ -341,7 +416,7 @@ async fn lost(gateway: &Gateway, machine: &Machine) -> ApiResult<()> {
 
 /// Takes an engine up again: what it runs of sandboxes that are elsewhere by now, or gone, is removed.
 async fn back(gateway: &Arc<Gateway>, machine: &Machine, was_lost: bool) -> ApiResult<()> {
-    let traces = machine.docker.traces().await?;
+    let traces = machine.driver.traces().await?;
     // After the traces: a sandbox is stored before anything is made of it.
     let rows = gateway.store.sandboxes().await?;
     let mut removed = Vec::new();
@@ -352,8 +427,8 @@ async fn back(gateway: &Arc<Gateway>, machine: &Machine, was_lost: bool) -> ApiR
         }
         tracing::warn!(runtime = %machine.name, sandbox = id, "removing what a sandbox left behind that is elsewhere, or gone");
         let ended: Result<(), RuntimeError> = async {
-            machine.docker.stop(&id, GRACE).await?;
-            machine.docker.remove(&id).await
+            machine.driver.stop(&id, GRACE).await?;
+            machine.driver.remove(&id).await
         }
         .await;
         ended?;

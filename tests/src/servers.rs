@@ -79,9 +79,14 @@ impl Server {
 
     /// An OCI registry in the clear.
     pub fn registry() -> Result<Self> {
+        Self::registry_at("127.0.0.1")
+    }
+
+    /// The same at another address of this machine's.
+    pub fn registry_at(address: &str) -> Result<Self> {
         let (directory, port) = (directory("registry")?, free_port()?);
         let settings = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}:{port}'}}\n",
             directory.path().join("data").display()
         );
         std::fs::write(directory.path().join("config.yml"), settings)?;

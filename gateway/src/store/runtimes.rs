@@ -30,6 +30,9 @@ pub struct StoredRuntime {
     /// PEM of the gateway's certificate there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// Where the images of a Swarm are put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
 }
 
 impl Store {
