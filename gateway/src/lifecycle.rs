@@ -81,7 +81,7 @@ fn swarm_failed(error: &SwarmError) -> ApiError {
         }
         SwarmError::TooOld { .. } => refuse(422, "engine_too_old").hint("it takes Docker 25 or later, on every node"),
         SwarmError::Registry { .. } => refuse(422, "no_registry").hint(
-            "the engines of the Swarm must reach it, without a password; one without TLS is to be among their insecure-registries",
+            "the engines of the Swarm must reach it, and be let in (--registry-user); one without TLS is to be among their insecure-registries",
         ),
         SwarmError::NoPlace(_) => refuse(422, "no_node")
             .hint("ask for less, or for other labels; `openshell runtime get` shows a Swarm's nodes"),

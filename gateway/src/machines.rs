@@ -6,13 +6,14 @@
 //!
 //! A Swarm's managers may answer and a node of it be down: then that node's sandboxes are lost, and the Swarm ends them once it is back.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openshell_api::Name;
-use openshell_api::link::Sensitive;
-use openshell_api::runtime::{AddRuntime, EngineTls, RuntimeHealth, RuntimeState, SetRuntime};
+use openshell_api::runtime::{AddRuntime, RegistryLogin, RuntimeHealth, RuntimeState, SetRuntime};
 use openshell_api::sandbox::{Phase, RuntimeKind};
 use serde_json::json;
 
@@ -23,11 +24,13 @@ use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
 use crate::lifecycle::{self, GRACE};
 use crate::runtime::docker::{
-    Address, DockerError, DockerOptions, DockerRuntime, InvalidAddress, Repository, SwarmError, SwarmRuntime,
+    Address, DockerError, DockerOptions, DockerRuntime, InvalidAddress, Registry, Repository, SwarmError, SwarmRuntime,
 };
 use crate::runtime::{Driver, Gone, Machine, RuntimeError};
-use crate::store::{SandboxRow, StoredRuntime};
+use crate::store::{SandboxRow, StoredLogin, StoredRuntime};
 use crate::upstream;
+use keys::Keys;
+pub(crate) use keys::sealed_as;
 
 /// Most engines of a gateway.
 const MOST: usize = 200;
@@ -35,11 +38,6 @@ const MOST: usize = 200;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a supervisor whose link was ended may take to link again before its sandbox counts as lost.
 const RELINK: Duration = Duration::from_secs(2);
-
-/// Whose secret the key of an engine is, where it is sealed. No provider has such a name.
-pub(crate) fn sealed_as(name: &Name) -> String {
-    format!("runtime {name}")
-}
 
 impl From<InvalidAddress> for ApiError {
     fn from(error: InvalidAddress) -> Self {
@@ -101,8 +99,10 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
         ca: add.tls.as_ref().map(|tls| tls.ca.clone()),
         certificate: add.tls.as_ref().map(|tls| tls.certificate.clone()),
         registry: add.registry,
+        login: add.registry_login.as_ref().map(stored_login),
     };
-    let driver = driver(address, &runtime, &options)?;
+    let keys = Keys::of(add.tls.as_ref(), add.registry_login.as_ref(), Keys::default());
+    let driver = driver(address, &runtime, &keys, &options)?;
     prove(driver.as_ref()).await?;
 
     // Shared, so that the master key does not turn between sealing and storing.
@@ -111,12 +111,9 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
         return Err(refuse(409, "too_many_runtimes", format!("there are {MOST} runtimes of this gateway's already")));
     }
     gateway.fresh_keys().await?;
-    let key = match &add.tls {
-        None => None,
-        Some(tls) => Some(gateway.secrets.seal(&sealed_as(&runtime.name), &tls.key.0)?),
-    };
+    let sealed = keys.seal(&gateway, &runtime.name)?;
     let name = runtime.name.clone();
-    gateway.store.insert_runtime(&runtime, key.as_deref(), &permit.change(&name).after(&runtime)).await?;
+    gateway.store.insert_runtime(&runtime, sealed.as_deref(), &permit.change(&name).after(&runtime)).await?;
     install(&gateway, runtime, driver)?;
     one(&gateway, name.as_str()).await
 }
@@ -131,7 +128,7 @@ pub async fn set(
 ) -> ApiResult<RuntimeState> {
     let _alone = gateway.locks.alone().await?;
     gateway.fresh_keys().await?;
-    let (before, key) = stored(&gateway, &name).await?;
+    let (before, sealed) = stored(&gateway, &name).await?;
     expected.check(&format!("runtime {name}"), &one(&gateway, &name).await?)?;
     let mut after = before.clone();
     if let Some(labels) = set.labels {
@@ -144,19 +141,29 @@ pub async fn set(
     if set.registry.is_some() {
         after.registry = set.registry;
     }
-    let kept = opened(&gateway, &before, key.as_deref())?;
-    let tls = set.tls.as_ref().or(kept.as_ref());
-    let driver = driver(Address::parse(&after.url, tls)?, &after, &options(&gateway)?)?;
+    let mut replaced = BTreeMap::new();
+    if let Some(login) = &set.registry_login {
+        after.login = Some(stored_login(login));
+        replaced.insert("password", "it was replaced");
+    }
+    if let Some(tls) = &set.tls {
+        (after.ca, after.certificate) = (Some(tls.ca.clone()), Some(tls.certificate.clone()));
+        replaced.insert("key", "it was replaced");
+    }
+    let kept = Keys::open(&gateway, &after.name, sealed.as_deref())?;
+    let keys = Keys::of(set.tls.as_ref(), set.registry_login.as_ref(), kept);
+    // An address that took none takes none now either.
+    let tls = set.tls.clone().or_else(|| keys.tls(&after));
+    let driver = driver(Address::parse(&after.url, tls.as_ref())?, &after, &keys, &options(&gateway)?)?;
     prove(driver.as_ref()).await?;
     let mut change = permit.change(&name);
-    let sealed = match &set.tls {
-        None => None,
-        Some(tls) => {
-            (after.ca, after.certificate) = (Some(tls.ca.clone()), Some(tls.certificate.clone()));
-            change = change.detail(json!({ "key": "it was replaced" }));
-            Some(gateway.secrets.seal(&sealed_as(&after.name), &tls.key.0)?)
-        }
+    let sealed = match replaced.is_empty() {
+        true => None,
+        false => keys.seal(&gateway, &after.name)?,
     };
+    if !replaced.is_empty() {
+        change = change.detail(json!(replaced));
+    }
     gateway.store.set_runtime(&after, sealed.as_deref(), &change.before(&before).after(&after)).await?;
     install(&gateway, after, driver)?;
     one(&gateway, &name).await
@@ -178,6 +185,10 @@ fn unreachable(error: &DockerError) -> ApiError {
     refuse(422, "runtime_unreachable", error.to_string()).hint(
         "the gateway itself must reach it: as its own user, with that user's ssh configuration, keys and known hosts",
     )
+}
+
+fn stored_login(login: &RegistryLogin) -> StoredLogin {
+    StoredLogin { user: login.user.clone(), since: jiff::Timestamp::now() }
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
@@ -207,7 +218,12 @@ fn options(gateway: &Gateway) -> ApiResult<DockerOptions> {
 }
 
 /// What drives a runtime. Refuses a Swarm without a registry, and a registry without a Swarm.
-fn driver(address: Address, runtime: &StoredRuntime, options: &DockerOptions) -> ApiResult<Box<dyn Driver>> {
+fn driver(
+    address: Address,
+    runtime: &StoredRuntime,
+    keys: &Keys,
+    options: &DockerOptions,
+) -> ApiResult<Box<dyn Driver>> {
     let wrong = |why: String| refuse(422, "bad_registry", why);
     let options = DockerOptions {
         runtime: runtime.name.to_string(),
@@ -221,10 +237,14 @@ fn driver(address: Address, runtime: &StoredRuntime, options: &DockerOptions) ->
                 wrong(format!("{registry:?} is no repository of a registry"))
                     .hint("write HOST:PORT/NAME, without a tag")
             })?;
-            Ok(Box::new(SwarmRuntime::at(address, url, repository, runtime.labels.clone(), options)))
+            let registry = Registry::new(repository, keys.login(runtime));
+            Ok(Box::new(SwarmRuntime::at(address, url, registry, runtime.labels.clone(), options)))
         }
         (RuntimeKind::Swarm, None) => Err(wrong("the nodes of a Swarm take their images from a registry".into())
             .hint("give --registry HOST:PORT/NAME")),
+        (_, None) if runtime.login.is_some() => {
+            Err(wrong("there is nothing to log in at".into()).hint("leave --registry-user out, or add a swarm"))
+        }
         (_, Some(_)) => Err(wrong("an engine takes no registry: what a sandbox needs is copied there".into())
             .hint("leave --registry out, or add a swarm")),
         (_, None) => Ok(Box::new(DockerRuntime::at(address, url, options))),
@@ -263,30 +283,24 @@ pub(crate) async fn take_up(gateway: &Gateway) -> ApiResult<()> {
             gateway.runtime.uninstall(&machine.name);
         }
     }
-    for (runtime, key) in stored {
+    for (runtime, sealed) in stored {
         if added(&runtime.name).is_some_and(|machine| machine.added.as_ref() == Some(&runtime)) {
             continue;
         }
         let name = runtime.name.clone();
-        if let Err(error) = take_one_up(gateway, runtime, key).await {
+        if let Err(error) = take_one_up(gateway, runtime, sealed).await {
             tracing::error!(runtime = %name, %error, "a runtime can't be used");
         }
     }
     Ok(())
 }
 
-async fn take_one_up(gateway: &Gateway, runtime: StoredRuntime, key: Option<Vec<u8>>) -> ApiResult<()> {
+async fn take_one_up(gateway: &Gateway, runtime: StoredRuntime, sealed: Option<Vec<u8>>) -> ApiResult<()> {
     gateway.fresh_keys().await?;
-    let tls = opened(gateway, &runtime, key.as_deref())?;
-    let driver = driver(Address::parse(&runtime.url, tls.as_ref())?, &runtime, &options(gateway)?)?;
+    let keys = Keys::open(gateway, &runtime.name, sealed.as_deref())?;
+    let address = Address::parse(&runtime.url, keys.tls(&runtime).as_ref())?;
+    let driver = driver(address, &runtime, &keys, &options(gateway)?)?;
     install(gateway, runtime, driver)
-}
-
-/// What it takes to be let in by TLS, with the key in the clear.
-fn opened(gateway: &Gateway, runtime: &StoredRuntime, key: Option<&[u8]>) -> ApiResult<Option<EngineTls>> {
-    let (Some(ca), Some(certificate), Some(key)) = (&runtime.ca, &runtime.certificate, key) else { return Ok(None) };
-    let key = gateway.secrets.open_sealed(&sealed_as(&runtime.name), key)?;
-    Ok(Some(EngineTls { ca: ca.clone(), certificate: certificate.clone(), key: Sensitive(key.to_string()) }))
 }
 
 fn install(gateway: &Gateway, runtime: StoredRuntime, driver: Box<dyn Driver>) -> ApiResult<()> {

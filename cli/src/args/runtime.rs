@@ -59,6 +59,9 @@ pub struct AddArgs {
     /// Of a swarm: repository of a registry, from which its nodes take images with the supervisor in them.
     #[arg(long, value_name = "HOST:PORT/NAME")]
     pub registry: Option<String>,
+    /// How its engines log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// How the two know each other.
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -86,9 +89,23 @@ pub struct UpdateArgs {
     /// Of a swarm: where images are put from now on.
     #[arg(long, value_name = "HOST:PORT/NAME")]
     pub registry: Option<String>,
+    /// How its engines log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// How the two know each other.
     #[command(flatten)]
     pub tls: TlsArgs,
+}
+
+/// How the engines of a Swarm log in at a registry.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Of a swarm: as whom its engines log in at the registry.
+    #[arg(long, value_name = "USER", requires = "registry_password_file")]
+    pub registry_user: Option<String>,
+    /// File with that user's password. The gateway keeps it encrypted and never shows it.
+    #[arg(long, value_name = "FILE", requires = "registry_user")]
+    pub registry_password_file: Option<PathBuf>,
 }
 
 /// How a gateway and an engine know each other.

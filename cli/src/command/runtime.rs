@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use openshell_api::link::Sensitive;
-use openshell_api::runtime::{AddRuntime, EngineTls, RuntimeState, SetRuntime};
+use openshell_api::runtime::{AddRuntime, EngineTls, RegistryLogin, RuntimeState, SetRuntime};
 
 use super::{Context, DONE};
-use crate::args::runtime::{AddArgs, RuntimeCommand, TlsArgs, UpdateArgs};
+use crate::args::runtime::{AddArgs, LoginArgs, RuntimeCommand, TlsArgs, UpdateArgs};
 use crate::error::Error;
 use crate::output::{Table, age, facts, list, word};
 
@@ -56,21 +56,31 @@ fn added(args: AddArgs) -> Result<AddRuntime, Error> {
         labels: args.label.into_iter().collect(),
         tls: tls(&args.tls)?,
         registry: args.registry,
+        registry_login: login(&args.login)?,
     })
 }
 
 fn changed(args: &UpdateArgs) -> Result<SetRuntime, Error> {
     let labels = (args.no_labels || !args.label.is_empty()).then(|| args.label.iter().cloned().collect());
     let (gateway_url, registry) = (args.gateway_url.clone(), args.registry.clone());
-    Ok(SetRuntime { labels, gateway_url, tls: tls(&args.tls)?, registry })
+    Ok(SetRuntime { labels, gateway_url, tls: tls(&args.tls)?, registry, registry_login: login(&args.login)? })
 }
 
 fn tls(args: &TlsArgs) -> Result<Option<EngineTls>, Error> {
     let (Some(ca), Some(certificate), Some(key)) = (&args.tls_ca, &args.tls_cert, &args.tls_key) else {
         return Ok(None);
     };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::io(format!("read {}", path.display())));
     Ok(Some(EngineTls { ca: read(ca)?, certificate: read(certificate)?, key: Sensitive(read(key)?) }))
+}
+
+fn login(args: &LoginArgs) -> Result<Option<RegistryLogin>, Error> {
+    let (Some(user), Some(password)) = (&args.registry_user, &args.registry_password_file) else { return Ok(None) };
+    let password = Sensitive(read(password)?.trim_end_matches(['\r', '\n']).to_owned());
+    Ok(Some(RegistryLogin { user: user.clone(), password }))
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(Error::io(format!("read {}", path.display())))
 }
 
 /// A part of a whole, such as `1.5/4`.
@@ -135,7 +145,13 @@ fn details(state: &RuntimeState) -> String {
         pairs.push(("gateway at", url.clone()));
     }
     if let Some(registry) = &state.registry {
-        pairs.push(("registry", registry.clone()));
+        pairs.push((
+            "registry",
+            match &state.registry_user {
+                Some(user) => format!("{registry} as {user}"),
+                None => registry.clone(),
+            },
+        ));
     }
     if let Some(problem) = &state.problem {
         pairs.push(("problem", problem.clone()));

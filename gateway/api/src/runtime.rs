@@ -30,6 +30,20 @@ pub struct AddRuntime {
     /// Of a Swarm: `host[:port]/name` in a registry, from which its nodes take images with the supervisor in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// How the Swarm's engines log in there; absent: they need not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_login: Option<RegistryLogin>,
+}
+
+/// How the engines of a Swarm log in at a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryLogin {
+    /// As whom.
+    pub user: String,
+    /// With what. Kept encrypted, and never shown.
+    #[schema(value_type = String)]
+    pub password: Sensitive,
 }
 
 /// Body of `PUT /v1/runtimes/{name}`.
@@ -48,6 +62,9 @@ pub struct SetRuntime {
     /// Of a Swarm: where images are put from now on; absent: where they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// How the Swarm's engines log in there from now on; absent: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_login: Option<RegistryLogin>,
 }
 
 /// How a gateway and an engine know each other.
@@ -118,6 +135,9 @@ pub struct RuntimeState {
     /// Of a Swarm: where its images are put.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
+    /// As whom its engines log in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_user: Option<String>,
     /// Of a Swarm: its machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeState>,

@@ -65,6 +65,7 @@ impl Machine {
             memory: size.map(|size| size.memory),
             free_memory: size.map(|size| size.memory.saturating_sub(promised.memory)),
             registry: added.and_then(|added| added.registry.clone()),
+            registry_user: added.and_then(|added| Some(added.login.as_ref()?.user.clone())),
             nodes: self.driver.nodes(),
         }
     }
@@ -88,6 +89,7 @@ pub(super) fn processes(name: Name, promised: Promised) -> RuntimeState {
         memory: None,
         free_memory: None,
         registry: None,
+        registry_user: None,
         nodes: Vec::new(),
     }
 }

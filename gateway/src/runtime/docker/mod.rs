@@ -55,7 +55,7 @@ pub use engine::DockerError;
 use engine::{Engine, failed};
 use files::{Archive, Owner, host_roots};
 use image::Image;
-pub use swarm::{Repository, SwarmError, SwarmRuntime};
+pub use swarm::{Registry, Repository, SwarmError, SwarmRuntime};
 use vitals::Pulse;
 pub use vitals::{Capacity, Vitals};
 use watch::{State, Watch};

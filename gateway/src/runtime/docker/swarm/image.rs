@@ -5,12 +5,14 @@
 use std::path::Path;
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::models::{ContainerConfig, ContainerCreateBody, ImageInspect};
 use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptions, PushImageOptionsBuilder, RemoveContainerOptionsBuilder,
     UploadToContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt as _;
+use openshell_api::runtime::RegistryLogin;
 use sha2::{Digest as _, Sha256};
 
 use super::super::engine::{DockerError, failed};
@@ -46,6 +48,35 @@ impl Repository {
     /// `host[:port]/name`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A repository, and how engines log in at its registry.
+#[derive(Clone)]
+pub struct Registry {
+    repository: Repository,
+    login: Option<RegistryLogin>,
+}
+
+impl Registry {
+    /// Asks nobody yet.
+    pub fn new(repository: Repository, login: Option<RegistryLogin>) -> Self {
+        Self { repository, login }
+    }
+
+    /// As the engine takes it.
+    pub(super) fn login(&self) -> Option<DockerCredentials> {
+        let login = self.login.as_ref()?;
+        Some(DockerCredentials {
+            username: Some(login.user.clone()),
+            password: Some(login.password.0.clone()),
+            serveraddress: self.name().split('/').next().map(str::to_owned),
+            ..DockerCredentials::default()
+        })
+    }
+
+    fn name(&self) -> &str {
+        self.repository.as_str()
     }
 }
 
@@ -85,26 +116,26 @@ impl Layer {
 }
 
 /// Whether a registry answers for a repository. A repository that is not there yet is made by the first push.
-pub(super) async fn ask(docker: &Docker, repository: &Repository) -> Result<(), SwarmError> {
-    match has(docker, repository, &format!("{}:latest", repository.0)).await {
+pub(super) async fn ask(docker: &Docker, registry: &Registry) -> Result<(), SwarmError> {
+    match has(docker, registry, &format!("{}:latest", registry.name())).await {
         Ok(_either) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
 /// Whether a registry has an image.
-async fn has(docker: &Docker, repository: &Repository, reference: &str) -> Result<bool, SwarmError> {
-    match docker.inspect_registry_image(reference, None).await.map_err(failed("ask the registry")) {
+async fn has(docker: &Docker, registry: &Registry, reference: &str) -> Result<bool, SwarmError> {
+    match docker.inspect_registry_image(reference, registry.login()).await.map_err(failed("ask the registry")) {
         Ok(_) => Ok(true),
         Err(error) if error.is_absent() => Ok(false),
-        Err(error) => Err(no_registry(repository, error)),
+        Err(error) => Err(no_registry(registry, error)),
     }
 }
 
-fn no_registry(repository: &Repository, error: DockerError) -> SwarmError {
+fn no_registry(registry: &Registry, error: DockerError) -> SwarmError {
     match error {
         DockerError::Refused { message, .. } => {
-            SwarmError::Registry { registry: repository.0.clone(), detail: message }
+            SwarmError::Registry { registry: registry.name().to_owned(), detail: message }
         }
         other => SwarmError::Docker(other),
     }
@@ -113,45 +144,45 @@ fn no_registry(repository: &Repository, error: DockerError) -> SwarmError {
 /// Has an image with the supervisor in it made and pushed if the registry lacks it; answers by which digest it is to be had.
 pub(super) async fn derived(
     docker: &Docker,
-    repository: &Repository,
+    registry: &Registry,
     image: &Image,
     supervisor: &Path,
 ) -> Result<String, RuntimeError> {
     let layer = Layer::read(supervisor).await?;
     let tag = layer.tag(image);
-    let full = format!("{}:{tag}", repository.0);
+    let full = format!("{}:{tag}", registry.name());
     // What is taken is what this engine has made: the registry is asked for it by its digest.
     let known = match docker.inspect_image(&full).await.map_err(failed("inspect the image")) {
-        Ok(found) => digest(&found, repository),
+        Ok(found) => digest(&found, registry),
         Err(error) if error.is_absent() => None,
         Err(error) => return Err(SwarmError::Docker(error).into()),
     };
     if let Some(known) = known
-        && has(docker, repository, &known).await?
+        && has(docker, registry, &known).await?
     {
         return Ok(known);
     }
     tracing::info!(image = full, "making an image with the supervisor in it");
     let archive = layer.archive(image).map_err(packing)?;
-    let made = commit(docker, repository, &tag, image, archive).await.map_err(SwarmError::Docker)?;
-    push(docker, repository, &tag).await?;
+    let made = commit(docker, registry, &tag, image, archive).await.map_err(SwarmError::Docker)?;
+    push(docker, registry, &tag).await?;
     let found = docker.inspect_image(&made).await.map_err(failed("inspect the image")).map_err(SwarmError::Docker)?;
-    digest(&found, repository).ok_or_else(|| {
+    digest(&found, registry).ok_or_else(|| {
         let detail = "it took the image, and no digest is known of it".to_owned();
-        SwarmError::Registry { registry: repository.0.clone(), detail }.into()
+        SwarmError::Registry { registry: registry.name().to_owned(), detail }.into()
     })
 }
 
 /// `repository@sha256:…` of an image that was pushed there.
-fn digest(image: &ImageInspect, repository: &Repository) -> Option<String> {
-    let start = format!("{}@", repository.0);
+fn digest(image: &ImageInspect, registry: &Registry) -> Option<String> {
+    let start = format!("{}@", registry.name());
     image.repo_digests.iter().flatten().find(|digest| digest.starts_with(&start)).cloned()
 }
 
 /// Puts the layer on top. Answers the new image's id.
 async fn commit(
     docker: &Docker,
-    repository: &Repository,
+    registry: &Registry,
     tag: &str,
     image: &Image,
     archive: Vec<u8>,
@@ -165,7 +196,7 @@ async fn commit(
         let sent = docker.upload_to_container(&container, Some(options), bollard::body_full(archive.into()));
         sent.await.map_err(failed("copy files into the image"))?;
         let options =
-            CommitContainerOptionsBuilder::default().container(&container).repo(&repository.0).tag(tag).build();
+            CommitContainerOptionsBuilder::default().container(&container).repo(registry.name()).tag(tag).build();
         let about = [(labels::IMAGE.to_owned(), image.id.clone())].into();
         let config = ContainerConfig { labels: Some(about), ..Default::default() };
         docker.commit_container(options, config).await.map_err(failed("make the image"))
@@ -178,8 +209,11 @@ async fn commit(
     committed.map(|image| image.id)
 }
 
-async fn push(docker: &Docker, repository: &Repository, tag: &str) -> Result<(), SwarmError> {
+async fn push(docker: &Docker, registry: &Registry, tag: &str) -> Result<(), SwarmError> {
     let options = PushImageOptionsBuilder::default().tag(tag).build();
-    let pushed = docker.push_image(&repository.0, Some(options), None).try_for_each(|_progress| async { Ok(()) }).await;
-    pushed.map_err(failed("push the image")).map_err(|error| no_registry(repository, error))
+    let pushed = docker
+        .push_image(registry.name(), Some(options), registry.login())
+        .try_for_each(|_progress| async { Ok(()) })
+        .await;
+    pushed.map_err(failed("push the image")).map_err(|error| no_registry(registry, error))
 }

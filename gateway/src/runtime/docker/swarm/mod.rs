@@ -35,7 +35,7 @@ use super::engine::{DockerError, Engine, failed};
 use super::image as images;
 use super::vitals::Pulse;
 use super::{Address, Capacity, DockerOptions, Vitals, files, labels};
-pub use image::Repository;
+pub use image::{Registry, Repository};
 use service::Plan;
 use watch::{Stage, Task, Watch};
 
@@ -101,7 +101,7 @@ pub enum SwarmError {
 /// The `swarm` runtime.
 pub struct SwarmRuntime {
     options: DockerOptions,
-    repository: Repository,
+    registry: Registry,
     /// Labels of the runtime: what else is asked for, a node must have.
     own: BTreeMap<String, String>,
     engine: Arc<Engine>,
@@ -116,14 +116,14 @@ impl SwarmRuntime {
     pub fn at(
         address: Address,
         host: String,
-        repository: Repository,
+        registry: Registry,
         own: BTreeMap<String, String>,
         options: DockerOptions,
     ) -> Self {
         let engine = Arc::new(Engine::at(address, host));
         let pulse = Arc::<Pulse>::default();
         let watch = Watch::start(engine.clone(), &pulse);
-        Self { options, repository, own, engine, pulse, watch, making: Mutex::default() }
+        Self { options, registry, own, engine, pulse, watch, making: Mutex::default() }
     }
 
     async fn client(&self) -> Result<&Docker, SwarmError> {
@@ -193,7 +193,7 @@ impl SwarmRuntime {
         let image = images::resolve(docker, name).await?;
         let reference = {
             let _one = self.making.lock().await;
-            image::derived(docker, &self.repository, &image, &self.options.supervisor).await?
+            image::derived(docker, &self.registry, &image, &self.options.supervisor).await?
         };
         let mut launch = super::adapted(start, &image, Mode::Capable, &self.options.default_image);
         if let Some(url) = &self.options.gateway_url {
@@ -209,7 +209,7 @@ impl SwarmRuntime {
         let not_on = self.watch.view().nodes.iter().filter(|node| !node.fit).map(|node| node.id.clone()).collect();
         let on = nodes::beyond(&self.own, &start.spec.on);
         let plan = Plan { gateway, runtime, start, image: &reference, secret: &secret, on, not_on };
-        docker.create_service(plan.service(), None).await.map_err(failed("make the service"))?;
+        docker.create_service(plan.service(), self.registry.login()).await.map_err(failed("make the service"))?;
         Ok(self.placed(docker, &start.launch.sandbox_id).await?)
     }
 
@@ -350,7 +350,7 @@ impl Driver for SwarmRuntime {
 
     async fn prove(&self) -> Result<(), RuntimeError> {
         self.greet().await?;
-        Ok(image::ask(self.client().await?, &self.repository).await?)
+        Ok(image::ask(self.client().await?, &self.registry).await?)
     }
 
     fn vitals(&self) -> Vitals {
