@@ -38,11 +38,14 @@ impl Keys {
     pub fn open(gateway: &Gateway, name: &Name, sealed: Option<&[u8]>) -> ApiResult<Self> {
         let Some(sealed) = sealed else { return Ok(Self::default()) };
         let text = gateway.secrets.open_sealed(&sealed_as(name), sealed)?;
+        Self::read(&text).map_err(ApiError::internal)
+    }
+
+    fn read(text: &str) -> Result<Self, serde_json::Error> {
         // Before there were registries it was the engine's key alone.
-        if text.starts_with('{') {
-            serde_json::from_str(&text).map_err(ApiError::internal)
-        } else {
-            Ok(Self { tls: Some(Sensitive(text.to_string())), registry: None })
+        match text.starts_with('{') {
+            true => serde_json::from_str(text),
+            false => Ok(Self { tls: Some(Sensitive(text.to_owned())), registry: None }),
         }
     }
 
@@ -64,5 +67,28 @@ impl Keys {
     /// What it takes to log in at the registry.
     pub fn login(&self, runtime: &StoredRuntime) -> Option<RegistryLogin> {
         Some(RegistryLogin { user: runtime.login.as_ref()?.user.clone(), password: self.registry.clone()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_before_are_read_and_new_ones_replace_what_they_name() {
+        let text = |secret: &Option<Sensitive>| secret.as_ref().map(|secret| secret.0.clone()).unwrap_or_default();
+        let check = |keys: Keys, tls: &str, registry: &str| {
+            assert_eq!((text(&keys.tls), text(&keys.registry)), (tls.to_owned(), registry.to_owned()));
+            let again = Keys::read(&serde_json::to_string(&keys).unwrap()).unwrap();
+            assert!(again == keys, "what was written reads otherwise");
+        };
+        let before = Keys::read("-----BEGIN PRIVATE KEY-----").unwrap();
+        check(before.clone(), "-----BEGIN PRIVATE KEY-----", "");
+        let login = RegistryLogin { user: "u".into(), password: Sensitive("p".into()) };
+        check(Keys::of(None, Some(&login), before.clone()), "-----BEGIN PRIVATE KEY-----", "p");
+        let tls = EngineTls { ca: String::new(), certificate: String::new(), key: Sensitive("new".into()) };
+        check(Keys::of(Some(&tls), None, Keys::of(None, Some(&login), before)), "new", "p");
+        check(Keys::default(), "", "");
+        assert!(Keys::read("{\"tls\": 1}").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! One gateway and a Swarm of two machines, each a network namespace with an engine of its own: `boss`, its manager, reached over TLS,
 //! and `hand`, a worker that is lost and found again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use openshell_tests::servers::Server;
@@ -11,6 +11,10 @@ use tokio::task::block_in_place;
 
 use super::BUSYBOX;
 use super::machines::{Far, Keys, Yard, run};
+
+/// Who is let in at the registry, and with what; as htpasswd(1) writes it.
+const USER: (&str, &str) = ("farmer", "barn-door-7");
+const USERS: &str = "farmer:$2b$05$IPx4Qf2zV5mmsCQeKoFQfONbM7tophI7p5TNJ1qUQAXnuxAcMXtKS\n";
 
 /// A Swarm with a registry that both machines reach.
 struct Farm {
@@ -23,7 +27,7 @@ struct Farm {
 impl Farm {
     fn new() -> Result<Option<Self>> {
         let keys = Keys::new("10.213.3.2")?;
-        let registry = Server::registry_at("0.0.0.0")?;
+        let registry = Server::registry_with("0.0.0.0", Some(USERS))?;
         let open = "--insecure-registry 10.213.3.1/32";
         let Some(boss) = Far::node("boss", 3, &format!("{open} {}", keys.flags()))? else { return Ok(None) };
         let Some(hand) = Far::node("hand", 4, open)? else { return Ok(None) };
@@ -46,7 +50,8 @@ impl Farm {
     /// Tags of the repository.
     fn tags(&self) -> Result<Value> {
         let url = format!("http://127.0.0.1:{}/v2/farm/openshell/tags/list", self.registry.port);
-        Ok(serde_json::from_str::<Value>(&run("curl", &["-s", &url])?)?["tags"].take())
+        let login = format!("{}:{}", USER.0, USER.1);
+        Ok(serde_json::from_str::<Value>(&run("curl", &["-s", "-u", &login, &url])?)?["tags"].take())
     }
 
     fn lose(&self) -> Result<()> {
@@ -70,6 +75,16 @@ fn told(entries: &Value, action: &str, object: &str, detail: impl Fn(&Value) -> 
     all.filter(|entry| entry["action"] == action && entry["object"] == object).any(|entry| detail(&entry["detail"]))
 }
 
+/// Waits until this is so; else that is so.
+async fn until(else_: &str, so: impl Fn() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !so()? {
+        ensure!(began.elapsed() < Duration::from_secs(60), "{else_}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     let Some(farm) = block_in_place(Farm::new)? else { return Ok(()) };
@@ -79,7 +94,8 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     let tls = ["--tls-ca", &ca, "--tls-cert", &certificate, "--tls-key", &key, "--gateway-url", &reached];
     let add = [&["runtime", "add", "farm", "swarm", "tcp://10.213.3.2:2376"][..], &tls].concat();
     let repository = farm.repository();
-    let at = ["--registry", &repository];
+    let password = yard.world.write("password", &format!("{}\n", USER.1))?.display().to_string();
+    let at = ["--registry", &repository, "--registry-user", USER.0, "--registry-password-file", &password];
 
     // Nothing is kept of what can't be used.
     yard.refused(&add, &["take their images from a registry", "--registry HOST:PORT/NAME"]).await?;
@@ -88,6 +104,9 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     block_in_place(|| farm.gather())?;
     let nowhere = ["--registry", "10.213.3.1:1/farm/openshell"];
     yard.refused(&[&add[..], &nowhere].concat(), &["10.213.3.1:1/farm/openshell can't be used", "refused"]).await?;
+    yard.refused(&[&add[..], &at[..2]].concat(), &["can't be used", "auth", "--registry-user"]).await?;
+    let wrong = yard.world.write("wrong", "barn-door-8")?.display().to_string();
+    yard.refused(&[&add[..], &at[..5], &[&wrong]].concat(), &["can't be used", "nauthorized"]).await?;
     let engine = [&["runtime", "add", "farm", "docker", "tcp://10.213.3.2:2376"][..], &tls, &at].concat();
     yard.refused(&engine, &["an engine takes no registry"]).await?;
     ensure!(yard.json(&["runtime", "list"]).await?.as_array().map(Vec::len) == Some(2), "something was kept");
@@ -96,9 +115,24 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     let names: Vec<&str> = added["nodes"].as_array().into_iter().flatten().filter_map(|n| n["name"].as_str()).collect();
     ensure!(added["kind"] == "swarm" && added["health"] == "answers" && names == ["boss", "hand"], "{added}");
     let cpus = |value: &Value| value["cpus"].as_f64().unwrap_or_default();
+    ensure!(added["registry_user"] == USER.0, "{added}");
     ensure!(cpus(&added) == cpus(&added["nodes"][0]) + cpus(&added["nodes"][1]), "{added}");
     farm.boss.docker(&["node", "update", "--label-add", "disk=fast", "hand"])?;
     yard.until(&["runtime", "get", "farm"], |farm| farm["nodes"][1]["labels"]["disk"] == "fast").await?;
+
+    // What lets it in is nowhere in the clear, and can be replaced.
+    let update = ["runtime", "update", "farm", "--registry-user", USER.0, "--registry-password-file"];
+    yard.refused(&[&update[..], &[&wrong]].concat(), &["can't be used"]).await?;
+    yard.run(&[&update[..], &[&password]].concat()).await?.ok()?;
+    let told_of = yard.run(&["runtime", "get", "farm", "-o", "json"]).await?.ok()?.stdout
+        + &yard.run(&["audit", "list", "-o", "json"]).await?.ok()?.stdout;
+    ensure!(
+        told_of.contains("runtime.add") && !told_of.contains(USER.1) && !told_of.contains("PRIVATE KEY"),
+        "{told_of}"
+    );
+    let state = yard.world.path("state").display().to_string();
+    ensure!(run("grep", &["-rlaF", USER.1, &state]).is_err(), "the password lies in the gateway's state");
+    yard.run(&["gateway", "rotate-keys"]).await?.ok()?;
 
     // By labels of the runtime and of its nodes, and by what is reserved.
     yard.create("one", &["--on", "site=a", "--on", "disk=fast", "--memory", "256m", "--pids", "200"]).await?.ok()?;
@@ -218,11 +252,8 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     // The node is back: the Swarm ends what it had there.
     block_in_place(|| farm.find())?;
     yard.until(&["audit", "list"], |all| told(all, "runtime.back", "farm/hand", |_| true)).await?;
-    let began = std::time::Instant::now();
-    while !farm.hand.docker(&["ps", "-q", "--filter", &format!("name=openshell-{id}")])?.is_empty() {
-        ensure!(began.elapsed() < Duration::from_secs(60), "it runs twice");
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
+    let runs = ["ps", "-q", "--filter", &format!("name=openshell-{id}")];
+    until("it runs twice", || Ok(farm.hand.docker(&runs)?.is_empty())).await?;
     yard.enforces("one").await?;
 
     // One that died is not started as if its files were there.
@@ -239,7 +270,7 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     ensure!(farm.left()? == (String::new(), String::new()), "services or secrets are left: {:?}", farm.left()?);
     ensure!(farm.tags()?.as_array().map(Vec::len) == Some(1), "{}", farm.tags()?);
     for far in [&farm.boss, &farm.hand] {
-        ensure!(far.docker(&["ps", "-aq"])?.is_empty(), "containers are left");
+        until("containers are left", || Ok(far.docker(&["ps", "-aq"])?.is_empty())).await?;
     }
     yard.run(&["runtime", "remove", "farm"]).await?.ok()?;
     ensure!(yard.json(&["runtime", "list"]).await?.as_array().map(Vec::len) == Some(2), "it is still there");
