@@ -36,7 +36,7 @@ Examples:
   openshell runtime add big docker ssh://me@big.example --label zone=east
   openshell runtime add gpu docker tcp://10.0.0.7:2376 --tls-ca ca.pem --tls-cert cert.pem --tls-key key.pem \\
     --gateway-url https://10.0.0.5:7443
-  openshell runtime add farm swarm ssh://me@manager.example --registry registry.example:5000/openshell";
+  openshell runtime add farm swarm ssh://me@manager.example --registry hub.example:5000/sandbox";
 
 /// Arguments of `runtime add`.
 #[derive(Debug, Args)]
