@@ -11,6 +11,9 @@
 #   openshell-test/debian    Debian's smallest system with curl and wget
 #
 # `machine` makes one more, of a machine with systemd and an SSH server: openshell-test/machine.
+#
+# For engines beside others: ENGINE_OWN=1 starts one whatever else answers, ENGINE_APART=1 in a network of its own, ENGINE_HOSTNAME
+# says what its machine is called, ENGINE_SWARM=1 asks for one whose Swarm can run sandboxes, ENGINE_FLAGS go to `dockerd`.
 . "$(dirname "$0")/lib.sh"
 
 ENGINE_DIR=${ENGINE_DIR:-/tmp/openshell-docker}

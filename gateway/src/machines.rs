@@ -79,6 +79,7 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
             .hint("an engine of another machine is of the kind docker, a Swarm of the kind swarm"));
     }
     check_labels(&add.labels)?;
+    repository(add.kind, add.registry.as_deref(), add.registry_login.is_some())?;
     let address = Address::parse(&add.url, add.tls.as_ref())?;
     let known = add.gateway_url.as_ref().or(gateway.reached_at.as_ref()).ok_or_else(|| {
         refuse(422, "no_gateway_url", "no address is known at which another machine could reach this gateway")
@@ -213,38 +214,44 @@ fn options(gateway: &Gateway) -> ApiResult<DockerOptions> {
     options.ok_or_else(|| refuse(422, "runtime_unavailable", "this gateway's sandboxes are never containers"))
 }
 
-/// What drives a runtime. Refuses a Swarm without a registry, and a registry without a Swarm.
+/// Where the images of a Swarm are put. Refuses a Swarm without a registry, and a registry without a Swarm.
+fn repository(kind: RuntimeKind, registry: Option<&str>, login: bool) -> ApiResult<Option<Repository>> {
+    let wrong = |why: String| refuse(422, "bad_registry", why);
+    match (kind, registry) {
+        (RuntimeKind::Swarm, Some(registry)) => Repository::parse(registry).map(Some).ok_or_else(|| {
+            wrong(format!("{registry:?} is no repository of a registry")).hint("write HOST:PORT/NAME, without a tag")
+        }),
+        (RuntimeKind::Swarm, None) => Err(wrong("the nodes of a Swarm take their images from a registry".into())
+            .hint("give --registry HOST:PORT/NAME")),
+        (_, Some(_)) => Err(wrong("an engine takes no registry: what a sandbox needs is copied there".into())
+            .hint("leave --registry out, or add a swarm")),
+        (_, None) if login => {
+            Err(wrong("there is nothing to log in at".into()).hint("leave --registry-user out, or add a swarm"))
+        }
+        (_, None) => Ok(None),
+    }
+}
+
+/// What drives a runtime.
 fn driver(
     address: Address,
     runtime: &StoredRuntime,
     keys: &Keys,
     options: &DockerOptions,
 ) -> ApiResult<Box<dyn Driver>> {
-    let wrong = |why: String| refuse(422, "bad_registry", why);
     let options = DockerOptions {
         runtime: runtime.name.to_string(),
         gateway_url: Some(runtime.gateway_url.clone()),
         ..options.clone()
     };
     let url = runtime.url.clone();
-    match (runtime.kind, &runtime.registry) {
-        (RuntimeKind::Swarm, Some(registry)) => {
-            let repository = Repository::parse(registry).ok_or_else(|| {
-                wrong(format!("{registry:?} is no repository of a registry"))
-                    .hint("write HOST:PORT/NAME, without a tag")
-            })?;
+    Ok(match repository(runtime.kind, runtime.registry.as_deref(), runtime.login.is_some())? {
+        Some(repository) => {
             let registry = Registry::new(repository, keys.login(runtime));
-            Ok(Box::new(SwarmRuntime::at(address, url, registry, runtime.labels.clone(), options)))
+            Box::new(SwarmRuntime::at(address, url, registry, runtime.labels.clone(), options))
         }
-        (RuntimeKind::Swarm, None) => Err(wrong("the nodes of a Swarm take their images from a registry".into())
-            .hint("give --registry HOST:PORT/NAME")),
-        (_, None) if runtime.login.is_some() => {
-            Err(wrong("there is nothing to log in at".into()).hint("leave --registry-user out, or add a swarm"))
-        }
-        (_, Some(_)) => Err(wrong("an engine takes no registry: what a sandbox needs is copied there".into())
-            .hint("leave --registry out, or add a swarm")),
-        (_, None) => Ok(Box::new(DockerRuntime::at(address, url, options))),
-    }
+        None => Box::new(DockerRuntime::at(address, url, options)),
+    })
 }
 
 /// A URL that supervisors elsewhere can dial.
