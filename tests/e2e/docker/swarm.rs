@@ -159,7 +159,9 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     yard.create("large", &large).await?.ok()?;
     yard.refused(&[&create[..], &large].concat(), &["the Swarm finds no place for it", "no suitable node"]).await?;
     yard.run(&["sandbox", "delete", "large"]).await?.ok()?;
-    yard.create("two", &["--runtime", "farm"]).await?.ok()?;
+    // One in a network of the Swarm's own.
+    farm.boss.docker(&["network", "create", "--driver", "overlay", "backend"])?;
+    yard.create("two", &["--runtime", "farm", "--network", "backend"]).await?.ok()?;
     let (services, secrets) = farm.left()?;
     ensure!(services.lines().count() == 2 && secrets.lines().count() == 2, "{services}\n{secrets}");
     ensure!(farm.tags()?.as_array().map(Vec::len) == Some(1), "the image was made more than once: {}", farm.tags()?);
@@ -272,6 +274,7 @@ async fn a_swarm_places_runs_loses_and_starts_sandboxes_anew() -> Result<()> {
     for far in [&farm.boss, &farm.hand] {
         until("containers are left", || Ok(far.docker(&["ps", "-aq"])?.is_empty())).await?;
     }
+    farm.boss.docker(&["network", "rm", "backend"])?;
     yard.run(&["runtime", "remove", "farm"]).await?.ok()?;
     ensure!(yard.json(&["runtime", "list"]).await?.as_array().map(Vec::len) == Some(2), "it is still there");
     drop(yard);
