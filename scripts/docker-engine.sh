@@ -11,6 +11,9 @@
 #   openshell-test/debian    Debian's smallest system with curl and wget
 #
 # `machine` makes one more, of a machine with systemd and an SSH server: openshell-test/machine.
+#
+# For engines beside others: ENGINE_OWN=1 starts one whatever else answers, ENGINE_APART=1 in a network of its own, ENGINE_HOSTNAME
+# says what its machine is called, ENGINE_SWARM=1 asks for one whose Swarm can run sandboxes, ENGINE_FLAGS go to `dockerd`.
 . "$(dirname "$0")/lib.sh"
 
 ENGINE_DIR=${ENGINE_DIR:-/tmp/openshell-docker}
@@ -27,6 +30,33 @@ find_engine() {
   return 1
 }
 
+# A Swarm's services can be confined from Docker 25 on. Where the system has an older one, Debian's next is unpacked aside, and put
+# first in PATH.
+swarm_engine() {
+  local found kept=$target/docker-images/engine work settings
+  found=$(dockerd --version 2>/dev/null | sed -n 's/^Docker version \([0-9]*\).*/\1/p')
+  [ "${found:-0}" -lt 25 ] || return 0
+  mkdir -p "$target/docker-images"
+  exec 7>"$kept.lock"
+  flock 7
+  if [ ! -x "$kept/usr/sbin/dockerd" ]; then
+    say "collecting a Docker engine for Swarms (once)"
+    work=$(mktemp -d "$ENGINE_DIR/engine.XXXXXX")
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/root"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$work/sources"
+    settings=(-o "Dir::Etc::SourceList=$work/sources" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$work/lists"
+      -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
+    apt-get -qq "${settings[@]}" update >&2
+    (cd "$work" && apt-get -qq "${settings[@]}" download docker.io containerd) >&2
+    for package in "$work"/*.deb; do dpkg-deb -x "$package" "$work/root"; done
+    rm -rf "$kept"
+    mv "$work/root" "$kept"
+    rm -rf "$work"
+  fi
+  flock -u 7
+  PATH=$kept/usr/bin:$kept/usr/sbin:$PATH
+}
+
 start_engine() {
   [ "$(id -u)" = 0 ] || die "no Docker engine answers, and starting one needs root" "start Docker, or run as root"
   apt_install docker.io >&2
@@ -34,12 +64,14 @@ start_engine() {
   exec 8>"$ENGINE_DIR/lock"
   flock 8
   answers "$own" && { echo "$own"; return; }
+  [ -z "${ENGINE_SWARM:-}" ] || swarm_engine
   say "starting a Docker engine in $ENGINE_DIR"
   # Descriptor 8 stays ours: the engine must not hold the lock.
   # An engine without a bridge takes away the one that others of its network have: such a one gets a network of its own.
-  # shellcheck disable=SC2086
-  setsid ${ENGINE_APART:+unshare --net} dockerd --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/run" --pidfile "$ENGINE_DIR/pid" \
-    -H "$own" ${ENGINE_FLAGS:-} >>"$ENGINE_DIR/log" 2>&1 </dev/null 8>&- &
+  # shellcheck disable=SC2086,SC2016
+  setsid ${ENGINE_APART:+unshare --net --uts} sh -c '[ -z "${ENGINE_HOSTNAME:-}" ] || hostname "$ENGINE_HOSTNAME"; exec dockerd "$@"' sh \
+    --data-root "$ENGINE_DIR/data" --exec-root "$ENGINE_DIR/run" --pidfile "$ENGINE_DIR/pid" -H "$own" ${ENGINE_FLAGS:-} \
+    >>"$ENGINE_DIR/log" 2>&1 </dev/null 7>&- 8>&- &
   for _ in $(seq 300); do
     answers "$own" && { echo "$own"; return; }
     sleep 0.1

@@ -22,7 +22,7 @@ use crate::identity::{Operate, Permit, supervisors, tokens};
 use crate::machines;
 use crate::providers;
 use crate::push;
-use crate::runtime::docker::{DockerError, HOST_GATEWAY};
+use crate::runtime::docker::{DockerError, HOST_GATEWAY, SwarmError};
 use crate::runtime::{RuntimeError, Start, Wanted};
 use crate::store::{NewSandbox, SandboxRow};
 
@@ -46,6 +46,7 @@ impl From<RuntimeError> for ApiError {
             RuntimeError::NoRuntime(_) => refuse(503, "runtime_unavailable", error.to_string())
                 .hint("`openshell runtime list` shows those that there are"),
             RuntimeError::Docker(error) => docker_failed(&error),
+            RuntimeError::Swarm(error) => swarm_failed(&error),
             RuntimeError::Files(_) | RuntimeError::Unkillable(_) => Self::internal(error),
         }
     }
@@ -71,6 +72,24 @@ fn docker_failed(error: &DockerError) -> ApiError {
     }
 }
 
+fn swarm_failed(error: &SwarmError) -> ApiError {
+    let refuse = |status, code| refuse(status, code, error.to_string());
+    match error {
+        SwarmError::Docker(error) => docker_failed(error),
+        SwarmError::NoManager { .. } => {
+            refuse(422, "no_swarm_manager").hint("`docker node ls` works on a manager; `docker swarm init` makes an engine one")
+        }
+        SwarmError::TooOld { .. } => refuse(422, "engine_too_old").hint("it takes Docker 25 or later, on every node"),
+        SwarmError::Registry { .. } => refuse(422, "no_registry").hint(
+            "the engines of the Swarm must reach it, and be let in (--registry-user); one without TLS is to be among their insecure-registries",
+        ),
+        SwarmError::NoPlace(_) => refuse(422, "no_node")
+            .hint("ask for less, or for other labels; `openshell runtime get` shows a Swarm's nodes"),
+        SwarmError::TooLarge { .. } => refuse(422, "too_large").hint("give it fewer or shorter variables and policies at first"),
+        SwarmError::Runs(_) => refuse(409, "sandbox_running").hint("delete it first, or run a command in it"),
+    }
+}
+
 /// Makes a sandbox and waits until it runs. If it does not come up, nothing of it is left.
 pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: CreateSandbox) -> ApiResult<Sandbox> {
     check(&spec)?;
@@ -81,7 +100,7 @@ pub async fn create(gateway: Arc<Gateway>, permit: Permit<Operate>, spec: Create
     let id = ulid::Ulid::generate().to_string();
     machines::take_up(&gateway).await?;
     let rows = if gateway.runtime.spreads() { gateway.store.sandboxes().await? } else { Vec::new() };
-    let wanted = Wanted { id: &id, spec: &spec, named: spec.runtime.as_ref(), leaves: None };
+    let wanted = Wanted { id: &id, spec: &spec, named: spec.runtime.as_ref(), leaves: None, may_stay: false };
     let place = gateway.runtime.choose(wanted, &rows).await?;
     let token = tokens::generate(supervisors::PREFIX)?;
     let launch = {

@@ -1,41 +1,39 @@
-//! Engines of other machines: given to the gateway and taken away, watched, lost, and found again.
+//! Engines of other machines, and Swarms: given to the gateway and taken away, watched, lost, and found again.
 //!
 //! A machine that is silent may be dead, or cut off with everything still running on it. So nothing is decided about its sandboxes but
 //! where they are looked for: they show as lost, and a user may have them started elsewhere. That revokes what their supervisors there
 //! know, in the transaction that moves them; when the machine is back, what it still runs of them is ended and removed.
+//!
+//! A Swarm's managers may answer and a node of it be down: then that node's sandboxes are lost, and the Swarm ends them once it is back.
+
+mod follow;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use openshell_api::Name;
-use openshell_api::link::Sensitive;
-use openshell_api::runtime::{AddRuntime, EngineTls, RuntimeHealth, RuntimeState, SetRuntime};
-use openshell_api::sandbox::{Phase, RuntimeKind};
+use openshell_api::runtime::{AddRuntime, RegistryLogin, RuntimeState, SetRuntime};
+use openshell_api::sandbox::RuntimeKind;
 use serde_json::json;
 
-use crate::audit::Change;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::etag::Expected;
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
-use crate::lifecycle::{self, GRACE};
-use crate::runtime::docker::{Address, DockerOptions, DockerRuntime, InvalidAddress};
-use crate::runtime::{Machine, Runtime as _, RuntimeError};
-use crate::store::{SandboxRow, StoredRuntime};
+use crate::runtime::docker::{
+    Address, DockerError, DockerOptions, DockerRuntime, InvalidAddress, Registry, Repository, SwarmError, SwarmRuntime,
+};
+use crate::runtime::{Driver, RuntimeError};
+use crate::store::{StoredLogin, StoredRuntime};
 use crate::upstream;
+pub(crate) use follow::begin;
+use follow::follow;
+use keys::Keys;
+pub(crate) use keys::sealed_as;
 
 /// Most engines of a gateway.
 const MOST: usize = 200;
-/// How often it is looked whether one came or went.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long a supervisor whose link was ended may take to link again before its sandbox counts as lost.
-const RELINK: Duration = Duration::from_secs(2);
-
-/// Whose secret the key of an engine is, where it is sealed. No provider has such a name.
-pub(crate) fn sealed_as(name: &Name) -> String {
-    format!("runtime {name}")
-}
 
 impl From<InvalidAddress> for ApiError {
     fn from(error: InvalidAddress) -> Self {
@@ -70,17 +68,18 @@ fn not_found(name: &str) -> ApiError {
     ApiError::not_found("runtime", name).hint("`openshell runtime list` shows them")
 }
 
-/// Gives the gateway an engine, which must answer.
+/// Gives the gateway an engine, or a Swarm, which must answer.
 pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRuntime) -> ApiResult<RuntimeState> {
     if [RuntimeKind::Process, RuntimeKind::Docker].iter().any(|kind| kind.as_str() == add.name.as_str()) {
         return Err(refuse(422, "built_in", format!("the runtime {} is the gateway's own", add.name))
             .hint("choose another name"));
     }
-    if add.kind != RuntimeKind::Docker {
+    if add.kind == RuntimeKind::Process {
         return Err(refuse(422, "bad_kind", format!("no runtime of the kind {} can be added", add.kind.as_str()))
-            .hint("an engine of another machine is of the kind docker"));
+            .hint("an engine of another machine is of the kind docker, a Swarm of the kind swarm"));
     }
     check_labels(&add.labels)?;
+    repository(add.kind, add.registry.as_deref(), add.registry_login.is_some())?;
     let address = Address::parse(&add.url, add.tls.as_ref())?;
     let known = add.gateway_url.as_ref().or(gateway.reached_at.as_ref()).ok_or_else(|| {
         refuse(422, "no_gateway_url", "no address is known at which another machine could reach this gateway")
@@ -96,9 +95,12 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
         labels: add.labels,
         ca: add.tls.as_ref().map(|tls| tls.ca.clone()),
         certificate: add.tls.as_ref().map(|tls| tls.certificate.clone()),
+        registry: add.registry,
+        login: add.registry_login.as_ref().map(stored_login),
     };
-    let docker = engine(address, &runtime, &options);
-    greet(&docker).await?;
+    let keys = Keys::of(add.tls.as_ref(), add.registry_login.as_ref(), Keys::default());
+    let driver = driver(address, &runtime, &keys, &options)?;
+    prove(driver.as_ref()).await?;
 
     // Shared, so that the master key does not turn between sealing and storing.
     let _shared = gateway.locks.shared().await?;
@@ -106,13 +108,10 @@ pub async fn add(gateway: Arc<Gateway>, permit: Permit<Administer>, add: AddRunt
         return Err(refuse(409, "too_many_runtimes", format!("there are {MOST} runtimes of this gateway's already")));
     }
     gateway.fresh_keys().await?;
-    let key = match &add.tls {
-        None => None,
-        Some(tls) => Some(gateway.secrets.seal(&sealed_as(&runtime.name), &tls.key.0)?),
-    };
+    let sealed = keys.seal(&gateway, &runtime.name)?;
     let name = runtime.name.clone();
-    gateway.store.insert_runtime(&runtime, key.as_deref(), &permit.change(&name).after(&runtime)).await?;
-    install(&gateway, runtime, docker)?;
+    gateway.store.insert_runtime(&runtime, sealed.as_deref(), &permit.change(&name).after(&runtime)).await?;
+    install(&gateway, runtime, driver)?;
     one(&gateway, name.as_str()).await
 }
 
@@ -126,7 +125,7 @@ pub async fn set(
 ) -> ApiResult<RuntimeState> {
     let _alone = gateway.locks.alone().await?;
     gateway.fresh_keys().await?;
-    let (before, key) = stored(&gateway, &name).await?;
+    let (before, sealed) = stored(&gateway, &name).await?;
     expected.check(&format!("runtime {name}"), &one(&gateway, &name).await?)?;
     let mut after = before.clone();
     if let Some(labels) = set.labels {
@@ -136,21 +135,34 @@ pub async fn set(
     if let Some(url) = &set.gateway_url {
         after.gateway_url = reachable(url)?;
     }
-    let kept = opened(&gateway, &before, key.as_deref())?;
-    let tls = set.tls.as_ref().or(kept.as_ref());
-    let docker = engine(Address::parse(&after.url, tls)?, &after, &options(&gateway)?);
-    greet(&docker).await?;
+    if set.registry.is_some() {
+        after.registry = set.registry;
+    }
+    let mut replaced = BTreeMap::new();
+    if let Some(login) = &set.registry_login {
+        after.login = Some(stored_login(login));
+        replaced.insert("password", "it was replaced");
+    }
+    if let Some(tls) = &set.tls {
+        (after.ca, after.certificate) = (Some(tls.ca.clone()), Some(tls.certificate.clone()));
+        replaced.insert("key", "it was replaced");
+    }
+    let kept = Keys::open(&gateway, &after.name, sealed.as_deref())?;
+    let keys = Keys::of(set.tls.as_ref(), set.registry_login.as_ref(), kept);
+    // An address that took none takes none now either.
+    let tls = set.tls.clone().or_else(|| keys.tls(&after));
+    let driver = driver(Address::parse(&after.url, tls.as_ref())?, &after, &keys, &options(&gateway)?)?;
+    prove(driver.as_ref()).await?;
     let mut change = permit.change(&name);
-    let sealed = match &set.tls {
-        None => None,
-        Some(tls) => {
-            (after.ca, after.certificate) = (Some(tls.ca.clone()), Some(tls.certificate.clone()));
-            change = change.detail(json!({ "key": "it was replaced" }));
-            Some(gateway.secrets.seal(&sealed_as(&after.name), &tls.key.0)?)
-        }
+    let sealed = match replaced.is_empty() {
+        true => None,
+        false => keys.seal(&gateway, &after.name)?,
     };
+    if !replaced.is_empty() {
+        change = change.detail(json!(replaced));
+    }
     gateway.store.set_runtime(&after, sealed.as_deref(), &change.before(&before).after(&after)).await?;
-    install(&gateway, after, docker)?;
+    install(&gateway, after, driver)?;
     one(&gateway, &name).await
 }
 
@@ -159,12 +171,21 @@ async fn stored(gateway: &Gateway, name: &str) -> ApiResult<(StoredRuntime, Opti
     all.into_iter().find(|(runtime, _)| runtime.name.as_str() == name).ok_or_else(|| not_found(name))
 }
 
-async fn greet(docker: &DockerRuntime) -> ApiResult<()> {
-    docker.greet().await.map_err(|error| {
-        refuse(422, "runtime_unreachable", error.to_string()).hint(
-            "the gateway itself must reach it: as its own user, with that user's ssh configuration, keys and known hosts",
-        )
+async fn prove(driver: &dyn Driver) -> ApiResult<()> {
+    driver.prove().await.map_err(|error| match error {
+        RuntimeError::Docker(error) | RuntimeError::Swarm(SwarmError::Docker(error)) => unreachable(&error),
+        other => other.into(),
     })
+}
+
+fn unreachable(error: &DockerError) -> ApiError {
+    refuse(422, "runtime_unreachable", error.to_string()).hint(
+        "the gateway itself must reach it: as its own user, with that user's ssh configuration, keys and known hosts",
+    )
+}
+
+fn stored_login(login: &RegistryLogin) -> StoredLogin {
+    StoredLogin { user: login.user.clone(), since: jiff::Timestamp::now() }
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
@@ -193,13 +214,44 @@ fn options(gateway: &Gateway) -> ApiResult<DockerOptions> {
     options.ok_or_else(|| refuse(422, "runtime_unavailable", "this gateway's sandboxes are never containers"))
 }
 
-fn engine(address: Address, runtime: &StoredRuntime, options: &DockerOptions) -> DockerRuntime {
+/// Where the images of a Swarm are put. Refuses a Swarm without a registry, and a registry without a Swarm.
+fn repository(kind: RuntimeKind, registry: Option<&str>, login: bool) -> ApiResult<Option<Repository>> {
+    let wrong = |why: String| refuse(422, "bad_registry", why);
+    match (kind, registry) {
+        (RuntimeKind::Swarm, Some(registry)) => Repository::parse(registry).map(Some).ok_or_else(|| {
+            wrong(format!("{registry:?} is no repository of a registry")).hint("write HOST:PORT/NAME, without a tag")
+        }),
+        (RuntimeKind::Swarm, None) => Err(wrong("the nodes of a Swarm take their images from a registry".into())
+            .hint("give --registry HOST:PORT/NAME")),
+        (_, Some(_)) => Err(wrong("an engine takes no registry: what a sandbox needs is copied there".into())
+            .hint("leave --registry out, or add a swarm")),
+        (_, None) if login => {
+            Err(wrong("there is nothing to log in at".into()).hint("leave --registry-user out, or add a swarm"))
+        }
+        (_, None) => Ok(None),
+    }
+}
+
+/// What drives a runtime.
+fn driver(
+    address: Address,
+    runtime: &StoredRuntime,
+    keys: &Keys,
+    options: &DockerOptions,
+) -> ApiResult<Box<dyn Driver>> {
     let options = DockerOptions {
         runtime: runtime.name.to_string(),
         gateway_url: Some(runtime.gateway_url.clone()),
         ..options.clone()
     };
-    DockerRuntime::at(address, runtime.url.clone(), options)
+    let url = runtime.url.clone();
+    Ok(match repository(runtime.kind, runtime.registry.as_deref(), runtime.login.is_some())? {
+        Some(repository) => {
+            let registry = Registry::new(repository, keys.login(runtime));
+            Box::new(SwarmRuntime::at(address, url, registry, runtime.labels.clone(), options))
+        }
+        None => Box::new(DockerRuntime::at(address, url, options)),
+    })
 }
 
 /// A URL that supervisors elsewhere can dial.
@@ -234,150 +286,33 @@ pub(crate) async fn take_up(gateway: &Gateway) -> ApiResult<()> {
             gateway.runtime.uninstall(&machine.name);
         }
     }
-    for (runtime, key) in stored {
+    for (runtime, sealed) in stored {
         if added(&runtime.name).is_some_and(|machine| machine.added.as_ref() == Some(&runtime)) {
             continue;
         }
         let name = runtime.name.clone();
-        if let Err(error) = take_one_up(gateway, runtime, key).await {
+        if let Err(error) = take_one_up(gateway, runtime, sealed).await {
             tracing::error!(runtime = %name, %error, "a runtime can't be used");
         }
     }
     Ok(())
 }
 
-async fn take_one_up(gateway: &Gateway, runtime: StoredRuntime, key: Option<Vec<u8>>) -> ApiResult<()> {
+async fn take_one_up(gateway: &Gateway, runtime: StoredRuntime, sealed: Option<Vec<u8>>) -> ApiResult<()> {
     gateway.fresh_keys().await?;
-    let tls = opened(gateway, &runtime, key.as_deref())?;
-    let docker = engine(Address::parse(&runtime.url, tls.as_ref())?, &runtime, &options(gateway)?);
-    install(gateway, runtime, docker)
+    let keys = Keys::open(gateway, &runtime.name, sealed.as_deref())?;
+    let address = Address::parse(&runtime.url, keys.tls(&runtime).as_ref())?;
+    let driver = driver(address, &runtime, &keys, &options(gateway)?)?;
+    install(gateway, runtime, driver)
 }
 
-/// What it takes to be let in by TLS, with the key in the clear.
-fn opened(gateway: &Gateway, runtime: &StoredRuntime, key: Option<&[u8]>) -> ApiResult<Option<EngineTls>> {
-    let (Some(ca), Some(certificate), Some(key)) = (&runtime.ca, &runtime.certificate, key) else { return Ok(None) };
-    let key = gateway.secrets.open_sealed(&sealed_as(&runtime.name), key)?;
-    Ok(Some(EngineTls { ca: ca.clone(), certificate: certificate.clone(), key: Sensitive(key.to_string()) }))
-}
-
-fn install(gateway: &Gateway, runtime: StoredRuntime, docker: DockerRuntime) -> ApiResult<()> {
+fn install(gateway: &Gateway, runtime: StoredRuntime, driver: Box<dyn Driver>) -> ApiResult<()> {
     gateway.authority.answer_to(upstream::host(&runtime.gateway_url)).map_err(ApiError::internal)?;
-    let machine = gateway.runtime.install(runtime, docker);
+    let machine = gateway.runtime.install(runtime, driver);
     if let Some(gateway) = gateway.me.upgrade() {
         follow(&gateway, machine);
     }
     Ok(())
-}
-
-/// Follows the engines, now that it is known which sandbox is where.
-pub(crate) fn begin(gateway: &Arc<Gateway>) {
-    gateway.settled.cancel();
-    for machine in gateway.runtime.machines().into_iter().filter(|machine| machine.added.is_none()) {
-        follow(gateway, machine);
-    }
-}
-
-/// Notices that an engine is lost, and that it is back.
-fn follow(gateway: &Arc<Gateway>, machine: Arc<Machine>) {
-    let (stopping, settled) = (gateway.stopping.clone(), gateway.settled.clone());
-    let gateway = Arc::downgrade(gateway);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            () = settled.cancelled() => {}
-        }
-        let mut last = RuntimeHealth::Silent;
-        loop {
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = machine.gone.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            let Some(gateway) = gateway.upgrade() else { return };
-            let now = machine.health(gateway.runtime.lost_after());
-            let done = match (last, now) {
-                (RuntimeHealth::Silent | RuntimeHealth::Lost, RuntimeHealth::Answers) => {
-                    back(&gateway, &machine, last == RuntimeHealth::Lost).await
-                }
-                (RuntimeHealth::Silent | RuntimeHealth::Answers, RuntimeHealth::Lost) => lost(&gateway, &machine).await,
-                _ => Ok(()),
-            };
-            match done {
-                Ok(()) => last = now,
-                Err(error) => {
-                    tracing::warn!(runtime = %machine.name, %error, "what became of a runtime is not settled yet")
-                }
-            }
-        }
-    });
-}
-
-/// Sandboxes of a runtime that this gateway looks after.
-async fn of(gateway: &Gateway, machine: &Machine) -> ApiResult<Vec<SandboxRow>> {
-    let mut rows = gateway.store.sandboxes().await?;
-    rows.retain(|row| row.runtime == machine.name && gateway.is_here(row));
-    Ok(rows)
-}
-
-/// Says that an engine is lost, and with it those of its sandboxes that are not heard of otherwise.
-async fn lost(gateway: &Gateway, machine: &Machine) -> ApiResult<()> {
-    let rows = of(gateway, machine).await?;
-    // A link may be one to a machine that is gone. Whoever lives links again at once.
-    for row in &rows {
-        gateway.end_link(&row.id).await;
-    }
-    tokio::time::sleep(RELINK).await;
-    let names: Vec<String> = rows.iter().filter(|row| gateway.is_lost(row)).map(|row| row.name.to_string()).collect();
-    let vitals = machine.docker.vitals();
-    tracing::warn!(runtime = %machine.name, problem = vitals.problem, sandboxes = ?names, "a runtime is lost");
-    if machine.added.is_some() || !names.is_empty() {
-        let since = vitals.silent.map(|(_, at)| at);
-        let detail = json!({ "silent_since": since, "problem": vitals.problem, "lost": names });
-        gateway.store.tell(&noticed("runtime.lost", machine).detail(detail)).await?;
-    }
-    gateway.changed.sandboxes();
-    Ok(())
-}
-
-/// Takes an engine up again: what it runs of sandboxes that are elsewhere by now, or gone, is removed.
-async fn back(gateway: &Arc<Gateway>, machine: &Machine, was_lost: bool) -> ApiResult<()> {
-    let traces = machine.docker.traces().await?;
-    // After the traces: a sandbox is stored before anything is made of it.
-    let rows = gateway.store.sandboxes().await?;
-    let mut removed = Vec::new();
-    for id in traces {
-        let row = rows.iter().find(|row| row.id == id);
-        if row.is_some_and(|row| row.runtime == machine.name) {
-            continue;
-        }
-        tracing::warn!(runtime = %machine.name, sandbox = id, "removing what a sandbox left behind that is elsewhere, or gone");
-        let ended: Result<(), RuntimeError> = async {
-            machine.docker.stop(&id, GRACE).await?;
-            machine.docker.remove(&id).await
-        }
-        .await;
-        ended?;
-        removed.push(row.map_or(id, |row| row.name.to_string()));
-    }
-    if was_lost || !removed.is_empty() {
-        gateway.store.tell(&noticed("runtime.back", machine).detail(json!({ "removed": removed }))).await?;
-    }
-    // What a gateway that ended left half-done there could not be ended before.
-    let half_done = |row: &SandboxRow| match row.phase {
-        Phase::Starting => row.created_at < gateway.began,
-        phase => phase == Phase::Deleting,
-    };
-    if machine.added.is_some() {
-        for row in of(gateway, machine).await?.iter().filter(|row| half_done(row)) {
-            lifecycle::remove_half_done(gateway, row).await;
-        }
-    }
-    gateway.changed.sandboxes();
-    Ok(())
-}
-
-fn noticed(action: &str, machine: &Machine) -> Change {
-    Change::new(None, action, machine.name.to_string()).noticed()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! A sandbox is `stopped` in the database from before its supervisor starts again until that supervisor says that it
 //! runs. A gateway that is killed in between finds either a stopped sandbox or one that runs, and both are true.
 //!
+//! Where nothing is kept of a sandbox that ended, as in a Swarm, it is not stopped, and not started again as if nothing were missing.
+//!
 //! A sandbox whose machine is lost may be started on another one: same id, generation and logs; its files stay where they are. It is
 //! stopped there, and the credentials of its old supervisor are void, in one transaction.
 
@@ -25,9 +27,15 @@ use crate::push;
 use crate::runtime::Wanted;
 use crate::store::SandboxRow;
 
-/// Ends a sandbox's supervisor and everything in it; keeps all it holds. Stopping a stopped one changes nothing.
+/// Ends a sandbox's supervisor and everything in it; keeps all it holds. Stopping a stopped one changes nothing. Refuses where nothing would
+/// be kept.
 pub async fn stop(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String) -> ApiResult<Sandbox> {
     let (row, _lock) = locked(&gateway, &permit, &name).await?;
+    if let (false, Some(why)) = (row.phase == Phase::Stopped, gateway.runtime.forgets(&row.runtime)) {
+        return Err(forgotten(&row, why).hint(format!(
+            "`openshell sandbox download` fetches what is to stay, `openshell sandbox delete {name}` ends it"
+        )));
+    }
     if row.phase != Phase::Stopped || gateway.runtime.is_starting(&row.id) {
         gateway.store.tell(&phases(&permit, &row, Phase::Stopped)).await?;
         end(&gateway, &row).await?;
@@ -48,7 +56,7 @@ pub enum Whereto {
 }
 
 /// Starts a sandbox again that was stopped, has exited or failed; answers when it runs. If it does not come up, it is
-/// stopped. Refuses one that runs, and one whose machine is lost unless it is to be started elsewhere.
+/// stopped. Refuses one that runs, and one whose machine is lost, or of which nothing was kept, unless it is to be started elsewhere.
 pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String, to: Whereto) -> ApiResult<Sandbox> {
     let (row, locks) = match to {
         Whereto::There => locked(&gateway, &permit, &name).await?,
@@ -60,8 +68,9 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
             (still_there(&gateway, &permit, &id, &name).await?, locks)
         }
     };
+    let forgets = gateway.runtime.forgets(&row.runtime);
     let to = match to {
-        Whereto::Elsewhere { runtime: Some(runtime) } if runtime == row.runtime => Whereto::There,
+        Whereto::Elsewhere { runtime: Some(runtime) } if runtime == row.runtime && forgets.is_none() => Whereto::There,
         to => to,
     };
     let lost = gateway.is_lost(&row);
@@ -75,16 +84,25 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
     };
     let token = tokens::generate(supervisors::PREFIX)?;
     let mut fresh = row.generation == 0;
+    // Whoever says where a lost one is to go has more in mind than where it was to be.
+    let named = matches!(to, Whereto::Elsewhere { runtime: Some(_) });
     match to {
         Whereto::Elsewhere { runtime } => {
             move_away(&gateway, &permit, &row, runtime.as_ref(), &tokens::hash(&token)).await?;
             fresh = true;
         }
-        Whereto::There if gateway.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost) => {
-            let why = format!("the runtime {} of sandbox {name} is lost: it may still run there", row.runtime);
+        Whereto::There if lost || gateway.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost) => {
+            let why = match gateway.runtime.node(&row).filter(|node| node.gone) {
+                Some(node) => format!("the node {} of sandbox {name} is down: it may still run there", node.name),
+                None => format!("the runtime {} of sandbox {name} is lost: it may still run there", row.runtime),
+            };
             return Err(refuse(409, "sandbox_lost", why).hint(format!(
                 "`openshell sandbox start {name} --elsewhere` starts it on another machine, without the files that it has there"
             )));
+        }
+        Whereto::There if row.phase != Phase::Stopped && forgets.is_some() => {
+            return Err(forgotten(&row, forgets.unwrap_or_default())
+                .hint(format!("`openshell sandbox start {name} --elsewhere` starts it anew, without its files")));
         }
         Whereto::There => {
             if matches!(row.phase, Phase::Exited | Phase::Failed) {
@@ -97,7 +115,10 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
     }
     let newest = gateway.store.newest_generation(&row.id).await?;
     let newest = newest.ok_or_else(|| ApiError::not_found("generation", &name))?;
-    let launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
+    let mut launch = lifecycle::launch_spec(&gateway, &row.id, &row.name, (&row.spec, &newest.content), &token)?;
+    if named {
+        launch.spec.on.clear();
+    }
     // One that enforces nothing yet is to be brought its newest generation meanwhile, under these locks.
     let _locks = (!fresh).then_some(locks);
     let started = lifecycle::start(&gateway, &row.id, &launch).await;
@@ -122,8 +143,12 @@ async fn move_away(
     runtime: Option<&Name>,
     hash: &tokens::TokenHash,
 ) -> ApiResult<()> {
-    match gateway.runtime.health(row.runtime.as_str()) {
+    let forgets = gateway.runtime.forgets(&row.runtime).is_some();
+    let health = gateway.runtime.health(row.runtime.as_str());
+    match health {
         None | Some(RuntimeHealth::Lost) => {}
+        // Its files are nowhere: no longer, or only where nobody can reach them.
+        Some(RuntimeHealth::Answers) if forgets => {}
         Some(RuntimeHealth::Answers | RuntimeHealth::Silent) => {
             let why =
                 format!("the runtime {} is not lost, and the files of sandbox {} are there", row.runtime, row.name);
@@ -133,10 +158,13 @@ async fn move_away(
     }
     machines::take_up(gateway).await?;
     let rows = gateway.store.sandboxes().await?;
-    let wanted = Wanted { id: &row.id, spec: &row.spec, named: runtime, leaves: Some(&row.runtime) };
+    // In a Swarm its scheduler has other nodes.
+    let may_stay = forgets && health == Some(RuntimeHealth::Answers);
+    let wanted = Wanted { id: &row.id, spec: &row.spec, named: runtime, leaves: Some(&row.runtime), may_stay };
     let place = gateway.runtime.choose(wanted, &rows).await?;
+    let phase = if gateway.is_lost(row) { Phase::Lost } else { row.phase };
     let (before, after) = (
-        json!({ "phase": Phase::Lost, "runtime": row.runtime }),
+        json!({ "phase": phase, "runtime": row.runtime }),
         json!({ "phase": Phase::Running, "runtime": place.runtime }),
     );
     let change = permit.change(&row.name).before(before).after(after);
@@ -144,7 +172,16 @@ async fn move_away(
     place.keep();
     // Whatever held the old credentials has lost the right to.
     gateway.end_link(&row.id).await;
+    if may_stay && let Some(machine) = gateway.runtime.machine(row.runtime.as_str()) {
+        // What there is of it in the Swarm goes now: a node that is down ends it when it is back.
+        machine.driver.stop(&row.id, GRACE).await?;
+        machine.driver.remove(&row.id).await?;
+    }
     Ok(())
+}
+
+fn forgotten(row: &SandboxRow, why: &str) -> ApiError {
+    refuse(409, "nothing_kept", format!("sandbox {} is in the runtime {}: {why}", row.name, row.runtime))
 }
 
 /// Finds a sandbox of the caller's and keeps pushes and other changes of it out.

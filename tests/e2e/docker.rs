@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 mod engines;
 mod machines;
 mod ssh;
+mod swarm;
 
 pub const DEBIAN: &str = "openshell-test/debian";
 pub const BUSYBOX: &str = "openshell-test/busybox";

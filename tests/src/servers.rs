@@ -79,11 +79,21 @@ impl Server {
 
     /// An OCI registry in the clear.
     pub fn registry() -> Result<Self> {
+        Self::registry_with("127.0.0.1", None)
+    }
+
+    /// The same at another address of this machine's, where only those are let in whom a line of htpasswd(1) names.
+    pub fn registry_with(address: &str, users: Option<&str>) -> Result<Self> {
         let (directory, port) = (directory("registry")?, free_port()?);
-        let settings = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
-            directory.path().join("data").display()
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        let mut settings = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}:{port}'}}\n",
+            at("data")
         );
+        if let Some(users) = users {
+            std::fs::write(at("users"), users)?;
+            settings += &format!("auth: {{htpasswd: {{realm: tests, path: {}}}}}\n", at("users"));
+        }
         std::fs::write(directory.path().join("config.yml"), settings)?;
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(directory.path().join("config.yml"));

@@ -46,6 +46,15 @@ pub fn runtime(given: &str) -> Result<RuntimeKind, String> {
     }
 }
 
+/// What a gateway can be given: `docker` or `swarm`.
+pub fn engine(given: &str) -> Result<RuntimeKind, String> {
+    match given {
+        "docker" => Ok(RuntimeKind::Docker),
+        "swarm" => Ok(RuntimeKind::Swarm),
+        _ => Err("there are: docker, swarm".into()),
+    }
+}
+
 /// `SOURCE:TARGET[:ro]`, as Docker's `--volume`. A source that begins with `.`, `~/` or `/` is a directory of this
 /// machine and becomes absolute; else it is a volume's name.
 pub fn volume(given: &str) -> Result<Volume, String> {

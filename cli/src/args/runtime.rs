@@ -11,7 +11,7 @@ use super::parse;
 /// Commands about where sandboxes run.
 #[derive(Debug, Subcommand)]
 pub enum RuntimeCommand {
-    /// Give the gateway a Docker engine of another machine, over TLS or ssh. The engine must answer.
+    /// Give the gateway a Docker engine of another machine, or a Docker Swarm, over TLS or ssh. It must answer.
     #[command(after_help = ADD_EXAMPLES)]
     Add(AddArgs),
     /// Where sandboxes can run: whether it answers, its labels, how much of it is free.
@@ -35,15 +35,16 @@ const ADD_EXAMPLES: &str = "\
 Examples:
   openshell runtime add big docker ssh://me@big.example --label zone=east
   openshell runtime add gpu docker tcp://10.0.0.7:2376 --tls-ca ca.pem --tls-cert cert.pem --tls-key key.pem \\
-    --gateway-url https://10.0.0.5:7443";
+    --gateway-url https://10.0.0.5:7443
+  openshell runtime add farm swarm ssh://me@manager.example --registry hub.example:5000/sandbox";
 
 /// Arguments of `runtime add`.
 #[derive(Debug, Args)]
 pub struct AddArgs {
     /// What it is to be called.
     pub name: Name,
-    /// What it is: `docker`.
-    #[arg(value_parser = parse::runtime)]
+    /// What it is: `docker`, or `swarm` where that engine is a manager of one.
+    #[arg(value_parser = parse::engine)]
     pub kind: RuntimeKind,
     /// Where it is: tcp://HOST:PORT, with the TLS files, or ssh://USER@HOST, by the gateway's own ssh: its user's configuration,
     /// keys and known hosts, and a `docker` command there.
@@ -55,6 +56,12 @@ pub struct AddArgs {
     /// listens on.
     #[arg(long, value_name = "URL")]
     pub gateway_url: Option<String>,
+    /// Of a swarm: repository of a registry, from which its nodes take images with the supervisor in them.
+    #[arg(long, value_name = "HOST:PORT/NAME")]
+    pub registry: Option<String>,
+    /// How its engines log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// How the two know each other.
     #[command(flatten)]
     pub tls: TlsArgs,
@@ -79,9 +86,26 @@ pub struct UpdateArgs {
     /// Where containers that are started from now on reach the gateway.
     #[arg(long, value_name = "URL")]
     pub gateway_url: Option<String>,
+    /// Of a swarm: where images are put from now on.
+    #[arg(long, value_name = "HOST:PORT/NAME")]
+    pub registry: Option<String>,
+    /// How its engines log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
     /// How the two know each other.
     #[command(flatten)]
     pub tls: TlsArgs,
+}
+
+/// How the engines of a Swarm log in at a registry.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Of a swarm: as whom its engines log in at the registry.
+    #[arg(long, value_name = "USER", requires = "registry_password_file")]
+    pub registry_user: Option<String>,
+    /// File with that user's password. The gateway keeps it encrypted and never shows it.
+    #[arg(long, value_name = "FILE", requires = "registry_user")]
+    pub registry_password_file: Option<PathBuf>,
 }
 
 /// How a gateway and an engine know each other.

@@ -279,7 +279,8 @@ pub struct StartArgs {
     /// Sandboxes.
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<Name>,
-    /// Start those whose machine is lost on this one: with their policies and settings, without the files that they have there.
+    /// Start those whose machine is lost on this one: with their policies and settings, without the files that they have there. In a Swarm
+    /// that is the way to start one that has ended, too.
     #[arg(long, value_name = "RUNTIME", conflicts_with = "elsewhere")]
     pub runtime: Option<Name>,
     /// The same, on whichever machine fits.

@@ -1,12 +1,13 @@
 //! `openshell runtime …`: where sandboxes run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use openshell_api::link::Sensitive;
-use openshell_api::runtime::{AddRuntime, EngineTls, RuntimeState, SetRuntime};
+use openshell_api::runtime::{AddRuntime, EngineTls, RegistryLogin, RuntimeState, SetRuntime};
 
 use super::{Context, DONE};
-use crate::args::runtime::{AddArgs, RuntimeCommand, TlsArgs, UpdateArgs};
+use crate::args::runtime::{AddArgs, LoginArgs, RuntimeCommand, TlsArgs, UpdateArgs};
 use crate::error::Error;
 use crate::output::{Table, age, facts, list, word};
 
@@ -54,20 +55,32 @@ fn added(args: AddArgs) -> Result<AddRuntime, Error> {
         gateway_url: args.gateway_url,
         labels: args.label.into_iter().collect(),
         tls: tls(&args.tls)?,
+        registry: args.registry,
+        registry_login: login(&args.login)?,
     })
 }
 
 fn changed(args: &UpdateArgs) -> Result<SetRuntime, Error> {
     let labels = (args.no_labels || !args.label.is_empty()).then(|| args.label.iter().cloned().collect());
-    Ok(SetRuntime { labels, gateway_url: args.gateway_url.clone(), tls: tls(&args.tls)? })
+    let (gateway_url, registry) = (args.gateway_url.clone(), args.registry.clone());
+    Ok(SetRuntime { labels, gateway_url, tls: tls(&args.tls)?, registry, registry_login: login(&args.login)? })
 }
 
 fn tls(args: &TlsArgs) -> Result<Option<EngineTls>, Error> {
     let (Some(ca), Some(certificate), Some(key)) = (&args.tls_ca, &args.tls_cert, &args.tls_key) else {
         return Ok(None);
     };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::io(format!("read {}", path.display())));
     Ok(Some(EngineTls { ca: read(ca)?, certificate: read(certificate)?, key: Sensitive(read(key)?) }))
+}
+
+fn login(args: &LoginArgs) -> Result<Option<RegistryLogin>, Error> {
+    let (Some(user), Some(password)) = (&args.registry_user, &args.registry_password_file) else { return Ok(None) };
+    let password = Sensitive(read(password)?.trim_end_matches(['\r', '\n']).to_owned());
+    Ok(Some(RegistryLogin { user: user.clone(), password }))
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(Error::io(format!("read {}", path.display())))
 }
 
 /// A part of a whole, such as `1.5/4`.
@@ -84,8 +97,8 @@ fn memory(state: &RuntimeState) -> String {
     part(mib(state.free_memory), mib(state.memory))
 }
 
-fn labels(state: &RuntimeState) -> String {
-    list(&state.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    list(&labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())
 }
 
 fn health(state: &RuntimeState) -> String {
@@ -106,7 +119,7 @@ fn table(states: &[RuntimeState]) -> Table {
             state.sandboxes.to_string(),
             cpus(state),
             memory(state),
-            labels(state),
+            labels(&state.labels),
             state.url.clone().unwrap_or_default(),
             // Of an engine that was never there on this machine nothing is amiss.
             state.problem.clone().filter(|_| !state.built_in || state.sandboxes > 0).unwrap_or_default(),
@@ -123,7 +136,7 @@ fn details(state: &RuntimeState) -> String {
         ("sandboxes", state.sandboxes.to_string()),
         ("cpus free", cpus(state)),
         ("MiB free", memory(state)),
-        ("labels", labels(state)),
+        ("labels", labels(&state.labels)),
     ];
     if let Some(url) = &state.url {
         pairs.push(("url", url.clone()));
@@ -131,8 +144,33 @@ fn details(state: &RuntimeState) -> String {
     if let Some(url) = &state.gateway_url {
         pairs.push(("gateway at", url.clone()));
     }
+    if let Some(registry) = &state.registry {
+        pairs.push((
+            "registry",
+            match &state.registry_user {
+                Some(user) => format!("{registry} as {user}"),
+                None => registry.clone(),
+            },
+        ));
+    }
     if let Some(problem) = &state.problem {
         pairs.push(("problem", problem.clone()));
     }
-    facts(&pairs)
+    let mut text = facts(&pairs);
+    if !state.nodes.is_empty() {
+        let mut table = Table::new(["NODE", "STATE", "CPUS", "MIB", "LABELS", "PROBLEM"]);
+        for node in &state.nodes {
+            table.row([
+                node.name.clone(),
+                word(&node.health),
+                node.cpus.to_string(),
+                (node.memory / MIB).to_string(),
+                labels(&node.labels),
+                node.problem.clone().unwrap_or_default(),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
+    text
 }

@@ -252,7 +252,7 @@ pub fn table(sandboxes: &[Sandbox]) -> String {
             (if sandbox.connected { "up" } else { "down" }).into(),
             sandbox.generation.to_string(),
             mode(sandbox).into(),
-            sandbox.runtime.to_string(),
+            place(sandbox),
             sandbox.enforcement.as_ref().map(Enforcement::summary).unwrap_or_default(),
             age(sandbox.created_at, now),
             command_line(&sandbox.command),
@@ -260,6 +260,14 @@ pub fn table(sandboxes: &[Sandbox]) -> String {
         ]);
     }
     table.render()
+}
+
+/// Its runtime, and its node where that has several.
+fn place(sandbox: &Sandbox) -> String {
+    match &sandbox.node {
+        Some(node) => format!("{}/{node}", sandbox.runtime),
+        None => sandbox.runtime.to_string(),
+    }
 }
 
 fn phase(sandbox: &Sandbox) -> String {
@@ -280,7 +288,7 @@ fn details(sandbox: &Sandbox) -> String {
         ("name", sandbox.name.to_string()),
         ("id", sandbox.id.clone()),
         ("phase", phase(sandbox)),
-        ("runtime", sandbox.runtime.to_string()),
+        ("runtime", place(sandbox)),
         ("link", (if sandbox.connected { "up" } else { "down" }).into()),
         ("generation", sandbox.generation.to_string()),
         ("mode", mode(sandbox).into()),

@@ -8,13 +8,13 @@ use crate::Name;
 use crate::link::Sensitive;
 use crate::sandbox::RuntimeKind;
 
-/// Body of `POST /v1/runtimes`: a Docker engine of another machine.
+/// Body of `POST /v1/runtimes`: a Docker engine of another machine, or a Docker Swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddRuntime {
     /// Unique on a gateway, and none of those that it brings along.
     pub name: Name,
-    /// What it is: `docker`.
+    /// What it is: `docker`, or `swarm` for one whose manager the engine is.
     pub kind: RuntimeKind,
     /// `tcp://host:port`, which takes `tls`, or `ssh://user@host[:port]`, for the gateway's own `ssh`.
     pub url: String,
@@ -27,6 +27,23 @@ pub struct AddRuntime {
     /// Whom to trust at a `tcp` address, and how the gateway shows who it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<EngineTls>,
+    /// Of a Swarm: `host[:port]/name` in a registry, from which its nodes take images with the supervisor in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// How the Swarm's engines log in there; absent: they need not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_login: Option<RegistryLogin>,
+}
+
+/// How the engines of a Swarm log in at a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryLogin {
+    /// As whom.
+    pub user: String,
+    /// With what. Kept encrypted, and never shown.
+    #[schema(value_type = String)]
+    pub password: Sensitive,
 }
 
 /// Body of `PUT /v1/runtimes/{name}`.
@@ -42,6 +59,12 @@ pub struct SetRuntime {
     /// Whom to trust there, and how the gateway shows who it is; absent: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<EngineTls>,
+    /// Of a Swarm: where images are put from now on; absent: where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// How the Swarm's engines log in there from now on; absent: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_login: Option<RegistryLogin>,
 }
 
 /// How a gateway and an engine know each other.
@@ -109,4 +132,45 @@ pub struct RuntimeState {
     /// Bytes of it that no sandbox of this gateway there has as its limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_memory: Option<u64>,
+    /// Of a Swarm: where its images are put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// As whom its engines log in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_user: Option<String>,
+    /// Of a Swarm: its machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeState>,
+}
+
+/// Whether a node of a Swarm can be used, as its managers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeHealth {
+    /// It takes sandboxes.
+    Ready,
+    /// It keeps what it has and takes nothing new.
+    Paused,
+    /// It takes nothing, and what it had was ended.
+    Drained,
+    /// Its managers don't hear of it. What it had is ended once they do: such sandboxes are lost.
+    Down,
+}
+
+/// A machine of a Swarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NodeState {
+    /// Its name for people.
+    pub name: String,
+    /// Whether it can be used.
+    pub health: NodeHealth,
+    /// Why it can't, in its managers' words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Its labels in the Swarm; sandboxes can be placed by them, too.
+    pub labels: BTreeMap<String, String>,
+    /// Its processor cores.
+    pub cpus: f64,
+    /// Its memory, in bytes.
+    pub memory: u64,
 }

@@ -110,6 +110,8 @@ pub enum RuntimeKind {
     Process,
     /// Containers of a Docker engine.
     Docker,
+    /// Services of a Docker Swarm.
+    Swarm,
 }
 
 impl RuntimeKind {
@@ -118,6 +120,7 @@ impl RuntimeKind {
         match self {
             Self::Process => "process",
             Self::Docker => "docker",
+            Self::Swarm => "swarm",
         }
     }
 }
@@ -134,6 +137,9 @@ pub struct Sandbox {
     pub owner: String,
     /// Name of the runtime it is in.
     pub runtime: Name,
+    /// In a Swarm: the node that it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// The image it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

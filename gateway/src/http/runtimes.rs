@@ -35,12 +35,14 @@ pub(super) async fn get(
     machines::one(&gateway, &name).await.map(axum::Json)
 }
 
-/// Gives the gateway a Docker engine of another machine. It must answer.
+/// Gives the gateway a Docker engine of another machine, or a Docker Swarm by one of its managers. It must answer, and so must the registry
+/// of a Swarm.
 #[utoipa::path(post, path = "/v1/runtimes", request_body = AddRuntime, responses(
     (status = 201, body = RuntimeState),
     (status = 409, description = "runtime_exists, too_many_runtimes", body = Problem),
-    (status = 422, description = "built_in, bad_kind, bad_url, bad_label, bad_tls, tls_required, no_gateway_url; runtime_unreachable: it \
-        does not answer, or lets nobody in", body = Problem),
+    (status = 422, description = "built_in, bad_kind, bad_url, bad_label, bad_tls, bad_registry, tls_required, no_gateway_url; \
+        runtime_unreachable: it does not answer, or lets nobody in; no_swarm_manager, engine_too_old, no_registry: a Swarm that can't be \
+        used", body = Problem),
 ))]
 pub(super) async fn add(
     Call { gateway, permit }: Call<Administer>,
@@ -54,7 +56,8 @@ pub(super) async fn add(
 #[utoipa::path(put, path = "/v1/runtimes/{name}", params(("name" = String, Path)), request_body = SetRuntime, responses(
     (status = 200, body = RuntimeState),
     (status = 404, description = "runtime_not_found: or it is the gateway's own", body = Problem),
-    (status = 422, description = "bad_url, bad_label, bad_tls, runtime_unreachable", body = Problem),
+    (status = 422, description = "bad_url, bad_label, bad_tls, bad_registry, runtime_unreachable, no_swarm_manager, engine_too_old, \
+        no_registry", body = Problem),
 ))]
 pub(super) async fn set(
     Call { gateway, permit }: Call<Administer>,

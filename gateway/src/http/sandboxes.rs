@@ -39,7 +39,7 @@ pub(super) async fn list(
     (status = 201, body = Sandbox),
     (status = 404, description = "module_not_found: of one of its policies", body = Problem),
     (status = 409, description = "sandbox_exists", body = Problem),
-    (status = 422, description = "provider_not_found, runtime_unavailable, no_runtime, bad_env …; sandbox_failed: its command can't be run", body = Problem),
+    (status = 422, description = "provider_not_found, runtime_unavailable, no_runtime, no_node, bad_env …; sandbox_failed: its command can't be run", body = Problem),
     (status = 500, description = "sandbox_failed: it did not start, with the reason", body = Problem),
 ))]
 pub(super) async fn create(
@@ -74,6 +74,7 @@ pub(super) async fn delete(Call { gateway, permit }: Call<Operate>, Path(name): 
 #[utoipa::path(post, path = "/v1/sandboxes/{name}/stop", params(("name" = String, Path)), responses(
     (status = 200, body = Sandbox),
     (status = 404, description = "sandbox_not_found", body = Problem),
+    (status = 409, description = "nothing_kept: its runtime keeps nothing of what has ended", body = Problem),
 ))]
 pub(super) async fn stop(
     Call { gateway, permit }: Call<Operate>,
@@ -85,7 +86,7 @@ pub(super) async fn stop(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StartQuery {
-    /// Start one whose machine is lost on this one, without the files that it has there.
+    /// Start one whose machine is lost, or of which nothing was kept, on this one: without its files.
     #[param(value_type = Option<String>)]
     runtime: Option<Name>,
     /// The same, on whichever machine fits.
@@ -97,7 +98,8 @@ pub(super) struct StartQuery {
 #[utoipa::path(post, path = "/v1/sandboxes/{name}/start", params(("name" = String, Path), StartQuery), responses(
     (status = 200, body = Sandbox),
     (status = 404, description = "sandbox_not_found", body = Problem),
-    (status = 409, description = "sandbox_running; sandbox_lost: its machine is; runtime_not_lost: it can't go elsewhere", body = Problem),
+    (status = 409, description = "sandbox_running; sandbox_lost: its machine is; runtime_not_lost: it can't go elsewhere; nothing_kept: its \
+        files are gone, so it can only be started elsewhere, anew", body = Problem),
     (status = 422, description = "no_runtime, runtime_unavailable: there is no place for it elsewhere; sandbox_failed: its command can't be run; it is stopped", body = Problem),
     (status = 500, description = "sandbox_failed: it did not start, with the reason; it is stopped", body = Problem),
 ))]

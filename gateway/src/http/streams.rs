@@ -60,7 +60,12 @@ fn not_connected(gateway: &Gateway, row: &SandboxRow) -> ApiError {
         return refuse(
             409,
             "sandbox_lost",
-            format!("sandbox {name} is lost: its runtime {} does not answer", row.runtime),
+            match gateway.runtime.node(row).filter(|node| node.gone) {
+                Some(node) => {
+                    format!("sandbox {name} is lost: its node {} of the runtime {} is down", node.name, row.runtime)
+                }
+                None => format!("sandbox {name} is lost: its runtime {} does not answer", row.runtime),
+            },
         )
         .hint(format!("`openshell sandbox start {name} --elsewhere` starts it on another machine, without its files"));
     }

@@ -57,16 +57,18 @@ impl Gateway {
     /// A sandbox as the API shows it.
     pub fn shown(&self, row: SandboxRow) -> Sandbox {
         let (connected, lost) = (self.connected(&row), self.is_lost(&row));
-        let sandbox = row.into_api(connected);
+        let node = self.runtime.node(&row).map(|node| node.name);
+        let sandbox = Sandbox { node, ..row.into_api(connected) };
         if lost { Sandbox { phase: Phase::Lost, ..sandbox } } else { sandbox }
     }
 
-    /// Whether nothing is heard of a sandbox that ran: neither of its machine nor of its supervisor.
+    /// Whether nothing is heard of a sandbox that ran: neither of its machine, or its node in a Swarm, nor of its supervisor.
     pub fn is_lost(&self, row: &SandboxRow) -> bool {
         let ran = matches!(row.phase, Phase::Starting | Phase::Running);
         // Which engine of another gateway's own machine is meant, that one knows.
         let known = self.is_here(row) || self.runtime.machine(row.runtime.as_str()).is_some_and(|m| m.added.is_some());
-        ran && known && !self.connected(row) && self.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost)
+        let silent = || self.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost);
+        ran && known && !self.connected(row) && (silent() || self.runtime.node(row).is_some_and(|node| node.gone))
     }
 
     /// How many sandboxes are linked to this gateway and the others.

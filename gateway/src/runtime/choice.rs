@@ -10,6 +10,7 @@ use openshell_api::runtime::{RuntimeHealth, RuntimeState};
 use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 
 use super::docker::{DockerOptions, DockerRuntime};
+use super::driver::{Driver, OnNode};
 use super::machine::{self, Machine};
 use super::placement::{Candidate, Promised, lacking, place};
 use super::{Places, Runtime, RuntimeError, Start};
@@ -90,6 +91,8 @@ pub struct Wanted<'a> {
     pub named: Option<&'a Name>,
     /// Where it was; it goes elsewhere.
     pub leaves: Option<&'a Name>,
+    /// Elsewhere is also another machine of the runtime where it was.
+    pub may_stay: bool,
 }
 
 impl Runtimes {
@@ -110,7 +113,7 @@ impl Runtimes {
     /// The same with the engine of the gateway's own machine.
     pub fn with_docker(mut self, options: DockerOptions) -> Self {
         if let Ok(name) = Name::parse(RuntimeKind::Docker.as_str()) {
-            let machine = Machine::new(name.clone(), None, DockerRuntime::new(options.clone()));
+            let machine = Machine::new(name.clone(), None, Box::new(DockerRuntime::new(options.clone())));
             self.machines.get_mut().unwrap_or_else(PoisonError::into_inner).insert(name, machine);
         }
         Self { options: Some(options), ..self }
@@ -127,8 +130,8 @@ impl Runtimes {
     }
 
     /// Takes an engine up. The one that had its name is one of the gateway's no more.
-    pub fn install(&self, added: StoredRuntime, docker: DockerRuntime) -> Arc<Machine> {
-        let machine = Machine::new(added.name.clone(), Some(added), docker);
+    pub fn install(&self, added: StoredRuntime, driver: Box<dyn Driver>) -> Arc<Machine> {
+        let machine = Machine::new(added.name.clone(), Some(added), driver);
         let mut machines = self.machines.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = machines.insert(machine.name.clone(), machine.clone()) {
             before.gone.cancel();
@@ -172,6 +175,16 @@ impl Runtimes {
         self.machine(name).map(|machine| machine.health(self.lost_after))
     }
 
+    /// On which machine of its runtime a sandbox is, where that has several.
+    pub fn node(&self, row: &SandboxRow) -> Option<OnNode> {
+        self.machine(row.runtime.as_str())?.driver.node(&row.id)
+    }
+
+    /// Why nothing is kept of a sandbox in this runtime once it has ended; `None`: it is.
+    pub fn forgets(&self, name: &Name) -> Option<&'static str> {
+        self.machine(name.as_str())?.driver.forgets()
+    }
+
     /// Begins to start a sandbox again; `None`: another call does.
     pub fn starting(&self, id: &str) -> Option<Starting<'_>> {
         let begun = self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
@@ -186,7 +199,7 @@ impl Runtimes {
     /// Finds a place for a sandbox, and keeps it. `rows` are the sandboxes that there are. Refuses a runtime that isn't there, and what
     /// none, or the one that is named, can honour.
     pub async fn choose(&self, wanted: Wanted<'_>, rows: &[SandboxRow]) -> ApiResult<Reservation<'_>> {
-        let Wanted { id, spec, named, leaves } = wanted;
+        let Wanted { id, spec, named, leaves, may_stay } = wanted;
         let reserve = |seats: &mut HashMap<String, Seat>, runtime: &Name| {
             let seat = Seat { runtime: runtime.clone(), promised: Some(Box::new(spec.clone())) };
             let before = seats.insert(id.to_owned(), seat);
@@ -197,7 +210,7 @@ impl Runtimes {
             let on = if leaves.is_some() { &BTreeMap::new() } else { &spec.on };
             self.named(name, spec, on)?;
             if let Some(machine) = self.machine(name.as_str()) {
-                machine.docker.greet().await.map_err(RuntimeError::Docker)?;
+                machine.driver.greet().await?;
             }
             return Ok(reserve(&mut self.seats(), name));
         }
@@ -209,8 +222,9 @@ impl Runtimes {
             self.named(&name, spec, &spec.on)?;
             return Ok(reserve(&mut self.seats(), &name));
         }
-        let machines: Vec<_> = self.machines().into_iter().filter(|machine| Some(&machine.name) != leaves).collect();
-        let answers = join_all(machines.iter().map(|machine| machine.docker.greet())).await;
+        let machines: Vec<_> =
+            self.machines().into_iter().filter(|machine| may_stay || Some(&machine.name) != leaves).collect();
+        let answers = join_all(machines.iter().map(|machine| machine.driver.greet())).await;
         let silent = answers.iter().all(Result::is_err);
         let mut seats = self.seats();
         let candidates: Vec<Candidate> = machines
@@ -218,12 +232,12 @@ impl Runtimes {
             .zip(answers)
             .map(|(machine, answer)| Candidate {
                 name: machine.name.clone(),
-                labels: machine.labels(),
+                labels: machine.labels_for(spec),
                 far: machine.added.is_some(),
                 answer: answer.map_err(|error| error.to_string()).and_then(|()| {
-                    machine.docker.vitals().capacity.ok_or_else(|| "it does not say how large it is".to_owned())
+                    machine.driver.capacity(&spec.on).ok_or_else(|| "it does not say how large it is".to_owned())
                 }),
-                refusal: machine.docker.refusal(spec),
+                refusal: machine.driver.refusal(spec),
                 promised: promised(&machine.name, rows, &seats),
             })
             .collect();
@@ -251,7 +265,7 @@ impl Runtimes {
         match (preferred, self.machine(RuntimeKind::Docker.as_str())) {
             _ if spec.image.is_some() || self.containers_only => RuntimeKind::Docker,
             (Some(preferred), _) => preferred,
-            (None, Some(docker)) if docker.docker.answers().await => RuntimeKind::Docker,
+            (None, Some(docker)) if docker.driver.answers().await => RuntimeKind::Docker,
             (None, _) => RuntimeKind::Process,
         }
     }
@@ -265,14 +279,14 @@ impl Runtimes {
             return Err(refuse(422, "runtime_unavailable", why).hint(self.there_are()));
         }
         let refusal = match &machine {
-            Some(machine) => machine.docker.refusal(spec),
+            Some(machine) => machine.driver.refusal(spec),
             None if process => self.process.refusal(spec),
             None => {
                 let why = format!("this gateway has no runtime {name}");
                 return Err(refuse(422, "runtime_unavailable", why).hint(self.there_are()));
             }
         };
-        let labels = machine.map(|machine| machine.labels()).unwrap_or_default();
+        let labels = machine.map(|machine| machine.labels_for(spec)).unwrap_or_default();
         if let Some((key, value)) = lacking(&labels, on) {
             return Err(refuse(422, "unsupported_option", format!("the runtime {name} lacks the label {key}={value}"))
                 .hint("name a runtime, or labels, not both"));
@@ -297,7 +311,7 @@ impl Runtimes {
         let machines = self.machines();
         let answers = join_all(machines.iter().map(|machine| async {
             match machine.added {
-                None => machine.docker.answers().await,
+                None => machine.driver.answers().await,
                 Some(_) => machine.health(self.lost_after) == RuntimeHealth::Answers,
             }
         }));
@@ -364,11 +378,11 @@ impl Runtimes {
         match self.of(id) {
             Ok(Place::Process(process)) => process.wait(id).await,
             Ok(Place::Engine(machine)) => tokio::select! {
-                () = machine.docker.wait(id) => {}
+                () = machine.driver.wait(id) => {}
                 // It is known by another one from now on, or no sandbox is in it any more.
                 () = machine.gone.cancelled() => {
                     if let Ok(Place::Engine(machine)) = self.of(id) {
-                        machine.docker.wait(id).await;
+                        machine.driver.wait(id).await;
                     }
                 }
             },
@@ -411,7 +425,7 @@ impl Runtimes {
     pub async fn traces(&self) -> Result<Vec<String>, RuntimeError> {
         let mut found = self.process.traces().await?;
         for machine in self.machines().iter().filter(|machine| machine.added.is_none()) {
-            match machine.docker.traces().await {
+            match machine.driver.traces().await {
                 Ok(ids) => {
                     for id in ids {
                         self.seats()
@@ -437,7 +451,7 @@ impl Place {
     fn runtime(&self) -> &dyn Runtime {
         match self {
             Self::Process(process) => process.as_ref(),
-            Self::Engine(machine) => &machine.docker,
+            Self::Engine(machine) => machine.driver.as_ref(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod choice;
 mod detach;
 pub mod docker;
+mod driver;
 mod machine;
 mod placement;
 mod proc;
@@ -16,6 +17,7 @@ use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 use crate::state_dir::StateDirError;
 
 pub use choice::{Reservation, Runtimes, Wanted};
+pub use driver::{Driver, Gone, OnNode};
 pub use machine::Machine;
 
 /// Why a runtime could not do as asked.
@@ -44,6 +46,9 @@ pub enum RuntimeError {
     /// Docker.
     #[error(transparent)]
     Docker(#[from] docker::DockerError),
+    /// A Swarm.
+    #[error(transparent)]
+    Swarm(#[from] docker::SwarmError),
 }
 
 /// Directories that a launch specification names.
@@ -79,6 +84,8 @@ pub struct Start {
 /// - **A way to the gateway.** A socket that is mounted, or [`LaunchSpec::gateway_url`] over a network. Nothing dials in.
 /// - **Everything is labelled** with the gateway's id and the sandbox's, so that [`traces`](Self::traces) finds what a crash left,
 ///   and nothing of anybody else's.
+/// - **Files stay, or it is said that they don't.** Where nothing is kept of a supervisor that ended, [`forgets`](Self::forgets) says so,
+///   and nobody stops one there without knowing.
 /// - **Ends are told once.** [`wait`](Self::wait) resolves when the supervisor is dead, and never because its machine is silent:
 ///   what can't be seen is neither alive nor dead, and the caller decides.
 ///
@@ -99,6 +106,11 @@ pub trait Runtime: Send + Sync {
 
     /// What of a specification this runtime can't honour, in words.
     fn refusal(&self, spec: &CreateSandbox) -> Option<String>;
+
+    /// Why nothing is kept of a supervisor that ended; `None`: it is, for the next start.
+    fn forgets(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Starts a supervisor; answers as soon as it exists. Everything made so far is left for [`Self::remove`]. One that
     /// was stopped starts again with what it held.

@@ -47,7 +47,7 @@ pub use modules::{By, StoreModule};
 pub use proposals::{ProposalQuery, ProposalRow, Refused};
 pub use records::{DecisionQuery, DecisionText, Numbered};
 pub use replicas::Replica;
-pub use runtimes::StoredRuntime;
+pub use runtimes::{StoredLogin, StoredRuntime};
 pub use sandboxes::{NewSandbox, SandboxRow};
 pub use supervisor_keys::{KeyKind, KeyState, SupervisorKey};
 pub use url::{DatabaseUrl, InvalidDatabaseUrl};

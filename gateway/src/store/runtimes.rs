@@ -11,7 +11,7 @@ use super::{Store, StoreError, is_unique_violation, json, parse};
 use crate::audit::Change;
 use crate::identity::tokens::TokenHash;
 
-/// An engine as it was added, but for its key.
+/// An engine as it was added, but for what is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRuntime {
     /// Its name.
@@ -30,10 +30,25 @@ pub struct StoredRuntime {
     /// PEM of the gateway's certificate there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+    /// Where the images of a Swarm are put.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// As whom its engines log in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<StoredLogin>,
+}
+
+/// Who logs in at a registry, but for the password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLogin {
+    /// The user.
+    pub user: String,
+    /// Since when the password is what it is: other gateways of the database learn by it that it was replaced.
+    pub since: jiff::Timestamp,
 }
 
 impl Store {
-    /// Every one, by name, with its encrypted key.
+    /// Every one, by name, with what of it is encrypted.
     pub async fn runtimes(&self) -> Result<Vec<(StoredRuntime, Option<Vec<u8>>)>, StoreError> {
         let rows = query("SELECT runtime, key FROM runtimes ORDER BY name").fetch_all(&self.read).await?;
         rows.iter().map(runtime).collect()

@@ -78,6 +78,7 @@ impl SandboxRow {
             name: self.name,
             owner: self.owner,
             runtime: self.runtime,
+            node: None,
             image: self.spec.image,
             phase: self.phase,
             exit_code: self.exit_code,

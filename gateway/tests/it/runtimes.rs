@@ -33,7 +33,19 @@ async fn runtimes_are_listed_and_bad_ones_are_refused(on: Database) {
     check(json!({ "name": "docker" }), 422, "built_in").await;
     check(json!({ "name": "process" }), 422, "built_in").await;
     check(json!({ "kind": "process" }), 422, "bad_kind").await;
-    check(json!({ "kind": "swarm" }), 422, "bad_request").await;
+    check(json!({ "kind": "kubernetes" }), 422, "bad_request").await;
+    check(json!({ "kind": "swarm" }), 422, "bad_registry").await;
+    check(json!({ "kind": "swarm", "registry": "https://registry.example/x" }), 422, "bad_registry").await;
+    check(json!({ "kind": "swarm", "registry": "registry.example/x:latest" }), 422, "bad_registry").await;
+    check(json!({ "registry": "registry.example/x" }), 422, "bad_registry").await;
+    let login = json!({ "user": "me", "password": "unheard-of" });
+    check(json!({ "registry_login": login }), 422, "bad_registry").await;
+    check(
+        json!({ "kind": "swarm", "registry": "registry.example/x", "registry_login": { "user": "me" } }),
+        422,
+        "bad_request",
+    )
+    .await;
     check(json!({ "labels": { "": "x" } }), 422, "bad_label").await;
     check(json!({ "url": "unix:///var/run/docker.sock" }), 422, "bad_url").await;
     check(json!({ "url": "tcp://10.0.0.5:2375" }), 422, "tls_required").await;
@@ -46,9 +58,14 @@ async fn runtimes_are_listed_and_bad_ones_are_refused(on: Database) {
     check(json!({ "gateway_url": null }), 422, "no_gateway_url").await;
     // This one's sandboxes are tasks of the test.
     check(json!({}), 422, "runtime_unavailable").await;
+    let swarm = json!({ "kind": "swarm", "registry": "registry.example/x", "registry_login": login });
+    check(swarm, 422, "runtime_unavailable").await;
     assert_eq!(world.items("/v1/runtimes").await.as_array().unwrap().len(), 1);
     let trail = world.get("/v1/audit").await.ok().to_string();
-    assert!(trail.contains("runtime.add") && !trail.contains("BEGIN"), "a refused attempt is told: {trail}");
+    assert!(
+        trail.contains("runtime.add") && !trail.contains("BEGIN") && !trail.contains("unheard-of"),
+        "a refused attempt is told: {trail}"
+    );
 
     // Nothing but a lost sandbox goes elsewhere.
     let start = async |query: &str| world.post(&format!("/v1/sandboxes/a/start{query}"), Value::Null).await;

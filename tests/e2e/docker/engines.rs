@@ -12,13 +12,24 @@ use super::{BUSYBOX, USER, Yard, engine, proven, yard};
 pub struct Private {
     pub directory: PathBuf,
     flags: String,
+    /// What its machine is called, if it is to be a node of a Swarm.
+    node: Option<String>,
 }
 
 impl Private {
     /// `None`, said aloud: an engine that someone else runs is no proof that we may run one.
     pub fn new(name: &str, more: &str) -> Option<(Self, String)> {
+        Self::with(name, format!("--bridge=none --iptables=false {more}"), None)
+    }
+
+    /// The same for a node of a Swarm, whose tasks have the engine's own bridge.
+    pub fn node(name: &str, more: &str) -> Option<(Self, String)> {
+        Self::with(name, format!("--iptables=false {more}"), Some(name.to_owned()))
+    }
+
+    fn with(name: &str, flags: String, node: Option<String>) -> Option<(Self, String)> {
         let directory = std::env::temp_dir().join(format!("openshell-engine-{name}-{}", std::process::id()));
-        let private = Self { directory, flags: format!("--bridge=none --iptables=false {more}") };
+        let private = Self { directory, flags, node };
         match private.start() {
             Ok(host) => Some((private, host)),
             Err(why) => {
@@ -30,12 +41,16 @@ impl Private {
 
     fn start(&self) -> Result<String> {
         let directory = self.directory.to_string_lossy();
-        engine(&[
+        let mut environment = vec![
             ("ENGINE_DIR", directory.as_ref()),
             ("ENGINE_OWN", "1"),
             ("ENGINE_APART", "1"),
             ("ENGINE_FLAGS", &self.flags),
-        ])
+        ];
+        if let Some(node) = &self.node {
+            environment.extend([("ENGINE_SWARM", "1"), ("ENGINE_HOSTNAME", node)]);
+        }
+        engine(&environment)
     }
 
     fn stop(&self) -> Result<()> {

@@ -17,16 +17,16 @@ use super::BUSYBOX;
 use super::engines::Private;
 
 /// Runs a command of this machine's.
-fn run(program: &str, words: &[&str]) -> Result<String> {
+pub fn run(program: &str, words: &[&str]) -> Result<String> {
     let output = Command::new(program).args(words).output()?;
     ensure!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// A machine of its own, as far as networks go.
-struct Far {
+pub struct Far {
     private: Private,
-    host: String,
+    pub host: String,
     number: u8,
 }
 
@@ -35,6 +35,17 @@ impl Far {
     fn new(name: &str, number: u8, more: &str) -> Result<Option<Self>> {
         let pool = format!("--default-address-pool base=10.214.{number}.0/24,size=25");
         let Some((private, host)) = Private::new(name, &format!("{pool} {more}")) else { return Ok(None) };
+        Self::wired(private, host, number).map(Some)
+    }
+
+    /// The same as a node of a Swarm: its tasks are in 10.214.N.0/25.
+    pub fn node(name: &str, number: u8, more: &str) -> Result<Option<Self>> {
+        let networks = format!("--bip 10.214.{number}.1/25 --default-address-pool base=10.214.{number}.128/25,size=26");
+        let Some((private, host)) = Private::node(name, &format!("{networks} {more}")) else { return Ok(None) };
+        Self::wired(private, host, number).map(Some)
+    }
+
+    fn wired(private: Private, host: String, number: u8) -> Result<Self> {
         let far = Self { private, host, number };
         let (cable, pid) = (far.cable(), far.pid()?);
         run("ip", &["link", "add", &cable, "type", "veth", "peer", "name", "cable", "netns", &pid])?;
@@ -43,31 +54,41 @@ impl Far {
         run("ip", &["route", "add", &format!("10.214.{number}.0/24"), "via", &format!("10.213.{number}.2")])?;
         far.there(&format!("ip addr add 10.213.{number}.2/24 dev cable && echo 1 >/proc/sys/net/ipv4/ip_forward"))?;
         far.plug()?;
-        Ok(Some(far))
+        Ok(far)
+    }
+
+    /// Lays a cable to another one, of which nothing else knows: this end is 10.212.0.N/24, and the other likewise.
+    pub fn tie(&self, other: &Self) -> Result<()> {
+        let (here, there) = (self.pid()?, other.pid()?);
+        run("ip", &["link", "add", "tie", "netns", &here, "type", "veth", "peer", "name", "tie", "netns", &there])?;
+        for far in [self, other] {
+            far.there(&format!("ip addr add 10.212.0.{}/24 dev tie && ip link set tie up", far.number))?;
+        }
+        Ok(())
     }
 
     fn cable(&self) -> String {
         format!("osh{}-{}", std::process::id() % 100_000, self.number)
     }
 
-    fn pid(&self) -> Result<String> {
+    pub fn pid(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.private.directory.join("pid"))?.trim().to_owned())
     }
 
-    fn there(&self, script: &str) -> Result<String> {
+    pub fn there(&self, script: &str) -> Result<String> {
         run("nsenter", &["--target", &self.pid()?, "--net", "sh", "-c", script])
     }
 
-    fn plug(&self) -> Result<()> {
+    pub fn plug(&self) -> Result<()> {
         self.there(&format!("ip link set cable up && ip route replace default via 10.213.{}.1", self.number)).map(drop)
     }
 
-    fn pull(&self) -> Result<()> {
+    pub fn pull(&self) -> Result<()> {
         self.there("ip link set cable down").map(drop)
     }
 
     /// Runs the engine's own command line, by a socket that needs no network.
-    fn docker(&self, words: &[&str]) -> Result<String> {
+    pub fn docker(&self, words: &[&str]) -> Result<String> {
         run("docker", &[&["-H", &self.host], words].concat())
     }
 
@@ -84,11 +105,13 @@ impl Drop for Far {
 }
 
 /// A world whose gateway reaches both.
-struct Yard {
-    world: World,
-    port: u16,
+pub struct Yard {
+    pub world: World,
+    pub port: u16,
     plain: Origin,
-    _sshd: Server,
+    /// Where containers reach it.
+    at: &'static str,
+    _sshd: Option<Server>,
 }
 
 impl Yard {
@@ -108,12 +131,15 @@ impl Yard {
         let config = world.write("ssh_config", &config)?;
         let ssh = world.write("ssh", &format!("#!/bin/sh\nexec ssh -F {} \"$@\"\n", config.display()))?;
         std::fs::set_permissions(&ssh, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let world = world
-            .with_env("OPENSHELL_SSH", &ssh.display().to_string())
-            .with_env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+        Self::of(world.with_env("OPENSHELL_SSH", &ssh.display().to_string()), "10.213.2.1", Some(sshd)).await
+    }
+
+    /// One with an origin, and without an engine of its own.
+    pub async fn of(world: World, at: &'static str, sshd: Option<Server>) -> Result<Self> {
+        let world = world.with_env("DOCKER_HOST", "unix:///nowhere/docker.sock");
         let config = OriginConfig { name: "plain".into(), ..OriginConfig::default() };
         let plain = Origin::start(TcpListener::bind("0.0.0.0:0").await?, config, None)?;
-        let mut yard = Self { world, port: 0, plain, _sshd: sshd };
+        let mut yard = Self { world, port: 0, plain, at, _sshd: sshd };
         yard.start().await?;
         Ok(yard)
     }
@@ -127,22 +153,22 @@ impl Yard {
     }
 
     /// A gateway that ends without a word, and one that begins in its place.
-    async fn crash(&mut self) -> Result<()> {
+    pub async fn crash(&mut self) -> Result<()> {
         let status = self.run(&["gateway", "status", "-o", "json"]).await?.ok()?.json()?;
         run("kill", &["-9", &status["pid"].as_u64().context("a pid")?.to_string()])?;
         self.start().await
     }
 
-    async fn run(&self, words: &[&str]) -> Result<Ran> {
+    pub async fn run(&self, words: &[&str]) -> Result<Ran> {
         finish(self.world.command(words)).await
     }
 
-    async fn json(&self, words: &[&str]) -> Result<Value> {
+    pub async fn json(&self, words: &[&str]) -> Result<Value> {
         self.run(&[words, &["-o", "json"]].concat()).await?.ok()?.json()
     }
 
     /// A command that must fail, and say this.
-    async fn refused(&self, words: &[&str], says: &[&str]) -> Result<()> {
+    pub async fn refused(&self, words: &[&str], says: &[&str]) -> Result<()> {
         let ran = self.run(words).await?;
         ensure!(ran.code == 1 && ran.stdout.is_empty(), "{words:?}: {ran:?}");
         for said in says {
@@ -151,8 +177,9 @@ impl Yard {
         Ok(())
     }
 
-    async fn create(&self, name: &str, more: &[&str]) -> Result<Ran> {
-        let origin = ["--add-host", "plain.demo.test:10.213.2.1"];
+    pub async fn create(&self, name: &str, more: &[&str]) -> Result<Ran> {
+        let address = format!("plain.demo.test:{}", self.at);
+        let origin = ["--add-host", &address];
         self.run(&[&["sandbox", "create", "--name", name, "--from", BUSYBOX][..], &origin, more].concat()).await
     }
 
@@ -164,13 +191,23 @@ impl Yard {
         Ok(())
     }
 
-    async fn shell(&self, name: &str, script: &str) -> Result<Ran> {
+    pub async fn shell(&self, name: &str, script: &str) -> Result<Ran> {
         let script = format!("PLAIN=http://plain.demo.test:{}; {script}", self.plain.address.port());
         self.run(&["sandbox", "exec", name, "--", "sh", "-c", &script]).await
     }
 
+    /// A policy that lets programs read the origin.
+    pub fn rules(&self) -> Result<String> {
+        let rules = format!(
+            "version: 1\nnetwork_policies:\n  demo:\n    endpoints:\n      - {{host: plain.demo.test, port: {}, protocol: rest, \
+             access: read-only, allowed_ips: [10.213.0.0/16]}}\n    binaries: [{{path: /bin/busybox}}]\n",
+            self.plain.address.port()
+        );
+        Ok(self.world.write("rules.yaml", &rules)?.display().to_string())
+    }
+
     /// What a sandbox may do is as it was allowed, whoever's machine it is on.
-    async fn enforces(&self, name: &str) -> Result<()> {
+    pub async fn enforces(&self, name: &str) -> Result<()> {
         for (script, expected) in [
             ("wget -q -O- $PLAIN/status", "hello from the origin"),
             ("wget -q -O- --post-data x=1 $PLAIN/items 2>&1 || true", "403"),
@@ -182,7 +219,7 @@ impl Yard {
     }
 
     /// Waits until this is so.
-    async fn until(&self, words: &[&str], so: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub async fn until(&self, words: &[&str], so: impl Fn(&Value) -> bool) -> Result<Value> {
         let began = Instant::now();
         loop {
             let found = self.json(words).await?;
@@ -197,7 +234,7 @@ impl Yard {
     }
 
     /// What the door of the link answers a credential.
-    fn knock(&self, credential: &str) -> Result<String> {
+    pub fn knock(&self, credential: &str) -> Result<String> {
         let (bearer, url) =
             (format!("Authorization: Bearer {credential}"), format!("https://127.0.0.1:{}/v1/supervisor", self.port));
         run("curl", &["-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", &bearer, &url])
@@ -205,12 +242,12 @@ impl Yard {
 }
 
 /// Certificates of an engine and of whoever may use it.
-struct Keys {
+pub struct Keys {
     directory: tempfile::TempDir,
 }
 
 impl Keys {
-    fn new(address: &str) -> Result<Self> {
+    pub fn new(address: &str) -> Result<Self> {
         let (directory, authority) = (tempfile::tempdir()?, Authority::new()?);
         let keys = Self { directory };
         std::fs::write(keys.at("ca.pem"), authority.pem())?;
@@ -223,15 +260,15 @@ impl Keys {
         Ok(keys)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.at(name).display().to_string()
     }
 
-    fn flags(&self) -> String {
+    pub fn flags(&self) -> String {
         let (ca, certificate, key) = (self.text("ca.pem"), self.text("server.pem"), self.text("server.key"));
         format!("-H tcp://0.0.0.0:2376 --tlsverify --tlscacert {ca} --tlscert {certificate} --tlskey {key}")
     }
@@ -319,12 +356,7 @@ async fn other_machines_are_added_filled_lost_and_found_again() -> Result<()> {
     ensure!(of("docker")?["health"] == "silent" && of("process")?["health"] == "answers", "{listed}");
 
     // Policies reach both, and what is stopped starts where it was, with what it held.
-    let rules = format!(
-        "version: 1\nnetwork_policies:\n  demo:\n    endpoints:\n      - {{host: plain.demo.test, port: {}, protocol: rest, \
-         access: read-only, allowed_ips: [10.213.0.0/16]}}\n    binaries: [{{path: /bin/busybox}}]\n",
-        yard.plain.address.port()
-    );
-    let rules = yard.world.write("rules.yaml", &rules)?.display().to_string();
+    let rules = yard.rules()?;
     for name in ["one", "two", "three"] {
         yard.run(&["policy", "set", name, "--policy", &rules]).await?.ok()?;
         yard.enforces(name).await?;

@@ -38,7 +38,7 @@ impl Mode {
 
 /// What raising the walls takes without a user namespace: namespaces and mounts, the loopback interface, the callers'
 /// sockets; and becoming the workload's user for what runs inside.
-const CAPABILITIES: [&str; 10] = [
+pub(super) const CAPABILITIES: [&str; 10] = [
     "SYS_ADMIN",
     "NET_ADMIN",
     "SYS_PTRACE",

@@ -167,7 +167,8 @@ impl Engine {
         self.soon(ask).await
     }
 
-    async fn soon<T>(&self, asked: impl Future<Output = Result<T, DockerError>>) -> Result<T, DockerError> {
+    /// Does what is asked within seconds, or says that the engine is silent; with what `ssh` said, if it gave up.
+    pub async fn soon<T>(&self, asked: impl Future<Output = Result<T, DockerError>>) -> Result<T, DockerError> {
         let limit = if self.far.is_some() { FAR_PING_LIMIT } else { PING_LIMIT };
         let silent = || DockerError::Unreachable {
             host: self.host.clone(),

@@ -13,6 +13,7 @@
 //! vitals.rs     whether it answers, how large it is
 //! container.rs  what is asked for                            files.rs   what is unpacked into it
 //! seccomp.rs    the container's system calls                 watch.rs   what became of it, from events
+//! swarm/        services of a Swarm, where the engine is a manager of one
 //! ```
 
 mod address;
@@ -23,6 +24,7 @@ mod files;
 mod image;
 mod network;
 mod seccomp;
+mod swarm;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -45,6 +47,7 @@ use openshell_api::launch::LaunchSpec;
 use openshell_api::sandbox::{CreateSandbox, RuntimeKind};
 use tokio::sync::OnceCell;
 
+use super::driver::Driver;
 use super::{Places, Runtime, RuntimeError, Start};
 pub use address::{Address, InvalidAddress};
 use container::{Mode, Plan};
@@ -52,6 +55,7 @@ pub use engine::DockerError;
 use engine::{Engine, failed};
 use files::{Archive, Owner, host_roots};
 use image::Image;
+pub use swarm::{Registry, Repository, SwarmError, SwarmRuntime};
 use vitals::Pulse;
 pub use vitals::{Capacity, Vitals};
 use watch::{State, Watch};
@@ -69,6 +73,8 @@ mod labels {
     pub const RUNTIME: &str = "dev.openshell.runtime";
     /// [`super::Mode`].
     pub const MODE: &str = "dev.openshell.mode";
+    /// Of an image with the supervisor in it: the id of the one that it was made from.
+    pub const IMAGE: &str = "dev.openshell.image";
 }
 
 /// Written for the machine that a sandbox runs on, in place of an address.
@@ -135,23 +141,6 @@ impl DockerRuntime {
             apparmor: OnceCell::new(),
             capable: AtomicBool::new(false),
         }
-    }
-
-    /// Whether an engine answers now.
-    pub async fn answers(&self) -> bool {
-        self.engine.answers().await
-    }
-
-    /// Asks it how large it is. Refuses, with the reason, when it does not answer.
-    pub async fn greet(&self) -> Result<(), DockerError> {
-        let capacity = self.engine.capacity().await?;
-        self.pulse.beat(Some(capacity));
-        Ok(())
-    }
-
-    /// What is known of the engine.
-    pub fn vitals(&self) -> Vitals {
-        self.pulse.vitals()
     }
 
     /// Where it is looked for.
@@ -238,11 +227,7 @@ impl DockerRuntime {
 
     /// The start file: what was asked for, in terms of this container.
     async fn launch(&self, docker: &Docker, start: &Start, image: &Image, mode: Mode) -> Result<Vec<u8>, RuntimeError> {
-        let mut launch = LaunchSpec { own_root: true, ..start.launch.clone() };
-        launch.image.get_or_insert_with(|| self.options.default_image.clone());
-        launch.env = image.env.iter().cloned().chain(launch.env).collect();
-        launch.workdir = launch.workdir.or_else(|| image.workdir.clone());
-        launch.degraded.extend(mode.degraded());
+        let mut launch = adapted(start, image, mode, &self.options.default_image);
         let writable = start.spec.volumes.iter().filter(|volume| !volume.read_only);
         launch.writable.extend(writable.map(|volume| volume.target.clone()));
         if self.engine.is_local() {
@@ -442,6 +427,33 @@ impl Runtime for DockerRuntime {
     async fn traces(&self) -> Result<Vec<String>, RuntimeError> {
         Ok(self.watch.list(self.client().await?).await?)
     }
+}
+
+#[async_trait::async_trait]
+impl Driver for DockerRuntime {
+    async fn answers(&self) -> bool {
+        self.engine.answers().await
+    }
+
+    async fn greet(&self) -> Result<(), RuntimeError> {
+        let capacity = self.engine.capacity().await?;
+        self.pulse.beat(Some(capacity));
+        Ok(())
+    }
+
+    fn vitals(&self) -> Vitals {
+        self.pulse.vitals()
+    }
+}
+
+/// The start file in terms of an image.
+fn adapted(start: &Start, image: &Image, mode: Mode, default_image: &str) -> LaunchSpec {
+    let mut launch = LaunchSpec { own_root: true, ..start.launch.clone() };
+    launch.image.get_or_insert_with(|| default_image.to_owned());
+    launch.env = image.env.iter().cloned().chain(launch.env).collect();
+    launch.workdir = launch.workdir.or_else(|| image.workdir.clone());
+    launch.degraded.extend(mode.degraded());
+    launch
 }
 
 fn packing(source: std::io::Error) -> RuntimeError {

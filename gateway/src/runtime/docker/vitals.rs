@@ -69,7 +69,8 @@ impl Pulse {
         vitals.capacity = capacity.or(vitals.capacity);
     }
 
-    fn miss(&self, asked: (Instant, jiff::Timestamp), problem: String) {
+    /// It did not answer what it was asked then.
+    pub fn miss(&self, asked: (Instant, jiff::Timestamp), problem: String) {
         let mut vitals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         vitals.silent.get_or_insert(asked);
         vitals.problem = Some(problem);
