@@ -24,6 +24,8 @@ use crate::secrets::answer;
 
 /// How long those that are linked are waited for, so that the first answer says what is left to do.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long those that were linked to the gateway before have to come back.
+const COME_BACK: Duration = Duration::from_secs(10);
 /// Between two looks at whether all of them know.
 const LOOK: Duration = Duration::from_millis(50);
 /// The same after a failure.
@@ -124,9 +126,18 @@ fn awaited(error: ApiError, awaits: &[Name]) -> ApiError {
 /// Goes on with a turn that the gateway before was in, if it was.
 pub fn resume(gateway: &Arc<Gateway>) {
     let signing = &gateway.signing;
-    if gateway.replicas.is_none() && (signing.next().is_some() || signing.previous().is_some()) {
-        go_on(gateway);
+    if gateway.replicas.is_some() || (signing.next().is_none() && signing.previous().is_none()) {
+        return;
     }
+    // Nobody is linked yet: whoever runs comes back within seconds, and is asked before the next key signs.
+    let wait = if signing.next().is_some() { COME_BACK } else { Duration::ZERO };
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = gateway.stopping.cancelled() => {}
+            () = tokio::time::sleep(wait) => go_on(&gateway),
+        }
+    });
 }
 
 /// Goes on with a turn wherever it is, until only `finish` is left to do.

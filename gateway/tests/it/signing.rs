@@ -6,6 +6,7 @@ use openshell_api::Page;
 use openshell_api::audit::{AuditHead, AuditLink, Verifier};
 use openshell_api::signing::GatewayKey;
 use openshell_gateway::backup::{self, Restore};
+use openshell_policy_host::SigningKey;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -121,7 +122,7 @@ async fn everything_is_signed_anew_and_the_key_before_is_let_go(on: Database) {
     for key in [&first["key"], &turned["key"]] {
         assert!(holds(&world, key).await, "{key}");
     }
-    assert!(!holds(&world, &json!(GatewayKey::from_hex(&"07".repeat(32)).map(|key| key.to_string()))).await);
+    assert!(!holds(&world, &json!(GatewayKey::of(&SigningKey::from_bytes(&[7; 32])))).await);
     for action in ["signing_key.turn", "signing_key.change", "signing_key.renew", "signing_key.finish"] {
         let told = world.items(&format!("/v1/audit?action={action}")).await;
         let done = told.as_array().unwrap().iter().filter(|link| link["entry"]["outcome"] == "done").count();
