@@ -75,6 +75,7 @@ fn help_of_every_command() {
         ("provider-type-set", "provider type set"),
         ("gateway-rotate-keys", "gateway rotate-keys"),
         ("gateway-rotate-ca", "gateway rotate-ca"),
+        ("gateway-rotate-signing-key", "gateway rotate-signing-key"),
         ("inference", "inference"),
         ("inference-explain", "inference explain"),
         ("inference-usage", "inference usage"),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use ed25519_dalek::SigningKey;
 use openshell_api::sandbox::RuntimeKind;
 use openshell_api::user::Role;
 use tokio::sync::watch;
@@ -26,6 +25,7 @@ use crate::runtime::docker::DockerOptions;
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
 use crate::secrets::{self, KeyFileError, Keyring, KeyringError, Passphrase, SecretBox};
+use crate::signing::{Signing, SigningError, rotation};
 use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Database, DatabaseUrl, Replica, Store, StoreError};
 use crate::tls::{Authority, TlsError};
@@ -100,6 +100,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The key that signs.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// The file with further CAs.
     #[error("can't read {path}: {source}")]
     UpstreamCa {
@@ -150,7 +153,7 @@ pub struct Gateway {
     /// Encrypts provider secrets.
     pub secrets: SecretBox,
     /// Signs generations and artifacts.
-    pub signing: SigningKey,
+    pub signing: Arc<Signing>,
     /// Who may call.
     pub identities: Identities,
     /// Its id, the same for as long as its state directory is.
@@ -206,8 +209,8 @@ impl Gateway {
         };
         let internal = options.internal_url.clone().unwrap_or_else(|| url(address));
         let authority = Authority::open(&dir, address.ip(), crate::upstream::host(&internal).as_deref())?;
-        let signing = secrets::signing_key(&dir)?;
-        if database.is_shared() && !database.is_ours(&hex::encode(signing.verifying_key().as_bytes())).await? {
+        let signing = Arc::new(Signing::open(&dir)?);
+        if database.is_shared() && !database.is_ours(&signing).await? {
             return Err(KeyringError::NotOurs.into());
         }
         let store = Store::over(database, dir.root(), signing.clone()).await?;
@@ -219,7 +222,7 @@ impl Gateway {
                 let me = Replica { id: id.clone(), url: internal.trim_end_matches('/').to_owned() };
                 store.beat(&me).await?;
                 store.forget_links(&me.id, false).await?;
-                Some(Replicas::new(me, keyring, &signing, &authority.trusted().pem)?)
+                Some(Replicas::new(me, keyring, &signing.key(), &authority.trusted().pem)?)
             }
         };
         store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
@@ -272,6 +275,7 @@ impl Gateway {
         crate::machines::take_up(&gateway).await?;
         crate::lifecycle::recover(&gateway).await?;
         crate::machines::begin(&gateway);
+        rotation::resume(&gateway);
         Ok(gateway)
     }
 }

@@ -36,6 +36,7 @@ pub mod runtime;
 pub mod secrets;
 pub mod server;
 pub mod shadow;
+pub mod signing;
 pub mod state_dir;
 pub mod store;
 pub mod tls;

@@ -3,6 +3,7 @@
 mod artifacts;
 mod homes;
 pub mod moving;
+mod signing;
 mod trust;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use openshell_api::Name;
 use openshell_api::module::{Binding, Module, default_deadline_ms};
 use openshell_api::signature::ModuleSignature;
+use openshell_api::signing::GatewayKey;
 use openshell_policy_host::{Compiler, SigningKey, check, digest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -29,6 +31,8 @@ const BUILTINS: [&str; 2] = ["rules", "privacy-router"];
 const MAX_VERSION: usize = 64;
 /// Longest deadline a binding may ask for, in milliseconds.
 const MAX_DEADLINE_MS: u32 = 10_000;
+/// Artifacts of which it is remembered which key signed them.
+const UNDER_KEY: u64 = 10_000;
 /// How a module is to be bound.
 pub struct BindRequest<'a> {
     /// The module.
@@ -57,6 +61,8 @@ pub struct Modules {
     compiler: Arc<Compiler>,
     compiling: tokio::sync::Mutex<()>,
     artifacts: Artifacts,
+    /// By artifact and key: the same artifact under that key.
+    under_key: moka::future::Cache<(String, GatewayKey), String>,
     homes: Homes,
 }
 
@@ -64,7 +70,13 @@ impl Modules {
     /// Starts the compiler.
     pub fn new(homes: Homes) -> ApiResult<Self> {
         let compiler = Arc::new(Compiler::new()?);
-        Ok(Self { compiler, compiling: tokio::sync::Mutex::default(), artifacts: Artifacts::new(), homes })
+        Ok(Self {
+            compiler,
+            compiling: tokio::sync::Mutex::default(),
+            artifacts: Artifacts::new(),
+            under_key: moka::future::Cache::new(UNDER_KEY),
+            homes,
+        })
     }
 
     /// Where bytes of modules are.
@@ -219,7 +231,15 @@ impl Modules {
         module: &Module,
         settings: &serde_json::Value,
     ) -> ApiResult<String> {
-        let cache_key = cache_key(module, settings, &self.compiler.compatibility(), key)?;
+        let compatibility = self.compiler.compatibility();
+        let parts = Parts {
+            module: &module.digest,
+            name: module.name.as_str(),
+            version: &module.version,
+            settings,
+            compatibility: &compatibility,
+        };
+        let cache_key = parts.under(key)?;
         if let Some(digest) = store.artifact_digest(&cache_key).await? {
             return Ok(digest);
         }
@@ -253,20 +273,21 @@ fn check_version(version: &str) -> ApiResult<()> {
         .hint("use something like 1.2.0: letters, digits, '.', '-', '+', '_', at most 64 of them"))
 }
 
-/// Everything an artifact's bytes depend on.
-fn cache_key(
-    module: &Module,
-    settings: &serde_json::Value,
-    compatibility: &str,
-    key: &SigningKey,
-) -> ApiResult<String> {
-    let parts = serde_json::to_vec(&(
-        &module.digest,
-        module.name.as_str(),
-        &module.version,
-        settings,
-        compatibility,
-        hex::encode(key.verifying_key().as_bytes()),
-    ))?;
-    Ok(hex::encode(Sha256::digest(parts)))
+/// What an artifact's bytes depend on, beside the key that signs it.
+struct Parts<'a> {
+    module: &'a str,
+    name: &'a str,
+    version: &'a str,
+    settings: &'a serde_json::Value,
+    compatibility: &'a str,
+}
+
+impl Parts<'_> {
+    /// What it is found by under a key.
+    fn under(&self, key: &SigningKey) -> ApiResult<String> {
+        let key = GatewayKey::of(key).to_hex();
+        let Self { module, name, version, settings, compatibility } = self;
+        let parts = serde_json::to_vec(&(module, name, version, settings, compatibility, key))?;
+        Ok(hex::encode(Sha256::digest(parts)))
+    }
 }

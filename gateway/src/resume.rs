@@ -119,9 +119,18 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
     if named {
         launch.spec.on.clear();
     }
-    // One that enforces nothing yet is to be brought its newest generation meanwhile, under these locks.
-    let _locks = (!fresh).then_some(locks);
-    let started = lifecycle::start(&gateway, &row.id, &launch).await;
+    // One that enforces nothing is to be brought its newest generation meanwhile, under these locks.
+    let mut locks = (!fresh).then_some(locks);
+    let started = {
+        let mut started = std::pin::pin!(lifecycle::start(&gateway, &row.id, &launch));
+        tokio::select! {
+            started = &mut started => started,
+            () = begins_with_nothing(&gateway, &row.id) => {
+                drop(locks.take());
+                started.await
+            }
+        }
+    };
     drop(starting);
     match started {
         Ok(started) => {
@@ -131,6 +140,20 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
         Err(error) => {
             end(&gateway, &row).await?;
             Err(error)
+        }
+    }
+}
+
+/// Waits until a supervisor says that it enforces nothing: what it enforced before may bear the signature of a key that is trusted no more.
+async fn begins_with_nothing(gateway: &Gateway, id: &str) {
+    let mut changes = gateway.changed.follow_sandboxes();
+    loop {
+        changes.borrow_and_update();
+        if gateway.links.get(id).is_some_and(|link| link.began_with_nothing()) {
+            return;
+        }
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
         }
     }
 }

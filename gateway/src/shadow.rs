@@ -30,9 +30,7 @@ pub async fn reports(gateway: &Gateway, sandbox: &str) -> ApiResult<Vec<ShadowRe
 
 /// When a shadow was bound as it is now. `generations` are newest first.
 fn since(generations: &[Generation], shadow: &Binding) -> jiff::Timestamp {
-    let same = |generation: &&Generation| {
-        generation.content.shadow.iter().any(|other| other.name == shadow.name && other.artifact == shadow.artifact)
-    };
+    let same = |generation: &&Generation| generation.content.shadow.iter().any(|other| other.is_same_policy(shadow));
     generations.iter().take_while(same).last().map_or(jiff::Timestamp::MIN, |first| first.created_at)
 }
 

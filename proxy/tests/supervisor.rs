@@ -11,6 +11,8 @@ mod gateway;
 mod lifecycle;
 #[path = "supervisor/pushes.rs"]
 mod pushes;
+#[path = "supervisor/signers.rs"]
+mod signers;
 #[path = "supervisor/walls.rs"]
 mod walls;
 #[path = "supervisor/world.rs"]

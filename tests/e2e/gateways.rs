@@ -8,6 +8,7 @@ mod login;
 mod nginx;
 mod over_ssh;
 mod service_token;
+mod signing;
 
 use anyhow::{Result, ensure};
 use openshell_tests::world::{Ran, World, finish};

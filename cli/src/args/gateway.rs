@@ -76,6 +76,11 @@ pub enum GatewayCommand {
     #[command(after_help = "Examples:\n  openshell gateway rotate-ca\n  \
                             openshell gateway rotate-ca --finish")]
     RotateCa(RotateCaArgs),
+    /// Make the gateway a new key that signs what sandboxes enforce, and sign everything anew, while everything runs. What the one before has
+    /// signed is taken until `--finish`.
+    #[command(after_help = "Examples:\n  openshell gateway rotate-signing-key\n  \
+                            openshell gateway rotate-signing-key --finish")]
+    RotateSigningKey(RotateSigningKeyArgs),
     /// Say whose policies this gateway takes: with one publisher or more, only what they signed.
     #[command(subcommand)]
     Trust(TrustCommand),
@@ -91,6 +96,18 @@ pub struct RotateCaArgs {
     #[arg(long)]
     pub finish: bool,
     /// Finish also where sandboxes do not trust it yet: they are cut off until they are stopped and started.
+    #[arg(long, requires = "finish")]
+    pub force: bool,
+}
+
+/// Arguments of `gateway rotate-signing-key`.
+#[derive(Debug, clap::Args)]
+pub struct RotateSigningKeyArgs {
+    /// Let the key before the present one go: sandboxes refuse what it signed. Refused while one that runs does not enforce what the present
+    /// one has signed.
+    #[arg(long)]
+    pub finish: bool,
+    /// Finish without waiting for sandboxes: they learn of it when they are linked again.
     #[arg(long, requires = "finish")]
     pub force: bool,
 }

@@ -5,6 +5,7 @@ use openshell_api::authority::{AuthorityState, FinishTurn};
 use openshell_api::inference::{Budget, BudgetUse};
 use openshell_api::page::MAX_LIMIT;
 use openshell_api::provider::{Provider, ProviderType, RotatedKeys, UpdateProvider};
+use openshell_api::signing::{FinishSigningTurn, SigningState};
 use openshell_api::user::{CreateToken, CreateUser, CreatedToken, SetUser, Token, User};
 use openshell_api::{Name, Page};
 
@@ -91,6 +92,16 @@ impl Client {
     /// `POST /v1/authority/turn`.
     pub async fn turn_authority(&self) -> Result<AuthorityState, Error> {
         self.post("/v1/authority/turn", &()).await
+    }
+
+    /// `POST /v1/signing-key/turn`.
+    pub async fn turn_signing_key(&self) -> Result<SigningState, Error> {
+        self.post("/v1/signing-key/turn", &()).await
+    }
+
+    /// `POST /v1/signing-key/finish`.
+    pub async fn finish_signing_key(&self, force: bool) -> Result<SigningState, Error> {
+        self.post("/v1/signing-key/finish", &FinishSigningTurn { force }).await
     }
 
     /// `POST /v1/authority/finish`.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use crate::signing::{self, GatewayKey, Voucher};
 use crate::user::{Role, Via};
 
 /// What became of an attempt to change something.
@@ -183,17 +184,21 @@ pub enum Broken {
 #[derive(Debug, Clone)]
 pub struct Verifier {
     head: AuditHead,
+    /// Whom the caller trusts, where that is not who signed the head.
+    trusted: Option<GatewayKey>,
+    vouchers: Vec<Voucher>,
     seq: u64,
     hash: LinkHash,
     notices: Vec<AuditEntry>,
 }
 
 impl Verifier {
-    /// Begins. Refuses a head whose signature does not hold; a key that the caller knows must be its key.
+    /// Begins. Refuses a head whose signature does not hold. A key that the caller knows must be its key, or one that the head's key followed:
+    /// the trail holds the vouchers then, and [`Self::finish`] follows them.
     pub fn new(head: AuditHead, key: Option<&str>) -> Result<Self, Broken> {
-        let expected = key.is_none_or(|key| key == head.key);
-        match expected && head.holds() {
-            true => Ok(Self { head, seq: 0, hash: FIRST, notices: Vec::new() }),
+        let trusted = key.filter(|key| *key != head.key).map(str::parse).transpose().map_err(|_| Broken::Head)?;
+        match head.holds() {
+            true => Ok(Self { head, trusted, vouchers: Vec::new(), seq: 0, hash: FIRST, notices: Vec::new() }),
             false => Err(Broken::Head),
         }
     }
@@ -217,6 +222,9 @@ impl Verifier {
             return Err(Broken::Rewritten { seq });
         }
         (self.seq, self.hash) = (seq, hash);
+        if entry.action == SIGNING_ACTION {
+            self.vouchers.extend(serde_json::from_value::<Voucher>(entry.detail["voucher"].clone()));
+        }
         if entry.action == BROKEN_ACTION {
             self.notices.push(entry);
         }
@@ -224,8 +232,14 @@ impl Verifier {
     }
 
     /// Ends: how many links hold, and the breaks that the gateway itself noticed and wrote down. Refuses a trail that ends before
-    /// its head.
+    /// its head, and a head whose key does not follow from the one that the caller knows.
     pub fn finish(self) -> Result<(u64, Vec<AuditEntry>), Broken> {
+        if let Some(trusted) = self.trusted {
+            let reached = signing::reachable(&[trusted], &self.vouchers);
+            if !reached.iter().any(|key| key.to_string() == self.head.key) {
+                return Err(Broken::Head);
+            }
+        }
         match self.seq < self.head.seq {
             true => Err(Broken::Truncated { found: self.seq, head: self.head.seq }),
             false => Ok((self.seq, self.notices)),
@@ -235,6 +249,9 @@ impl Verifier {
 
 /// Action of the entry with which a gateway says that its trail was tampered with while it was away.
 pub const BROKEN_ACTION: &str = "audit.broken";
+
+/// Action of the entry with which a gateway begins to sign with another key: its detail holds the [`Voucher`] of the one before.
+pub const SIGNING_ACTION: &str = "signing_key.change";
 
 #[cfg(test)]
 mod tests {
@@ -253,7 +270,12 @@ mod tests {
     }
 
     fn verified(links: &[AuditLink], head: &AuditHead) -> Result<u64, Broken> {
-        let mut verifier = Verifier::new(head.clone(), None)?;
+        known(links, head, None)
+    }
+
+    /// By somebody who knows a key.
+    fn known(links: &[AuditLink], head: &AuditHead, key: Option<&str>) -> Result<u64, Broken> {
+        let mut verifier = Verifier::new(head.clone(), key)?;
         for link in links {
             verifier.take(link)?;
         }
@@ -296,8 +318,50 @@ mod tests {
         assert_eq!(verified(&rewritten, &head), Err(Broken::Rewritten { seq: 5 }));
         let forged = AuditHead::sign(5, &hash, &SigningKey::from_bytes(&[8; 32]));
         assert_eq!(verified(&rewritten, &forged), Ok(5), "another key signs another truth …");
-        assert_eq!(Verifier::new(forged, Some(&head.key)).err(), Some(Broken::Head), "… unless one knows the key");
+        assert_eq!(known(&rewritten, &forged, Some(&head.key)), Err(Broken::Head), "… unless one knows the key");
+        assert_eq!(known(&links, &head, Some(&head.key)), Ok(5));
+        assert_eq!(known(&links, &head, Some("no key")), Err(Broken::Head));
         assert_eq!(Verifier::new(AuditHead { seq: 4, ..head.clone() }, None).err(), Some(Broken::Head));
         assert_eq!(verified(&[], &AuditHead::sign(0, &FIRST, &key)), Ok(0));
+    }
+
+    #[test]
+    fn who_knows_a_key_takes_the_word_of_that_one_for_the_next() {
+        let [first, second, third] = [1, 2, 3].map(|n| SigningKey::from_bytes(&[n; 32]));
+        let name = |key: &SigningKey| GatewayKey::of(key).to_string();
+        let told = |action: &str, vouchers: &[Voucher]| {
+            let mut hash = FIRST;
+            let links: Vec<AuditLink> = vouchers
+                .iter()
+                .zip(1..)
+                .map(|(voucher, seq)| {
+                    let detail = serde_json::json!({ "voucher": voucher });
+                    let text = format!(
+                        r#"{{"seq":{seq},"at":"2026-01-01T00:00:00Z","action":"{action}","outcome":"done","detail":{detail}}}"#
+                    );
+                    hash = link_hash(&hash, &text);
+                    AuditLink { entry: RawValue::from_string(text).unwrap(), hash: hash_text(&hash) }
+                })
+                .collect();
+            (AuditHead::sign(vouchers.len() as u64, &hash, &third), links)
+        };
+        let check = |action: &str, vouchers: &[Voucher], knows: &SigningKey, expected: Result<u64, Broken>| {
+            let (head, links) = told(action, vouchers);
+            assert_eq!(known(&links, &head, Some(&name(knows))), expected, "{action} {vouchers:?}");
+        };
+        let (to_second, to_third) =
+            (Voucher::sign(GatewayKey::of(&second), &first), Voucher::sign(GatewayKey::of(&third), &second));
+        let both = [to_second.clone(), to_third.clone()];
+        check(SIGNING_ACTION, &both, &first, Ok(2));
+        check(SIGNING_ACTION, &both, &second, Ok(2));
+        check(SIGNING_ACTION, &both, &third, Ok(2));
+        check("another.action", &both, &first, Err(Broken::Head));
+        check(
+            SIGNING_ACTION,
+            &[to_second, Voucher { by: GatewayKey::of(&first), ..to_third.clone() }],
+            &first,
+            Err(Broken::Head),
+        );
+        check(SIGNING_ACTION, &[to_third], &first, Err(Broken::Head));
     }
 }

@@ -63,6 +63,11 @@ impl Content {
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.ceiling.iter().chain(&self.chain).chain(&self.shadow).chain(&self.router)
     }
+
+    /// The same, to be changed.
+    pub fn bindings_mut(&mut self) -> impl Iterator<Item = &mut Binding> {
+        self.ceiling.iter_mut().chain(&mut self.chain).chain(&mut self.shadow).chain(&mut self.router)
+    }
 }
 
 /// A generation with the gateway's signature over its exact bytes.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Name;
+use crate::signing::GatewayKey;
 
 /// A supervisor's start file (JSON, mode 0600): written by the gateway's runtime, read once.
 #[derive(Clone, Serialize, Deserialize)]
@@ -22,8 +23,12 @@ pub struct LaunchSpec {
     pub gateway_ca_epoch: u64,
     /// Bearer token: opens this sandbox's link and nothing else, until the supervisor has taken the credentials that it is given there.
     pub token: String,
-    /// Ed25519 public key (32 bytes, hex) whose signature generations and artifacts must bear.
+    /// Ed25519 public key (32 bytes, hex) whose signature generations and artifacts must bear, until the supervisor is told of others over
+    /// its link.
     pub verifying_key: String,
+    /// Others whose signatures are as good, while the gateway's key turns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_keys: Vec<GatewayKey>,
     /// Directory of the supervisor's own: last-known-good generation, artifacts, spool, logs. The workload can't read it.
     pub state_dir: String,
     /// Directory of the workload: its workspace (home and default working directory).

@@ -1,7 +1,7 @@
 //! Wire types of the gateway: what its REST API, the supervisor link and signed generations carry.
 //!
 //! Holds no behaviour beyond (de)serialization, validation of names, what a credential is bound to, and signing of
-//! generations, modules and the audit trail's head. Performs no I/O.
+//! generations, modules, the audit trail's head and the gateway's next key. Performs no I/O.
 
 pub mod audit;
 pub mod authority;
@@ -27,6 +27,7 @@ pub mod sandbox;
 pub mod shadow;
 pub mod share;
 pub mod signature;
+pub mod signing;
 pub mod ssh;
 pub mod status;
 pub mod stream;

@@ -17,6 +17,7 @@ use crate::generation::SignedGeneration;
 use crate::proposal::{ProposalStatus, Propose};
 use crate::sandbox::{LogLine, WindowSize};
 use crate::share::{Share, Want};
+use crate::signing::{GatewayKey, Voucher};
 use crate::stream::{StreamEvent, StreamRequest};
 
 /// Longest data part of one binary frame, in bytes. Each end of a link keeps the memory of the longest frame it has sent.
@@ -70,6 +71,14 @@ pub enum ToSupervisor {
         epoch: u64,
         /// PEM.
         ca: String,
+    },
+    /// From now on generations and artifacts bear the signature of one of these keys. To those only that say in `Hello` which ones they
+    /// trust. A key that is not trusted already must be vouched for. Answered by `SigningKeys`.
+    SigningKeys {
+        /// All of them: others are trusted no more.
+        keys: Vec<GatewayKey>,
+        /// How each followed from the one before it.
+        vouchers: Vec<Voucher>,
     },
     /// Values of credentials, whole set: name → secret. Kept in memory only.
     Secrets {
@@ -257,6 +266,14 @@ pub enum FromSupervisor {
         /// Since when it trusts the CAs that it does; absent: it can't be told of others.
         #[serde(default)]
         trusts: Option<u64>,
+        /// Whose signatures it trusts; absent: it can't be told of others.
+        #[serde(default)]
+        signing_keys: Option<Vec<GatewayKey>>,
+    },
+    /// Whose signatures it trusts, durably.
+    SigningKeys {
+        /// All of them.
+        keys: Vec<GatewayKey>,
     },
     /// Since when it trusts the CAs that it does, durably.
     Trusts {

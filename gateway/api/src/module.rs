@@ -62,6 +62,15 @@ pub struct Binding {
     pub publisher: Option<Name>,
 }
 
+impl Binding {
+    /// Whether it is the same policy under the same name: a module of that version with those settings, for whichever engine it was compiled and
+    /// whichever key signed it.
+    pub fn is_same_policy(&self, other: &Self) -> bool {
+        let policy = |of: &Self| (of.name.clone(), of.version.clone(), of.module.clone());
+        policy(self) == policy(other) && self.settings == other.settings
+    }
+}
+
 /// Deadline of a decision unless the binding says otherwise, in milliseconds.
 pub fn default_deadline_ms() -> u32 {
     50

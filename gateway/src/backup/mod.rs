@@ -24,6 +24,7 @@ use crate::gateway::ID_FILE;
 use crate::identity::tokens::ADMIN_TOKEN_FILE;
 use crate::secrets::{KeyFileError, SECRETS_KEY_FILE, SIGNING_KEY_FILE};
 use crate::server::PORT_FILE;
+use crate::signing;
 use crate::state_dir::StateDirError;
 use crate::store::{DATABASE_FILE, HEAD_FILE, StoreError};
 use crate::tls;
@@ -31,8 +32,9 @@ use crate::tls;
 /// Files without which a gateway is another one.
 const REQUIRED: [&str; 6] =
     [DATABASE_FILE, SIGNING_KEY_FILE, SECRETS_KEY_FILE, tls::CA_KEY_FILE, tls::CA_FILE, ADMIN_TOKEN_FILE];
-/// Files that are there if there was need of them.
-const OPTIONAL: [&str; 4] = [HEAD_FILE, ID_FILE, PORT_FILE, tls::TURN_FILE];
+/// Files that are there if there was need of them. How far the signing key's turn is is read before the head of the trail: where it says that the
+/// head is this key's, it is.
+const OPTIONAL: [&str; 5] = [signing::TURN_FILE, HEAD_FILE, ID_FILE, PORT_FILE, tls::TURN_FILE];
 
 /// Modules that a backup knows of and does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

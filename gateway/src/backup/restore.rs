@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -9,6 +10,7 @@ use super::format::{Head, Reader};
 use super::{BackupError, Elsewhere, OPTIONAL, REQUIRED, swap};
 use crate::audit::Change;
 use crate::secrets::{self, Passphrase, SIGNING_KEY_FILE};
+use crate::signing::Signing;
 use crate::state_dir::StateDir;
 use crate::store::{DATABASE_FILE, Database, Store};
 use crate::tls;
@@ -109,7 +111,8 @@ async fn check(staged: &Path, root: &Path, head: &Head) -> Result<(Vec<String>, 
     if let Some(wrong) = crate::store::integrity(&database).await? {
         return Err(BackupError::Damaged(format!("its database: {wrong}")));
     }
-    let opened = async { Store::over(Database::open(staged, None).await?, staged, signing).await };
+    let signing = Signing::of(staged, signing).map_err(|error| BackupError::Damaged(error.to_string()))?;
+    let opened = async { Store::over(Database::open(staged, None).await?, staged, Arc::new(signing)).await };
     let store = match opened.await {
         Ok(store) => store,
         Err(error) if error.is_newer() => return Err(BackupError::Newer { found: head.gateway.clone() }),

@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 /// Calls that change something, or reach into a sandbox.
-pub(super) const ACTIONS: [(&str, &str, &str); 42] = [
+pub(super) const ACTIONS: [(&str, &str, &str); 44] = [
     ("POST", "/v1/modules", "module.upload"),
     ("POST", "/v1/pushes", "policy.push"),
     ("PUT", "/v1/ceiling", "ceiling.set"),
@@ -36,6 +36,8 @@ pub(super) const ACTIONS: [(&str, &str, &str); 42] = [
     ("POST", "/v1/keys/rotate", "keys.rotate"),
     ("POST", "/v1/authority/turn", "authority.turn"),
     ("POST", "/v1/authority/finish", "authority.finish"),
+    ("POST", "/v1/signing-key/turn", "signing_key.turn"),
+    ("POST", "/v1/signing-key/finish", "signing_key.finish"),
     ("POST", "/v1/inference/backends", "backend.add"),
     ("PUT", "/v1/inference/backends/{name}", "backend.set"),
     ("DELETE", "/v1/inference/backends/{name}", "backend.remove"),

@@ -27,6 +27,7 @@ mod runtimes;
 mod sandboxes;
 mod sessions;
 mod shadows;
+mod signing;
 mod streams;
 mod supervisor;
 mod tagged;
@@ -132,6 +133,9 @@ fn guarded() -> OpenApiRouter<Guarded> {
         .routes(routes!(authority::get))
         .routes(routes!(authority::turn))
         .routes(routes!(authority::finish))
+        .routes(routes!(signing::get))
+        .routes(routes!(signing::turn))
+        .routes(routes!(signing::finish))
         .routes(routes!(provider_types::list))
         .routes(routes!(provider_types::get, provider_types::set, provider_types::delete))
         .routes(routes!(inference::list, inference::add))

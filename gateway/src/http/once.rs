@@ -121,17 +121,29 @@ async fn carry_out(gateway: &Gateway, call: &CallHash, request: Request, next: N
                 code: parts.extensions.get::<Code>().map(|code| code.0.clone()),
                 body: String::from_utf8_lossy(&body).into_owned(),
             };
-            let sealed = answer::seal(&gateway.signing, call, &serde_json::to_vec(&kept)?)?;
-            let sealed = sealed.ok_or_else(|| ApiError::internal("an answer can't be encrypted"))?;
-            let until = jiff::Timestamp::now().as_millisecond() + KEPT_MS;
-            if let Err(error) = gateway.store.keep_answer(call, &sealed, until).await {
-                // It took effect; who asks again hears that it runs still, and does nothing twice.
-                tracing::error!(%error, "an answer could not be kept for its idempotency key");
-            }
+            keep(gateway, call, &serde_json::to_vec(&kept)?).await?;
         }
         false => gateway.store.forget_claim(call).await?,
     }
     Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+/// Keeps an answer under the gateway's key: once more if that has turned meanwhile.
+async fn keep(gateway: &Gateway, call: &CallHash, answer: &[u8]) -> ApiResult<()> {
+    let until = jiff::Timestamp::now().as_millisecond() + KEPT_MS;
+    loop {
+        let key = gateway.signing.key();
+        let sealed = answer::seal(&key, call, answer)?;
+        let sealed = sealed.ok_or_else(|| ApiError::internal("an answer can't be encrypted"))?;
+        if let Err(error) = gateway.store.keep_answer(call, &sealed, until).await {
+            // It took effect; who asks again hears that it runs still, and does nothing twice.
+            tracing::error!(%error, "an answer could not be kept for its idempotency key");
+            return Ok(());
+        }
+        if gateway.signing.key() == key {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether an answer stands. Those that only say "not now" or "not you" do not: nothing was tried.
@@ -148,7 +160,7 @@ fn is_kept(status: StatusCode) -> bool {
 }
 
 fn replayed(gateway: &Gateway, call: &CallHash, sealed: &[u8], attempt: &Attempt) -> ApiResult<Response> {
-    let kept = answer::unseal(&gateway.signing, call, sealed);
+    let kept = answer::unseal(&gateway.signing.key(), call, sealed);
     let kept = kept.and_then(|kept| serde_json::from_slice::<Kept>(&kept).ok());
     let kept = kept.ok_or_else(|| {
         refuse(

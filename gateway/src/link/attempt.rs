@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use openshell_api::generation::{Content, SignedGeneration};
 use openshell_api::link::ToSupervisor;
+use openshell_api::signing::GatewayKey;
 use tokio::sync::mpsc;
 
 use super::{Link, LinkClosed};
@@ -24,6 +25,9 @@ pub enum AttemptError {
         /// Its words.
         reason: String,
     },
+    /// It can't tell what this gateway signs from what anybody does.
+    #[error("it does not trust this gateway's signing key: it has to be stopped and started")]
+    Untrusted,
     /// It did not answer in time.
     #[error("it did not answer within {seconds} s")]
     Silent {
@@ -71,13 +75,16 @@ struct Attempt {
     events: mpsc::UnboundedReceiver<Event>,
 }
 
-/// Stages a generation; answers when the supervisor has loaded and tested it.
+/// Stages a generation that this key has signed; answers when the supervisor has loaded and tested it. Nothing is sent to one that does not
+/// trust the key.
 pub async fn stage(
     link: Arc<Link>,
     push: &str,
+    signer: &GatewayKey,
     generation: SignedGeneration,
     content: &Content,
 ) -> Result<Staged, AttemptError> {
+    link.until_trusted(signer).await?;
     let (events, receiver) = mpsc::unbounded_channel();
     link.attempts().insert(push.to_owned(), AttemptSlot { events, artifacts: artifacts(content) });
     let mut attempt = Attempt { link, push: push.to_owned(), events: receiver };

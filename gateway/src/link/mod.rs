@@ -1,7 +1,7 @@
 //! The links: one WebSocket per supervisor, dialled by it.
 //!
 //! [`session`] reads and writes one; [`relayed`] lets other gateways use it; [`attempt`] stages and activates generations over it; [`streams`] carries
-//! commands, files and ports over it; [`keys`] renews its credentials; [`verify`](mod@verify) has the walls proven, [`mod@reset`] sessions forgotten; [`Links`] finds the one of a sandbox.
+//! commands, files and ports over it; [`keys`] renews its credentials; [`trusts`] knows whose signatures it takes; [`verify`](mod@verify) has the walls proven, [`mod@reset`] sessions forgotten; [`Links`] finds the one of a sandbox.
 //! A newer link of the same sandbox replaces the older one.
 
 pub mod attempt;
@@ -12,11 +12,12 @@ mod reports;
 pub mod reset;
 mod session;
 pub mod streams;
+mod trusts;
 pub mod verify;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub use questions::Unanswered;
 
 pub use session::serve;
 use streams::Outbox;
+pub use trusts::Trusts;
 
 /// The link has ended; what was asked of it may or may not have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +59,9 @@ pub struct Link {
     kept: watch::Sender<u64>,
     /// Since when the supervisor trusts the CAs that it does; `None`: it did not say, or can't be told of others.
     trusts: Mutex<Option<u64>>,
+    signing_keys: watch::Sender<Trusts>,
+    /// What the supervisor enforced when the link began.
+    enforced: OnceLock<u64>,
     next_channel: AtomicU64,
     closed: CancellationToken,
 }
@@ -83,6 +88,8 @@ impl Link {
             resets: reset::Resets::default(),
             kept: watch::Sender::default(),
             trusts: Mutex::default(),
+            signing_keys: watch::Sender::default(),
+            enforced: OnceLock::new(),
             relays: relayed::Relays::default(),
             next_channel: AtomicU64::new(first_channel),
             closed: CancellationToken::new(),
@@ -92,7 +99,10 @@ impl Link {
 
     /// One that another gateway holds, by its number among those that use it.
     pub(crate) fn relayed(sandbox_id: &str, number: u64) -> (Arc<Self>, Outgoing) {
-        Self::new(0, sandbox_id, (number << relayed::CHANNEL_BITS) + 1)
+        let (link, outgoing) = Self::new(0, sandbox_id, (number << relayed::CHANNEL_BITS) + 1);
+        // The gateway that holds it has heard.
+        link.set_signing_keys(Trusts::Unsaid);
+        (link, outgoing)
     }
 
     /// Its number in this gateway.
@@ -103,6 +113,11 @@ impl Link {
     /// Id of the sandbox at the other end.
     pub fn sandbox_id(&self) -> &str {
         &self.sandbox_id
+    }
+
+    /// Whether the supervisor has said that it enforced nothing when the link began.
+    pub fn began_with_nothing(&self) -> bool {
+        self.enforced.get() == Some(&0)
     }
 
     /// Since when the supervisor trusts the CAs that it does; `None`: it did not say, or can't be told of others.

@@ -231,6 +231,7 @@ async fn say(link: &Link, number: u64, text: &str) -> Result<(), Misuse> {
         | ToSupervisor::LogsStored { .. }
         | ToSupervisor::Rekey { .. }
         | ToSupervisor::Trust { .. }
+        | ToSupervisor::SigningKeys { .. }
         | ToSupervisor::Gateways { .. } => return Err(Misuse::NotIts),
     }
     Ok(link.send(message).await?)

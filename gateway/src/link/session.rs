@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 
 use super::attempt::{Enforced, Event};
 use super::reports::{self, Report};
-use super::{Link, Outgoing, keys, reset};
+use super::{Link, Outgoing, Trusts, keys, reset};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
+use crate::signing::rotation;
 use crate::store::{StoreError, SupervisorKey};
 use crate::{authority, budgets, proposals, push};
 
@@ -118,10 +119,11 @@ async fn read(
             None => return Ok(()),
         }
     };
-    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys, trusts } = hello else {
+    let FromSupervisor::Hello { version, generation, degraded, exit_code, rekeys, trusts, signing_keys } = hello else {
         return Err(Fault::NoHello);
     };
     tracing::info!(sandbox = id, version, generation, "a supervisor connected");
+    let _ = link.enforced.set(generation);
     gateway.store.set_degraded(id, &degraded).await?;
     if let Some(replicas) = &gateway.replicas {
         gateway.store.put_link(id, &replicas.me.id, link.number()).await?;
@@ -133,6 +135,8 @@ async fn read(
     gateway.changed.sandboxes();
     link.set_trusts(trusts);
     authority::tell(gateway, link).await;
+    link.set_signing_keys(signing_keys.map_or(Trusts::Unsaid, Trusts::These));
+    rotation::tell(gateway, link).await;
     let (reports, queue) = mpsc::channel(16);
     let keeper = tokio::spawn(reports::keep(gateway.clone(), link.clone(), queue));
     tokio::spawn(push::catch_up(gateway.clone(), link.clone(), generation));
@@ -187,6 +191,7 @@ async fn handle(
             gateway.changed.sandboxes();
         }
         FromSupervisor::Trusts { epoch } => link.set_trusts(Some(epoch)),
+        FromSupervisor::SigningKeys { keys } => link.set_signing_keys(Trusts::These(keys)),
         FromSupervisor::Rekeyed { id } => drop(link.kept.send_replace(id)),
         FromSupervisor::Running => phase(Phase::Running, None, None).await?,
         FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,

@@ -50,6 +50,15 @@ impl Artifacts {
         self.whole.try_get_with_by_ref(digest, read).await.map_err(|error| (*error).clone())
     }
 
+    /// An artifact's bytes; `None`: there is no such artifact.
+    pub async fn find(&self, store: &Store, digest: &str) -> ApiResult<Option<Bytes>> {
+        match self.whole(store, digest).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.0.status == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The first patch that is worth it, and its base.
     async fn patch(&self, store: &Store, digest: &str, have: &[String]) -> ApiResult<Option<(String, Bytes)>> {
         for base in have.iter().take(MAX_BASES) {

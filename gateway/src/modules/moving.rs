@@ -1,6 +1,7 @@
 //! All modules change their home, while no gateway runs on the state directory: into a bucket, or back into the database.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use openshell_policy_host::digest;
 use serde_json::json;
@@ -9,7 +10,8 @@ use super::homes::{Homes, HomesError};
 use crate::audit::Change;
 use crate::bucket::{Bucket, BucketOptions};
 use crate::error::ApiError;
-use crate::secrets::{self, KeyringError, SIGNING_KEY_FILE};
+use crate::secrets::{KeyringError, SIGNING_KEY_FILE};
+use crate::signing::{Signing, SigningError};
 use crate::state_dir::{StateDir, StateDirError};
 use crate::store::{Database, DatabaseUrl, Home, Store, StoreError};
 
@@ -52,6 +54,9 @@ pub enum MoveError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key that signs the audit trail.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// It belongs to another gateway.
     #[error(transparent)]
     NotOurs(#[from] KeyringError),
@@ -86,7 +91,7 @@ impl MoveError {
             Self::NotOurs(error) => error.hint(),
             Self::Homes(error) => error.hint(),
             Self::Module { error, .. } => error.0.hint.as_deref(),
-            Self::StateDir(_) | Self::Io { .. } => None,
+            Self::StateDir(_) | Self::Signing(_) | Self::Io { .. } => None,
         }
     }
 }
@@ -110,8 +115,8 @@ pub async fn move_all(asked: &Move) -> Result<Moved, MoveError> {
     // Keeps every gateway of the directory out until this ends.
     let dir = StateDir::open(&asked.state_dir)?;
     let database = Database::open(dir.root(), asked.database.as_ref()).await?;
-    let signing = secrets::signing_key(&dir)?;
-    if database.is_shared() && !database.is_ours(&hex::encode(signing.verifying_key().as_bytes())).await? {
+    let signing = Arc::new(Signing::open(&dir)?);
+    if database.is_shared() && !database.is_ours(&signing).await? {
         return Err(KeyringError::NotOurs.into());
     }
     let store = Store::over(database, dir.root(), signing).await?;

@@ -61,7 +61,7 @@ impl<'a> Plan<'a> {
             deadline_ms: replaces.as_ref().map(|binding| binding.deadline_ms),
         };
         let (before, compiling) = (imports(self.content()), Instant::now());
-        let binding = self.gateway.modules.bind(&self.gateway.store, &self.gateway.signing, request).await?;
+        let binding = self.gateway.modules.bind(&self.gateway.store, &self.gateway.signing.key(), request).await?;
         let compile = compiling.elapsed();
         place(&mut self.target.next, &module, &binding, false);
         let after = imports(&self.target.next);

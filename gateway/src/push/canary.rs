@@ -221,7 +221,7 @@ async fn take_back(gateway: &Gateway, permit: &Permit<Operate>, rollout: &Rollou
     let (mut target, _locks) = alone(gateway, row.name.as_str()).await?;
     let base = gateway.store.generation(&canary.sandbox_id, canary.generation - 1).await?;
     let base = base.ok_or_else(|| ApiError::not_found("generation", canary.generation - 1))?.content;
-    let ours = |bound: &Binding| bound.name == rollout.binding.name && bound.artifact == rollout.binding.artifact;
+    let ours = |bound: &Binding| bound.is_same_policy(&rollout.binding);
     let now = &target.current.content;
     if let Some(at) = now.chain.iter().position(ours) {
         if rollout.replace_all && now.chain.len() == 1 {

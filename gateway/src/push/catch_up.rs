@@ -6,6 +6,7 @@ use openshell_api::link::ToSupervisor;
 use serde_json::json;
 
 use super::plan::Target;
+use super::renewal::with_present_key;
 use super::secrets;
 use super::two_phase::sign;
 use crate::audit::Change;
@@ -28,7 +29,7 @@ async fn run(gateway: &Gateway, link: &Arc<Link>, enforces: u64) -> ApiResult<()
     let closed = |error| refuse(409, "sandbox_not_connected", format!("{error}"));
     let _locks = gateway.locks.shared().await?.and([id]).await?;
     let row = gateway.store.sandbox(id).await?.ok_or_else(|| ApiError::not_found("sandbox", id))?;
-    let target = Target::of(gateway, row).await?;
+    let mut target = Target::of(gateway, row).await?;
 
     let sensitivity = gateway.store.sessions(id).await?;
     link.send(ToSupervisor::Sessions { sensitivity }).await.map_err(&closed)?;
@@ -47,6 +48,7 @@ async fn run(gateway: &Gateway, link: &Arc<Link>, enforces: u64) -> ApiResult<()
         // goes forward under a new number.
         tracing::warn!(sandbox = id, enforces, newest, "a sandbox is ahead of the gateway's state");
         let number = enforces.checked_add(1).ok_or_else(|| ApiError::internal("generation numbers are used up"))?;
+        with_present_key(gateway, &mut target.current.content, None).await?;
         let signed = sign(gateway, id, number, "gateway state set back", &target.current.content)?;
         let new = NewGeneration { sandbox_id: id.to_owned(), number, signed: signed.clone() };
         let change = Change::new(None, "generation.set_forward", target.row.name.to_string())
@@ -68,7 +70,9 @@ async fn bring(
 ) -> ApiResult<()> {
     let failed = |error: attempt::AttemptError| refuse(409, "not_staged", error.to_string());
     let push = ulid::Ulid::generate().to_string();
-    let staged = attempt::stage(link.clone(), &push, signed, &target.current.content).await.map_err(failed)?;
+    let signer = gateway.signing.public();
+    let staged = attempt::stage(link.clone(), &push, &signer, signed, &target.current.content);
+    let staged = staged.await.map_err(failed)?;
     let enforced = staged.activate().await.map_err(failed)?;
     acknowledge(gateway, link.sandbox_id(), enforced.generation).await
 }

@@ -123,7 +123,7 @@ pub async fn set_ceiling(
             reuse: 0,
             deadline_ms: wanted.deadline_ms,
         };
-        let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+        let binding = gateway.modules.bind(&gateway.store, &gateway.signing.key(), request).await?;
         if !names.insert(binding.name.clone()) {
             return Err(refuse(422, "duplicate_binding", format!("two bindings are named {}", binding.name))
                 .hint("give each a `binding` name of its own"));

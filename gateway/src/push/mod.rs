@@ -1,7 +1,7 @@
 //! Pushes: how a change reaches sandboxes.
 //!
 //! [`plan`] says what each sandbox shall enforce; [`two_phase`] brings it there, all or none; [`catch_up`](fn@catch_up)
-//! brings a sandbox that was away to its newest generation; [`told`] says it to the audit trail; [`gateway_wide`] changes what all of them share; [`canary`] begins
+//! brings a sandbox that was away to its newest generation; [`renewal`] signs everything anew; [`told`] says it to the audit trail; [`gateway_wide`] changes what all of them share; [`canary`] begins
 //! with a few.
 
 mod approval;
@@ -9,6 +9,7 @@ mod canary;
 mod catch_up;
 mod gateway_wide;
 mod plan;
+mod renewal;
 mod requests;
 mod told;
 mod two_phase;
@@ -18,6 +19,7 @@ pub use canary::{promote_rollout, roll_back};
 pub use catch_up::catch_up;
 pub use gateway_wide::{add_backend, rebind, remove_backend, set_backend, set_ceiling, set_owner_budgets};
 pub use plan::initial;
+pub use renewal::renew;
 pub use requests::{lacking, promote, push, rollback, sandbox_not_found, set_inference};
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -108,7 +108,7 @@ pub async fn initial(gateway: &Gateway, permit: &Permit<Operate>, spec: &CreateS
             reuse: 0,
             deadline_ms: None,
         };
-        let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+        let binding = gateway.modules.bind(&gateway.store, &gateway.signing.key(), request).await?;
         place(&mut content, &module, &binding, false);
     }
     Ok(content)
@@ -141,14 +141,14 @@ pub(super) async fn router_for(
         .find(|module| module.name.as_str() == DEFAULT_ROUTER && routes(module))
         .ok_or_else(|| ApiError::internal(format!("the built-in module {DEFAULT_ROUTER} is missing")))?;
     let request = BindRequest { module, name: None, settings: serde_json::Value::Null, reuse: 0, deadline_ms: None };
-    gateway.modules.bind(&gateway.store, &gateway.signing, request).await.map(Some)
+    gateway.modules.bind(&gateway.store, &gateway.signing.key(), request).await.map(Some)
 }
 
 /// The same bindings with artifacts that this gateway's engine runs.
 pub(super) async fn refreshed(gateway: &Gateway, bindings: &[Binding]) -> ApiResult<Vec<Binding>> {
     let mut fresh = Vec::with_capacity(bindings.len());
     for binding in bindings {
-        fresh.push(gateway.modules.refresh(&gateway.store, &gateway.signing, binding).await?);
+        fresh.push(gateway.modules.refresh(&gateway.store, &gateway.signing.key(), binding).await?);
     }
     Ok(fresh)
 }

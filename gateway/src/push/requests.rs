@@ -49,7 +49,7 @@ pub async fn push(gateway: Arc<Gateway>, permit: Permit<Operate>, push: Push) ->
         reuse: push.reuse,
         deadline_ms: push.deadline_ms,
     };
-    let binding = gateway.modules.bind(&gateway.store, &gateway.signing, request).await?;
+    let binding = gateway.modules.bind(&gateway.store, &gateway.signing.key(), request).await?;
     if let Some(share) = push.canary {
         return super::canary::begin(&gateway, &permit, &push, share, (&module, binding), began).await;
     }
@@ -202,13 +202,23 @@ async fn older(gateway: &Gateway, target: &Target, rollback: &Rollback) -> ApiRe
     }
     let now = &target.current.content;
     let differs = |content: &Content| {
-        content.chain != now.chain || (content.router.is_some() && now.router.is_some() && content.router != now.router)
+        !same(&content.chain, &now.chain)
+            || (content.router.is_some()
+                && now.router.is_some()
+                && !same(content.router.as_slice(), now.router.as_slice()))
     };
     let generations = gateway.store.generations(id, ROLLBACK_DEPTH).await?;
     let found = generations.into_iter().find(|generation| differs(&generation.content));
     found.map(|generation| (generation.number, generation.content)).ok_or_else(|| {
         refuse(409, "nothing_to_roll_back", format!("sandbox {name} never enforced another policy than it does now"))
     })
+}
+
+/// Whether they are the same policies, whoever signed their artifacts.
+fn same(some: &[Binding], others: &[Binding]) -> bool {
+    let same =
+        |(one, other): (&Binding, &Binding)| Binding { artifact: other.artifact.clone(), ..one.clone() } == *other;
+    some.len() == others.len() && some.iter().zip(others).all(same)
 }
 
 /// The sandboxes that a push names or selects, each once.
@@ -246,7 +256,7 @@ pub async fn lacking(gateway: &Gateway, rollout: &Rollout) -> ApiResult<u64> {
     let mut lacking = 0;
     for row in matching(gateway, &rollout.selector).await? {
         let newest = gateway.store.newest_generation(&row.id).await?;
-        let ours = |bound: &Binding| bound.name == rollout.binding.name && bound.artifact == rollout.binding.artifact;
+        let ours = |bound: &Binding| bound.is_same_policy(&rollout.binding);
         lacking += u64::from(!newest.is_some_and(|newest| newest.content.bindings().any(ours)));
     }
     Ok(lacking)

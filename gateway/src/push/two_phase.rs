@@ -14,6 +14,7 @@ use openshell_api::link::ToSupervisor;
 use openshell_api::push::Enforcing;
 
 use super::plan::Target;
+use super::renewal::with_present_key;
 use super::{secret_names, secrets};
 use crate::audit::Change;
 use crate::error::{ApiResult, refuse};
@@ -105,7 +106,7 @@ pub(super) async fn carry_out_as(
     Ok(Done { enforcing, stage, activate: committed.elapsed() })
 }
 
-async fn prepare(gateway: &Gateway, target: Target, cause: &str, reach: Reach) -> ApiResult<Prepared> {
+async fn prepare(gateway: &Gateway, mut target: Target, cause: &str, reach: Reach) -> ApiResult<Prepared> {
     let link = gateway.link(&target.row.id).await?;
     if link.is_none() && reach == Reach::Each {
         let name = &target.row.name;
@@ -117,6 +118,8 @@ async fn prepare(gateway: &Gateway, target: Target, cause: &str, reach: Reach) -
         )
         .hint(format!("see `openshell sandbox get {name}`; push again once it runs, or without it")));
     }
+    // It may have been compiled before the key turned.
+    with_present_key(gateway, &mut target.next, Some(&target.current.content)).await?;
     let number = target.current.number + 1;
     let signed = sign(gateway, &target.row.id, number, cause, &target.next)?;
     Ok(Prepared { target, link, number, signed })
@@ -137,13 +140,14 @@ pub(super) fn sign(
         cause: cause.to_owned(),
         content: content.clone(),
     };
-    Ok(SignedGeneration::sign(&generation, &gateway.signing)?)
+    Ok(SignedGeneration::sign(&generation, &gateway.signing.key())?)
 }
 
 /// What each prepared sandbox answered; `None`: it is not connected and catches up later.
 type StagedAll = Vec<Option<Staged>>;
 
 async fn stage_all(gateway: &Gateway, push: &str, prepared: &[Prepared]) -> ApiResult<StagedAll> {
+    let signer = gateway.signing.public();
     let answers = join_all(prepared.iter().map(|one| async {
         let Some(link) = &one.link else { return Ok(None) };
         if secret_names(&one.target.next) != secret_names(&one.target.current.content) {
@@ -151,7 +155,7 @@ async fn stage_all(gateway: &Gateway, push: &str, prepared: &[Prepared]) -> ApiR
             let sent = link.send(ToSupervisor::Secrets { values }).await;
             sent.map_err(|error| error.to_string())?;
         }
-        let staged = attempt::stage(link.clone(), push, one.signed.clone(), &one.target.next).await;
+        let staged = attempt::stage(link.clone(), push, &signer, one.signed.clone(), &one.target.next).await;
         staged.map(Some).map_err(|error| error.to_string())
     }))
     .await;

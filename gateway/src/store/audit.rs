@@ -8,7 +8,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ed25519_dalek::SigningKey;
 use openshell_api::audit::{AuditHead, AuditLink, BROKEN_ACTION, FIRST, LinkHash, hash_text, link_hash};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -17,13 +16,15 @@ use tokio::sync::Notify;
 use super::db::{Builder, Row, Transaction, Turn, query, query_scalar};
 use super::{Numbered, Store, StoreError, int, uint};
 use crate::audit::Change;
+use crate::signing::Signing;
+use crate::state_dir::StateDirError;
 
 /// Number and hash of a link.
 type Place = (u64, LinkHash);
 
 /// The trail's head as this process knows it, and where it is kept.
 pub(super) struct Trail {
-    signing: SigningKey,
+    signing: Arc<Signing>,
     path: PathBuf,
     head: Mutex<Place>,
     moved: Notify,
@@ -51,7 +52,7 @@ pub struct AuditQuery {
 }
 
 impl Trail {
-    pub(super) fn new(signing: SigningKey, path: PathBuf) -> Self {
+    pub(super) fn new(signing: Arc<Signing>, path: PathBuf) -> Self {
         Self { signing, path, head: Mutex::new((0, FIRST)), moved: Notify::new(), closed: Mutex::default() }
     }
 
@@ -72,19 +73,27 @@ impl Trail {
 
     fn signed(&self) -> AuditHead {
         let (seq, hash) = self.head();
-        AuditHead::sign(seq, &hash, &self.signing)
+        self.sign(seq, &hash)
+    }
+
+    fn sign(&self, seq: u64, hash: &LinkHash) -> AuditHead {
+        AuditHead::sign(seq, hash, &self.signing.key())
     }
 
     fn keep(&self, last: bool) {
+        if let Err(error) = self.try_keep(last) {
+            tracing::error!(%error, "the head of the audit trail could not be kept");
+        }
+    }
+
+    fn try_keep(&self, last: bool) -> Result<(), StateDirError> {
         let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         if *closed {
-            return;
+            return Ok(());
         }
         *closed = last;
         let text = serde_json::to_vec(&self.signed()).unwrap_or_default();
-        if let Err(error) = crate::state_dir::write_private(&self.path, &text) {
-            tracing::error!(%error, "the head of the audit trail could not be kept");
-        }
+        crate::state_dir::write_private(&self.path, &text)
     }
 
     /// What the database must agree with: the head that was kept. `Err`: what is wrong with it.
@@ -103,7 +112,8 @@ impl Trail {
     /// What a head says, if it bears this gateway's signature.
     fn place(&self, head: &AuditHead) -> Option<Place> {
         let hash = openshell_api::audit::parse_hash(&head.hash)?;
-        (*head == AuditHead::sign(head.seq, &hash, &self.signing)).then_some((head.seq, hash))
+        let ours = head.key.parse().is_ok_and(|key| self.signing.owns(&key)) && head.holds();
+        ours.then_some((head.seq, hash))
     }
 
     fn parse(&self, head: &str) -> Option<Place> {
@@ -125,7 +135,7 @@ impl Changing<'_> {
     }
 
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        sign(&mut self.tx, &AuditHead::sign(self.head.0, &self.head.1, &self.trail.signing)).await?;
+        sign(&mut self.tx, &self.trail.sign(self.head.0, &self.head.1)).await?;
         self.tx.commit().await?;
         self.trail.advance(self.head);
         Ok(())
@@ -187,7 +197,7 @@ impl Store {
             tracing::error!(reason, "the audit trail was tampered with");
             head = append_broken(&mut tx, found, kept, &reason).await?;
         }
-        sign(&mut tx, &AuditHead::sign(head.0, &head.1, &self.trail.signing)).await?;
+        sign(&mut tx, &self.trail.sign(head.0, &head.1)).await?;
         tx.commit().await?;
         *self.trail.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
         self.trail.keep(false);
@@ -205,6 +215,11 @@ impl Store {
                 let _ = tokio::task::spawn_blocking(move || trail.keep(false)).await;
             }
         }
+    }
+
+    /// Keeps the head as it is now, signed with the key of now.
+    pub fn keep_trail_head(&self) -> Result<(), StateDirError> {
+        self.trail.try_keep(false)
     }
 
     /// Keeps the head as it is now, for the last time.

@@ -66,6 +66,25 @@ impl Store {
         Ok(())
     }
 
+    /// Encrypts every answer anew, at one moment. One of which `anew` makes nothing stays as it is.
+    pub async fn reseal_answers(&self, anew: impl Fn(&CallHash, &[u8]) -> Option<Vec<u8>>) -> Result<(), StoreError> {
+        let mut tx = self.write.begin(Turn::Keyring).await?;
+        let rows = query("SELECT key, answer FROM idempotency WHERE answer IS NOT NULL").fetch_all(&mut tx).await?;
+        for row in rows {
+            let (key, answer): (Vec<u8>, Vec<u8>) = (row.try_get("key")?, row.try_get("answer")?);
+            let Ok(key) = CallHash::try_from(key) else { continue };
+            if let Some(answer) = anew(&key, &answer) {
+                query("UPDATE idempotency SET answer = $2 WHERE key = $1")
+                    .bind(key.as_slice())
+                    .bind(answer.as_slice())
+                    .execute(&mut tx)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Forgets a call that came to nothing.
     pub async fn forget_claim(&self, key: &CallHash) -> Result<(), StoreError> {
         query("DELETE FROM idempotency WHERE key = $1").bind(key.as_slice()).execute(&self.write).await?;

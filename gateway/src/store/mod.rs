@@ -32,8 +32,9 @@ use std::sync::Arc;
 
 pub use db::{Bell, Claim, Claimed};
 use db::{Pool, query, query_scalar};
-use ed25519_dalek::SigningKey;
 use sqlx::PgPool;
+
+use crate::signing::Signing;
 
 pub use audit::AuditQuery;
 pub use budgets::{Deal, Use};
@@ -189,22 +190,31 @@ impl Database {
         self.claims.is_some()
     }
 
-    /// Whether the database is this one gateway's, or of those that share its signing key. The first one makes it its own.
-    pub async fn is_ours(&self, verifying_key: &str) -> Result<bool, StoreError> {
-        let key = json("key", &verifying_key)?;
+    /// Whether the database is this one gateway's, or of those that share its signing key: the key of now, or one before it. The first one
+    /// makes it its own.
+    pub async fn is_ours(&self, signing: &Signing) -> Result<bool, StoreError> {
+        let key = json("key", &signing.public().to_hex())?;
         query("INSERT INTO settings (key, value) VALUES ('gateway', $1) ON CONFLICT DO NOTHING")
             .bind(&key)
             .execute(&self.write)
             .await?;
         let known: String =
             query_scalar("SELECT value FROM settings WHERE key = 'gateway'").fetch_one(&self.read).await?;
-        Ok(known == key)
+        if known == key {
+            return Ok(true);
+        }
+        let before: String = parse("key", &known)?;
+        let ours = signing.past().iter().any(|past| past.to_hex() == before);
+        if ours {
+            now_of(&self.write, &key).await?;
+        }
+        Ok(ours)
     }
 }
 
 impl Store {
     /// Takes up what is kept in a database. The audit trail's head is signed with `signing` and kept in `directory`, too.
-    pub async fn over(database: Database, directory: &Path, signing: SigningKey) -> Result<Self, StoreError> {
+    pub async fn over(database: Database, directory: &Path, signing: Arc<Signing>) -> Result<Self, StoreError> {
         let trail = Arc::new(audit::Trail::new(signing, directory.join(HEAD_FILE)));
         let Database { write, read, claims } = database;
         let store = Self { write, read, claims, trail };
@@ -214,6 +224,11 @@ impl Store {
             store.forget_unanswered().await?;
         }
         Ok(store)
+    }
+
+    /// The database, where others might use it, is from now on that of the gateway with this signing key.
+    pub async fn is_now_of(&self, verifying_key: &str) -> Result<(), StoreError> {
+        now_of(&self.write, &json("key", &verifying_key)?).await
     }
 
     /// Whether other gateways may use the same database.
@@ -273,6 +288,11 @@ impl Store {
             query_scalar("SELECT value FROM settings WHERE key = $1").bind(key).fetch_optional(&self.read).await?;
         text.map(|text| parse("setting", &text)).transpose()
     }
+}
+
+async fn now_of(pool: &Pool, key: &str) -> Result<(), StoreError> {
+    query("UPDATE settings SET value = $1 WHERE key = 'gateway'").bind(key).execute(pool).await?;
+    Ok(())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {

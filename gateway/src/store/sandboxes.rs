@@ -1,5 +1,7 @@
 //! Sandboxes and their generations.
 
+use std::collections::HashMap;
+
 use openshell_api::Name;
 use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Generation, SignedGeneration};
@@ -264,6 +266,13 @@ impl Store {
                 .fetch_optional(&self.read)
                 .await?;
         row.as_ref().map(signed).transpose()
+    }
+
+    /// The number of each sandbox's newest generation, by id.
+    pub async fn newest_numbers(&self) -> Result<HashMap<String, u64>, StoreError> {
+        let rows = query("SELECT sandbox_id, MAX(number) AS number FROM generations GROUP BY sandbox_id");
+        let rows = rows.fetch_all(&self.read).await?;
+        rows.iter().map(|row| Ok((row.try_get("sandbox_id")?, uint(row.try_get("number")?)))).collect()
     }
 
     /// Generations of a sandbox, newest first.

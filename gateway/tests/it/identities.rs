@@ -35,6 +35,8 @@ const LEAST: &[(&str, &str)] = &[
     ("POST /v1/exports", "admin"),
     ("POST /v1/authority/turn", "admin"),
     ("POST /v1/authority/finish", "admin"),
+    ("POST /v1/signing-key/turn", "admin"),
+    ("POST /v1/signing-key/finish", "admin"),
     ("DELETE /v1/exports/{name}", "admin"),
     ("POST /v1/sandboxes/{name}/rollback", "operator"),
     ("POST /v1/sandboxes/{name}/promote", "operator"),

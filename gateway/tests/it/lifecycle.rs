@@ -86,6 +86,7 @@ fn spec(root: &Path, id: &str) -> Start {
         gateway_ca_epoch: 0,
         token: "secret".into(),
         verifying_key: String::new(),
+        further_keys: vec![],
         state_dir: text("state"),
         workspace: text("workspace"),
         command: vec![],

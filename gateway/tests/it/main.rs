@@ -22,4 +22,5 @@ mod repeated;
 mod replicas;
 mod rollouts;
 mod runtimes;
+mod signing;
 mod supervisors;

@@ -215,6 +215,18 @@ impl Artifact {
         Ok(Self { manifest, digest: found, code: code.to_vec() })
     }
 
+    /// The same artifact signed by another key: its bytes are the same but for the signature. Refuses one that [`Self::open`] would.
+    pub fn sign_anew(
+        bytes: &[u8],
+        expected_digest: &str,
+        from: &VerifyingKey,
+        to: &SigningKey,
+    ) -> Result<(Manifest, Vec<u8>), ArtifactError> {
+        let Self { manifest, .. } = Self::open(bytes, expected_digest, from)?;
+        let unsigned = &bytes[..bytes.len() - SIGNATURE];
+        Ok((manifest, with_signature(unsigned.to_vec(), to)))
+    }
+
     /// What it says about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -239,8 +251,6 @@ pub fn digest(bytes: &[u8]) -> String {
 /// Puts an artifact together and signs it.
 #[cfg_attr(not(any(test, feature = "compile")), allow(dead_code))]
 pub(crate) fn seal(manifest: &Manifest, code: &[u8], key: &SigningKey) -> Result<Vec<u8>, ArtifactError> {
-    use ed25519_dalek::Signer;
-
     let manifest =
         serde_json::to_vec(manifest).map_err(|error| ArtifactError::Malformed { detail: error.to_string() })?;
     let length = u32::try_from(manifest.len())
@@ -255,9 +265,16 @@ pub(crate) fn seal(manifest: &Manifest, code: &[u8], key: &SigningKey) -> Result
     bytes.extend_from_slice(&manifest);
     bytes.extend_from_slice(&(code.len() as u64).to_le_bytes());
     bytes.extend_from_slice(code);
+    Ok(with_signature(bytes, key))
+}
+
+/// These bytes, and a signature over them.
+fn with_signature(mut bytes: Vec<u8>, key: &SigningKey) -> Vec<u8> {
+    use ed25519_dalek::Signer;
+
     let signature = key.sign(&message(&bytes));
     bytes.extend_from_slice(&signature.to_bytes());
-    Ok(bytes)
+    bytes
 }
 
 fn message(signed: &[u8]) -> Vec<u8> {

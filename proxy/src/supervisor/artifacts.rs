@@ -4,10 +4,12 @@ use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use openshell_api::patch::{self, PatchError};
-use openshell_policy_host::{Artifact, ArtifactError, VerifyingKey};
+use openshell_policy_host::{Artifact, ArtifactError};
 
+use super::signers::Signers;
 use super::state::{sync_directory, write_durably};
 
 /// Longest artifact that is accepted, in bytes.
@@ -57,14 +59,14 @@ pub enum StoreError {
 /// file that was tampered with is removed and counts as absent.
 pub struct ArtifactStore {
     dir: PathBuf,
-    key: VerifyingKey,
+    signers: Arc<Signers>,
     recent: std::sync::Mutex<VecDeque<HashSet<String>>>,
 }
 
 impl ArtifactStore {
     /// Opens the store, made if absent; removes unfinished files of an earlier run.
-    pub fn open(dir: PathBuf, key: VerifyingKey) -> Result<Self, StoreError> {
-        let store = Self { dir, key, recent: std::sync::Mutex::default() };
+    pub fn open(dir: PathBuf, signers: Arc<Signers>) -> Result<Self, StoreError> {
+        let store = Self { dir, signers, recent: std::sync::Mutex::default() };
         store.prepare().map_err(|source| StoreError::Io { path: store.dir.clone(), source })?;
         Ok(store)
     }
@@ -92,7 +94,7 @@ impl ArtifactStore {
         Ok(missing)
     }
 
-    /// Takes what the gateway sent. Refuses bytes that do not have this digest or that its key did not sign.
+    /// Takes what the gateway sent. Refuses bytes that do not have this digest or that none of its keys signed.
     pub fn insert(&self, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(digest)?;
         self.check(digest, bytes)?;
@@ -171,7 +173,8 @@ impl ArtifactStore {
     }
 
     fn check(&self, digest: &str, bytes: &[u8]) -> Result<Artifact, StoreError> {
-        Artifact::open(bytes, digest, &self.key)
+        self.signers
+            .open_artifact(bytes, digest)
             .map_err(|source| StoreError::Invalid { digest: digest.to_owned(), source })
     }
 

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 
 use openshell_api::generation::{Generation, GenerationError, SignedGeneration};
 use openshell_api::module::Binding;
+use openshell_api::signing::GatewayKey;
 use openshell_policy_host::{
     Chains, Counters, Engine, Hook, Launch, LaunchRefusal, LoadError, LoadOptions, LogSink, Policy, SHADOW,
-    SelfTestError, VerifyingKey, Workload,
+    SelfTestError, Workload,
 };
 use tokio::sync::watch;
 
 use super::artifacts::{ArtifactStore, StoreError};
+use super::signers::Signers;
 use super::state::{STAGED_EXTENSION, StateDir, StateError};
 use crate::active::{Active, Live};
 
@@ -147,6 +149,7 @@ type Loaded = HashMap<PolicyKey, Policy>;
 pub struct Verified {
     signed: SignedGeneration,
     generation: Generation,
+    signer: GatewayKey,
 }
 
 impl Verified {
@@ -159,6 +162,7 @@ impl Verified {
 /// A generation that is loaded, tested and written beside the enforced one: activating it is a rename and a swap.
 pub struct Staged {
     generation: Generation,
+    signer: GatewayKey,
     active: Active,
     launch: Launch,
     loaded: Loaded,
@@ -205,8 +209,8 @@ struct Enforced {
 pub struct Parts {
     /// This sandbox's id.
     pub sandbox_id: String,
-    /// The gateway's key.
-    pub key: VerifyingKey,
+    /// The gateway's keys.
+    pub signers: Arc<Signers>,
     /// What starts in it, as policies are told.
     pub workload: Workload,
     /// Directory the workload starts in.
@@ -267,13 +271,13 @@ impl Generations {
 
     /// Checks signature, sandbox and number. Refuses to go backwards; the enforced generation itself may come again.
     pub fn verify(&self, signed: SignedGeneration) -> Result<Verified, Refusal> {
-        let generation = signed.verify(&self.parts.key)?;
+        let (generation, signer) = self.parts.signers.verify(&signed)?;
         let expected = &self.parts.sandbox_id;
         if generation.sandbox_id != *expected {
             return Err(Refusal::OtherSandbox { expected: expected.clone(), found: generation.sandbox_id });
         }
         not_backwards(self.enforced().generation.as_ref(), &generation)?;
-        Ok(Verified { signed, generation })
+        Ok(Verified { signed, generation, signer })
     }
 
     /// Artifacts it names that the gateway has to send.
@@ -298,7 +302,7 @@ impl Generations {
     /// Loads and tests what is new in it. Refuses with [`Refusal::Missing`] when an artifact is not (or no longer)
     /// here, so that the caller can ask for it.
     pub fn stage(&self, verified: Verified) -> Result<Staged, Refusal> {
-        let Verified { signed, generation } = verified;
+        let Verified { signed, generation, signer } = verified;
         let mut loaded = Loaded::new();
         let mut missing = BTreeSet::new();
         let content = &generation.content;
@@ -328,14 +332,18 @@ impl Generations {
             owner_budgets: content.owner_budgets.clone(),
             credentials: content.credentials.clone(),
         };
-        Ok(Staged { generation, active, launch, loaded, aside })
+        Ok(Staged { generation, signer, active, launch, loaded, aside })
     }
 
     /// Enforces it: durably on disk first, then for every decision that begins from now on. `awaited` names artifacts
     /// that are needed for generations not yet activated.
     pub fn activate(&self, staged: Staged, awaited: &HashSet<String>) -> Result<Activated, Refusal> {
-        let Staged { generation, active, launch, loaded, aside } = staged;
+        let Staged { generation, signer, active, launch, loaded, aside } = staged;
         let mut enforced = self.enforced();
+        // Its key may have been dropped since.
+        if !self.parts.signers.trusts(&signer) {
+            return Err(GenerationError::BadSignature.into());
+        }
         not_backwards(enforced.generation.as_ref(), &generation)?;
         fixed(enforced.launch.as_ref(), &launch)?;
         self.parts.state.rename(&aside.name, ENFORCED_FILE)?;

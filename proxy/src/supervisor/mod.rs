@@ -20,6 +20,7 @@ mod questions;
 mod refusals;
 pub mod session;
 mod shares;
+pub mod signers;
 pub mod state;
 pub mod streams;
 #[cfg(test)]
@@ -33,7 +34,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use openshell_api::launch::LaunchSpec;
-use openshell_policy_host::{Counters, Engine, EngineError, EngineOptions, VerifyingKey};
+use openshell_api::signing::GatewayKey;
+use openshell_policy_host::{Counters, Engine, EngineError, EngineOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +52,7 @@ use logs::Logs;
 use proposals::Proposals;
 use session::Desk;
 use shares::Shares;
+use signers::{Signers, SignersError};
 use state::{StateDir, StateError};
 use trust::{Trust, TrustError};
 use workload::Workload;
@@ -79,6 +82,9 @@ pub enum StartError {
     /// The gateway's public key.
     #[error("the gateway's verifying key is not 32 bytes of hex that make an Ed25519 key")]
     VerifyingKey,
+    /// Its keys, as it said since.
+    #[error(transparent)]
+    Signers(#[from] SignersError),
     /// The state directory: also when another supervisor holds it.
     #[error(transparent)]
     State(#[from] StateError),
@@ -108,8 +114,10 @@ impl StartError {
 
 /// Runs a sandbox until the gateway shuts it down, or SIGTERM or SIGINT does.
 pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
-    let key = verifying_key(&spec.verifying_key).ok_or(StartError::VerifyingKey)?;
+    let first = GatewayKey::from_hex(&spec.verifying_key).ok_or(StartError::VerifyingKey)?;
     let state = Arc::new(StateDir::open(Path::new(&spec.state_dir))?);
+    let first = std::iter::once(first).chain(spec.further_keys.iter().copied()).collect();
+    let signers = Arc::new(Signers::open(state.clone(), &spec.token, first)?);
     let credentials = Arc::new(Credentials::open(state.clone(), &spec.token)?);
     let gateways = Arc::new(Gateways::default());
     let trust = Arc::new(Trust::open(state.clone(), &spec)?);
@@ -124,7 +132,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     let live: Live = Arc::new(ArcSwap::from_pointee(Active::nothing()));
     let generations = Arc::new(Generations::new(Parts {
         sandbox_id: spec.sandbox_id.clone(),
-        key,
+        signers: signers.clone(),
         workload: openshell_policy_host::Workload {
             sandbox: spec.sandbox.to_string(),
             image: spec.image.clone(),
@@ -134,7 +142,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         engine: Engine::new(EngineOptions::default())?,
         counters: Arc::new(Counters::new()),
         log: Arc::new(logs.clone()),
-        artifacts: ArtifactStore::open(state.path("artifacts"), key)?,
+        artifacts: ArtifactStore::open(state.path("artifacts"), signers.clone())?,
         state: state.clone(),
         live: live.clone(),
     }));
@@ -180,6 +188,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         credentials,
         gateways,
         trust,
+        signers,
         shutdown: shutdown.clone(),
     });
     let link = tokio::spawn(link::keep(dialer, desk));
@@ -206,11 +215,6 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
     link.abort();
     signals.abort();
     Ok(())
-}
-
-fn verifying_key(text: &str) -> Option<VerifyingKey> {
-    let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
-    VerifyingKey::from_bytes(&bytes).ok()
 }
 
 /// Enforces what was enforced last. `false`: there is nothing, or it can't be, so a generation must come first.

@@ -24,6 +24,7 @@ use super::outbox::{self, LinkEnded, Outbox};
 use super::proposals::Proposals;
 use super::pushes::{Pushes, Reevaluate};
 use super::shares::Shares;
+use super::signers::Signers;
 use super::streams::{Stream, Streams};
 use super::trust::Trust;
 use super::workload::{Phase, Proof, Workload};
@@ -75,6 +76,8 @@ pub struct Desk {
     pub gateways: Arc<Gateways>,
     /// Whose certificates.
     pub trust: Arc<Trust>,
+    /// Whose signatures generations and artifacts bear.
+    pub signers: Arc<Signers>,
     /// Cancelled when the sandbox is to end.
     pub shutdown: CancellationToken,
 }
@@ -198,6 +201,7 @@ impl Session {
             },
             rekeys: true,
             trusts: Some(self.desk.trust.epoch()),
+            signing_keys: Some(self.desk.signers.keys()),
         }
     }
 
@@ -315,6 +319,13 @@ impl Session {
                 }
                 let epoch = self.desk.trust.epoch();
                 self.outbox.send(&FromSupervisor::Trusts { epoch }).await?;
+            }
+            ToSupervisor::SigningKeys { keys, vouchers } => {
+                if let Err(error) = self.desk.signers.learn(&keys, &vouchers) {
+                    tracing::warn!(%error, "other signing keys of the gateway are not trusted");
+                }
+                let keys = self.desk.signers.keys();
+                self.outbox.send(&FromSupervisor::SigningKeys { keys }).await?;
             }
             ToSupervisor::Gateways { urls } => self.desk.gateways.told(&urls),
             ToSupervisor::Shutdown => self.desk.shutdown.cancel(),

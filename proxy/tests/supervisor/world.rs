@@ -58,6 +58,7 @@ impl World {
             gateway_ca_epoch: 0,
             token: "the-token".to_owned(),
             verifying_key: hex::encode(self.key.verifying_key().to_bytes()),
+            further_keys: vec![],
             state_dir: self.path("state").to_string_lossy().into_owned(),
             workspace: self.path("workspace").to_string_lossy().into_owned(),
             hidden: Vec::new(),

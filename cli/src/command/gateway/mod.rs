@@ -6,6 +6,7 @@ mod copies;
 mod lifecycle;
 mod list;
 mod login;
+mod signing;
 mod trust;
 
 use std::time::Duration;
@@ -81,6 +82,7 @@ pub async fn run(cx: &Context, command: GatewayCommand) -> Result<u8, Error> {
             Ok(DONE)
         }
         GatewayCommand::RotateCa(args) => authority::rotate(cx, args).await,
+        GatewayCommand::RotateSigningKey(args) => signing::rotate(cx, args).await,
         GatewayCommand::Trust(command) => trust::run(cx, command).await,
         GatewayCommand::Reveal => lifecycle::reveal(cx).await,
     }

@@ -14,8 +14,9 @@ use openshell_api::link::{FromSupervisor, ToSupervisor};
 use openshell_api::patch;
 use openshell_api::proposal::ProposalStatus;
 use openshell_api::share::{Share, Want};
+use openshell_api::signing::{GatewayKey, reachable};
 use openshell_api::stream::StreamRequest;
-use openshell_policy_host::{Artifact, VerifyingKey};
+use openshell_policy_host::Artifact;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,10 @@ pub enum Mood {
     LoseAtReset,
     /// Takes no new credentials.
     KeepOldKeys,
+    /// Learns of no other signing key, and does not say so.
+    DeafToKeys,
+    /// Of an older version: it can't be told of other signing keys.
+    KnowsNoKeys,
 }
 
 /// What it knows and saw.
@@ -71,6 +76,8 @@ pub struct State {
     pub pairs: Vec<(String, String)>,
     /// Whom to trust, as the gateway said, and since when.
     pub trusted: Option<(u64, String)>,
+    /// Whose signatures it trusts, as the gateway said.
+    pub signers: Option<Vec<GatewayKey>>,
     /// Where the gateway answers, as it said.
     pub gateways: Vec<String>,
     /// Where it is linked, or was last.
@@ -217,6 +224,13 @@ impl Supervisor {
         websocket(&url, self.spec.gateway_ca.as_bytes(), shown).await.is_some()
     }
 
+    /// Whose signatures it trusts.
+    pub fn signers(&self, state: &State) -> Vec<GatewayKey> {
+        let first = GatewayKey::from_hex(&self.spec.verifying_key).expect("a key");
+        let of_start = || std::iter::once(first).chain(self.spec.further_keys.iter().copied()).collect();
+        state.signers.clone().unwrap_or_else(of_start)
+    }
+
     /// Waits until it has been given so many pairs of credentials, and the gateway knows that it has the last one.
     pub async fn pairs(&self, count: usize) -> Vec<(String, String)> {
         for _ in 0..2000 {
@@ -239,6 +253,10 @@ impl Supervisor {
             }
         };
         let generation = self.state.lock().unwrap().hello_generation.unwrap_or(self.generation_now());
+        let signing_keys = {
+            let state = self.state.lock().unwrap();
+            (state.mood != Mood::KnowsNoKeys).then(|| self.signers(&state))
+        };
         let hello = FromSupervisor::Hello {
             version: "test".into(),
             generation,
@@ -248,6 +266,7 @@ impl Supervisor {
             trusts: Some(
                 self.state.lock().unwrap().trusted.as_ref().map_or(self.spec.gateway_ca_epoch, |(epoch, _)| *epoch),
             ),
+            signing_keys,
         };
         let mut out = vec![hello, FromSupervisor::Running];
         let mut waiting: Option<Waiting> = None;
@@ -323,8 +342,11 @@ impl Supervisor {
         let mut state = self.state.lock().unwrap();
         Some(match message {
             ToSupervisor::Stage { push, generation } => {
-                let key: [u8; 32] = hex::decode(&self.spec.verifying_key).unwrap().try_into().unwrap();
-                let generation = generation.verify(&VerifyingKey::from_bytes(&key).unwrap()).unwrap();
+                let signers = self.signers(&state);
+                let generation = signers.iter().find_map(|key| generation.verify(key.verifying()).ok());
+                let Some(generation) = generation else {
+                    return Some(vec![FromSupervisor::Refused { push, reason: "not signed".into() }]);
+                };
                 assert_eq!(generation.sandbox_id, self.spec.sandbox_id);
                 let enforced = state.enforced.as_ref().map_or(0, |enforced| enforced.number);
                 let enforced = enforced.max(state.hello_generation.unwrap_or(0));
@@ -374,6 +396,15 @@ impl Supervisor {
             ToSupervisor::Trust { epoch, ca } => {
                 state.trusted = Some((epoch, ca));
                 vec![FromSupervisor::Trusts { epoch }]
+            }
+            ToSupervisor::SigningKeys { .. } if state.mood == Mood::DeafToKeys => vec![],
+            ToSupervisor::SigningKeys { keys, vouchers } => {
+                assert_ne!(state.mood, Mood::KnowsNoKeys, "it can't be told");
+                let reached = reachable(&self.signers(&state), &vouchers);
+                if keys.iter().all(|key| reached.contains(key)) {
+                    state.signers = Some(keys);
+                }
+                vec![FromSupervisor::SigningKeys { keys: self.signers(&state) }]
             }
             ToSupervisor::Gateways { urls } => {
                 state.gateways = urls;
@@ -454,8 +485,9 @@ impl Supervisor {
             Some(base) => patch::apply(&state.artifacts[&base], &bytes, 1 << 28).expect("a patch that fits"),
             None => bytes,
         };
-        let key: [u8; 32] = hex::decode(&self.spec.verifying_key).unwrap().try_into().unwrap();
-        Artifact::open(&bytes, &digest, &VerifyingKey::from_bytes(&key).unwrap()).expect("a signed artifact");
+        let signers = self.signers(&state);
+        let opens = signers.iter().any(|key| Artifact::open(&bytes, &digest, key.verifying()).is_ok());
+        assert!(opens, "a signed artifact");
         state.artifacts.insert(digest.clone(), bytes);
         state.artifacts_received += 1;
         let wanted = waiting.as_mut()?;

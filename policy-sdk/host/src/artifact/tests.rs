@@ -55,6 +55,26 @@ fn another_key_is_refused() {
 }
 
 #[test]
+fn an_artifact_is_signed_anew_by_whoever_holds_the_next_key_and_knows_the_last() {
+    let (bytes, next) = (sealed(), SigningKey::from_bytes(&[8; 32]));
+    let (last, other) = (key().verifying_key(), SigningKey::from_bytes(&[9; 32]).verifying_key());
+    let (said, anew) = Artifact::sign_anew(&bytes, &digest(&bytes), &last, &next).unwrap();
+    assert_eq!(said, manifest());
+    let opened = Artifact::open(&anew, &digest(&anew), &next.verifying_key()).unwrap();
+    assert_eq!((opened.manifest(), opened.code()), (&manifest(), b"some code".as_slice()));
+    assert_eq!(open(&anew).unwrap_err(), ArtifactError::Signature, "the last key says nothing of it any more");
+    let refused = |bytes: &[u8], from| Artifact::sign_anew(bytes, &digest(bytes), from, &next).unwrap_err();
+    assert_eq!(refused(&bytes, &other), ArtifactError::Signature);
+    let mut changed = bytes.clone();
+    changed[20] ^= 1;
+    assert_eq!(refused(&changed, &last), ArtifactError::Signature);
+    assert!(matches!(
+        Artifact::sign_anew(&bytes, &digest(b"other"), &last, &next),
+        Err(ArtifactError::DigestMismatch { .. })
+    ));
+}
+
+#[test]
 fn a_cut_artifact_is_refused() {
     let bytes = sealed();
     for length in 0..bytes.len() {

@@ -1,6 +1,7 @@
 //! The parts that need no sandbox. The whole supervisor is tested in `tests/supervisor.rs`.
 
 mod generations;
+mod signers;
 mod state;
 
 use std::path::PathBuf;
@@ -8,10 +9,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use openshell_api::generation::{Content, Generation, SignedGeneration};
+use openshell_api::signing::GatewayKey;
 use openshell_policy_host::{Counters, Engine, EngineOptions, NoLog, SigningKey};
 
 use super::artifacts::ArtifactStore;
 use super::generations::{Generations, Parts};
+use super::signers::Signers;
 use super::state::StateDir;
 use crate::active::{Active, Live};
 
@@ -26,6 +29,7 @@ struct World {
 /// One run of a supervisor's core.
 struct Run {
     generations: Arc<Generations>,
+    signers: Arc<Signers>,
     live: Live,
 }
 
@@ -42,20 +46,21 @@ impl World {
     fn start(&self) -> Run {
         let state = Arc::new(StateDir::open(self.dir.path()).expect("the state directory is free"));
         let live: Live = Arc::new(ArcSwap::from_pointee(Active::nothing()));
-        let key = self.key.verifying_key();
+        let first = vec![GatewayKey::of(&self.key)];
+        let signers = Arc::new(Signers::open(state.clone(), "the-token", first).expect("its keys"));
         let generations = Generations::new(Parts {
             sandbox_id: SANDBOX.to_owned(),
-            key,
+            signers: signers.clone(),
             workload: Default::default(),
             workdir: "/work".to_owned(),
             engine: Engine::new(EngineOptions::default()).expect("an engine"),
             counters: Arc::new(Counters::new()),
             log: Arc::new(NoLog),
-            artifacts: ArtifactStore::open(self.path("artifacts"), key).expect("a store"),
+            artifacts: ArtifactStore::open(self.path("artifacts"), signers.clone()).expect("a store"),
             state,
             live: live.clone(),
         });
-        Run { generations: Arc::new(generations), live }
+        Run { generations: Arc::new(generations), signers, live }
     }
 
     fn generation(&self, number: u64, content: Content) -> Generation {
