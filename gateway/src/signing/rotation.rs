@@ -228,7 +228,11 @@ async fn deliver(gateway: &Gateway) -> ApiResult<()> {
 async fn settled(gateway: &Gateway) -> ApiResult<SigningState> {
     let began = tokio::time::Instant::now();
     loop {
-        let state = state(gateway).await?;
+        let state = {
+            // Never between the change of the key and what is signed anew for it.
+            let _steady = gateway.locks.shared().await?;
+            state(gateway).await?
+        };
         let done = state.next.is_none() && state.awaits.is_empty() && gateway.signing.left_over().is_none();
         if done || began.elapsed() > PATIENCE {
             return Ok(state);
