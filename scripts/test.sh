@@ -11,7 +11,7 @@ say "testing the workspace"
 if "$cargo" nextest --version >/dev/null 2>&1; then
   "$cargo" test --doc --quiet --workspace 2>&1 | grep -v '^$' | tail -n 30
   # Many wait for clocks and other programs: more at a time than there are processors.
-  "$cargo" nextest run --workspace --test-threads $((2 * $(nproc))) "$@"
+  "$cargo" nextest run --workspace --test-threads $((2 * $(nproc) + 1)) "$@"
 else
   "$cargo" test --workspace "$@"
 fi

@@ -3,6 +3,7 @@
 
 #[macro_use]
 mod database;
+mod mood;
 pub mod postgres;
 pub mod supervisor;
 pub mod websocket;

@@ -227,7 +227,7 @@ impl Gateway {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), look).await.unwrap_or_else(|_| panic!("{path} never looks so"))
+        tokio::time::timeout(Duration::from_secs(60), look).await.unwrap_or_else(|_| panic!("{path} never looks so"))
     }
 }
 

@@ -21,30 +21,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
+pub use super::mood::Mood;
 use super::websocket::{Socket, websocket};
-
-/// How it behaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mood {
-    #[default]
-    Fine,
-    /// Refuses to stage.
-    Refuse,
-    /// Loses its link when it is to stage.
-    LoseAtStage,
-    /// Loses its link when it is to activate.
-    LoseAtActivate,
-    /// Keeps new credentials and loses its link before it can say so.
-    LoseAtRekey,
-    /// Loses its link when it is to forget what sessions contained.
-    LoseAtReset,
-    /// Takes no new credentials.
-    KeepOldKeys,
-    /// Learns of no other signing key, and does not say so.
-    DeafToKeys,
-    /// Of an older version: it can't be told of other signing keys.
-    KnowsNoKeys,
-}
 
 /// What it knows and saw.
 #[derive(Default)]
