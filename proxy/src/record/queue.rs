@@ -109,8 +109,9 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// For the writer: the next lines, and who waits for them; `None`: nothing will come any more.
-    pub fn next(&self) -> Option<(Lines, Vec<oneshot::Sender<()>>)> {
+    /// For the writer: the next lines, and who waits for them; `None`: nothing will come any more. What
+    /// comes meanwhile is put into `spare`.
+    pub fn next(&self, mut spare: Vec<u8>) -> Option<(Lines, Vec<oneshot::Sender<()>>)> {
         let mut waiting = self.lock();
         while waiting.lines.count == 0 && waiting.flushes.is_empty() {
             if waiting.closed {
@@ -120,9 +121,8 @@ impl Queue {
             waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.idle = false;
-        // As much will come until the next time, probably.
-        let room = waiting.lines.text.len();
-        let lines = std::mem::replace(&mut waiting.lines, Lines { text: Vec::with_capacity(room), count: 0 });
+        spare.clear();
+        let lines = std::mem::replace(&mut waiting.lines, Lines { text: spare, count: 0 });
         let flushes = std::mem::take(&mut waiting.flushes);
         drop(waiting);
         self.emptied.notify_waiters();

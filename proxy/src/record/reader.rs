@@ -186,15 +186,22 @@ pub(super) struct Fresh {
     first: u64,
     lines: Vec<u8>,
     at: usize,
+    /// All of it was read: whoever writes next has the memory.
+    spare: Vec<u8>,
 }
 
 impl Fresh {
-    /// These lines, on disk by now.
-    pub fn new(first: u64, lines: Vec<u8>) -> Self {
-        Self { first, lines, at: 0 }
+    /// These lines are on disk by now. Those before are left to who reads from there.
+    pub fn put(&mut self, first: u64, lines: Vec<u8>) {
+        *self = Self { first, lines, at: 0, spare: Vec::new() };
     }
 
-    /// The items from `next` on, if they are the first that are left; gives its memory back with the last one.
+    /// Memory for the next lines.
+    pub fn spare(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// The items from `next` on, if they are the first that are left.
     fn next(&mut self, next: u64) -> Option<Batch> {
         let left = &self.lines[self.at..];
         if left.is_empty() || next != self.first {
@@ -206,7 +213,8 @@ impl Fresh {
         self.first += count;
         self.at += end;
         if self.at == self.lines.len() {
-            *self = Self::default();
+            self.spare = std::mem::take(&mut self.lines);
+            self.at = 0;
         }
         Some(Batch { first: next, count, json })
     }

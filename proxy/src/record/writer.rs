@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use super::queue::{Lines, Queue};
-use super::reader::Fresh;
 use super::segment::{self, Segment};
 use super::spool::Shared;
 
 /// Most memory that is kept for a reader, in bytes: of twenty thousand records a second it holds what comes between two rests.
 const KEPT: usize = 1024 * 1024;
+
+/// Memory for so many times what came last is too much: it goes back.
+const IDLE: usize = 16;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -25,8 +27,15 @@ impl Writer {
 
     /// Runs until every producer is gone.
     pub fn run(mut self) {
-        while let Some((batch, flushes)) = self.queue.next() {
+        let mut usual = 0;
+        loop {
+            let mut spare = self.shared.fresh().spare();
+            if spare.capacity() > IDLE * usual {
+                spare = Vec::new();
+            }
+            let Some((batch, flushes)) = self.queue.next(spare) else { return };
             let count = batch.count;
+            usual = batch.text.len();
             if count > 0
                 && let Err(error) = self.append(batch)
             {
@@ -62,10 +71,9 @@ impl Writer {
             && self.shared.drop_oldest(&mut segments)
         {}
         drop(segments);
-        *self.shared.fresh() = match batch.text.len() {
-            ..=KEPT => Fresh::new(written + 1 - batch.count, batch.text),
-            _ => Fresh::default(),
-        };
+        let first = written + 1 - batch.count;
+        let kept = batch.text.capacity() <= KEPT;
+        self.shared.fresh().put(first, if kept { batch.text } else { Vec::new() });
         self.shared.written.send_replace(written);
         Ok(())
     }

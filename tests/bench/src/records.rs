@@ -9,8 +9,6 @@ use openshell_proxy::record::{Record as _, Spool, SpoolOptions};
 
 /// Records per tick.
 const BURST: u32 = 100;
-/// Records that are made before they are recorded: few, as a decision finds its own in the processor's cache.
-const MADE: usize = 10;
 
 /// Records `rate` decisions a second for `seconds`, has them delivered as the link does, and prints the processor time.
 pub async fn run(rate: u32, seconds: u64) -> Result<()> {
@@ -41,39 +39,46 @@ pub async fn run(rate: u32, seconds: u64) -> Result<()> {
         }
     });
     let records: Vec<DecisionRecord> = (0..BURST).map(record).collect();
-    let (before, began) = (spent(UsageWho::RUSAGE_SELF)?, Instant::now());
-    let mut making = Duration::ZERO;
-    let ticks = rate / BURST * u32::try_from(seconds)?;
-    for tick in 1..=ticks {
-        // Making the record is the decision's own work, and not counted here; freeing it is.
-        for records in records.chunks(MADE) {
-            let start = spent(UsageWho::RUSAGE_THREAD)?;
-            let made = records.to_vec();
-            making += spent(UsageWho::RUSAGE_THREAD)?.saturating_sub(start);
-            for record in made {
-                spool.record(record);
-            }
-        }
-        let due = Duration::from_secs(seconds) * tick / ticks;
-        // Not the runtime's timer: what asks is not counted.
-        std::thread::sleep(due.saturating_sub(began.elapsed()));
-    }
+    // Making a record and freeing it is the decision's own work.
+    let idle = decide(&records, rate, seconds, drop)?;
+    let (before, began) = (spent()?, Instant::now());
+    decide(&records, rate, seconds, |record| spool.record(record))?;
     let bytes = delivery.await??;
-    let used = spent(UsageWho::RUSAGE_SELF)?.saturating_sub(before).saturating_sub(making);
-    let share = used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+    let (used, took) = (spent()?.saturating_sub(before), began.elapsed());
+    let share = used.saturating_sub(idle).as_secs_f64() / took.as_secs_f64() * 100.0;
     println!("## Decision records\n");
     println!(
         "{rate} a second for {seconds} s, {} bytes each: written to disk and handed to the link. **{share:.1} %** of one \
-         core; {} lost.\n",
+         core more than making them; {} lost.\n",
         bytes as u64 / (u64::from(rate) * seconds),
         spool.stats().lost
     );
     Ok(())
 }
 
-/// Processor time of this process (all threads together) or of this thread so far.
-fn spent(who: UsageWho) -> Result<Duration> {
-    let usage = getrusage(who)?;
+/// Makes `rate` records a second for `seconds`, and does something with each. The processor time that it took.
+fn decide(
+    records: &[DecisionRecord],
+    rate: u32,
+    seconds: u64,
+    mut each: impl FnMut(DecisionRecord),
+) -> Result<Duration> {
+    let (before, began) = (spent()?, Instant::now());
+    let ticks = rate / BURST * u32::try_from(seconds)?;
+    for tick in 1..=ticks {
+        for record in records {
+            each(record.clone());
+        }
+        let due = Duration::from_secs(seconds) * tick / ticks;
+        // Not the runtime's timer: what asks is not counted.
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+    Ok(spent()?.saturating_sub(before))
+}
+
+/// Processor time of this process so far, all threads together.
+fn spent() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let of = |time: nix::sys::time::TimeVal| {
         Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default())
     };
