@@ -149,9 +149,7 @@ pub async fn set(
     }
     let kept = Keys::open(&gateway, &after.name, sealed.as_deref())?;
     let keys = Keys::of(set.tls.as_ref(), set.registry_login.as_ref(), kept);
-    // An address that took none takes none now either.
-    let tls = set.tls.clone().or_else(|| keys.tls(&after));
-    let driver = driver(Address::parse(&after.url, tls.as_ref())?, &after, &keys, &options(&gateway)?)?;
+    let driver = driver(Address::parse(&after.url, keys.tls(&after).as_ref())?, &after, &keys, &options(&gateway)?)?;
     prove(driver.as_ref()).await?;
     let mut change = permit.change(&name);
     let sealed = match replaced.is_empty() {

@@ -9,6 +9,9 @@ use std::sync::Mutex;
 
 use nix::fcntl::{Flock, FlockArg};
 use openshell_api::status::Endpoint;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// Why a state directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,14 @@ pub enum StateDirError {
         path: PathBuf,
         /// Who holds it.
         pid: String,
+    },
+    /// A file is not the JSON that this gateway writes.
+    #[error("{path}: {source}")]
+    NotJson {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
     },
     /// A key file has the wrong size or form.
     #[error("{path} is not a valid key file")]
@@ -157,6 +168,21 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), StateDirError> {
     write().map_err(|source| io_error(path, source))
 }
 
+/// Reads a JSON file, which may hold a secret; `None`: there is none.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateDirError> {
+    match std::fs::read(path).map(Zeroizing::new) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|source| not_json(path, source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io_error(path, source)),
+    }
+}
+
+/// Writes one as [`write_private`] does.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StateDirError> {
+    let bytes = serde_json::to_vec(value).map(Zeroizing::new).map_err(|source| not_json(path, source))?;
+    write_private(path, &bytes)
+}
+
 /// Makes a file of mode 0600 that is not there yet.
 pub fn new_private(path: &Path) -> Result<File, StateDirError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -169,6 +195,10 @@ pub fn random<const N: usize>() -> Result<[u8; N], StateDirError> {
     getrandom::fill(&mut bytes)
         .map_err(|error| io_error(Path::new("getrandom(2)"), io::Error::other(error.to_string())))?;
     Ok(bytes)
+}
+
+fn not_json(path: &Path, source: serde_json::Error) -> StateDirError {
+    StateDirError::NotJson { path: path.to_owned(), source }
 }
 
 pub(crate) fn io_error(path: &Path, source: io::Error) -> StateDirError {

@@ -66,8 +66,8 @@ impl Binding {
     /// Whether it is the same policy under the same name: a module of that version with those settings, for whichever engine it was compiled and
     /// whichever key signed it.
     pub fn is_same_policy(&self, other: &Self) -> bool {
-        let policy = |of: &Self| (of.name.clone(), of.version.clone(), of.module.clone());
-        policy(self) == policy(other) && self.settings == other.settings
+        let Self { name, version, module, settings, .. } = self;
+        *name == other.name && *version == other.version && *module == other.module && *settings == other.settings
     }
 }
 

@@ -30,14 +30,6 @@ pub enum SigningError {
     /// Files.
     #[error(transparent)]
     Files(#[from] StateDirError),
-    /// The file that says how the key turns is not what this gateway writes.
-    #[error("{path}: {source}")]
-    BadTurn {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
     /// The key before this one is still trusted.
     #[error("the signing key has turned already, and the one before is still trusted")]
     Turning,
@@ -69,7 +61,7 @@ impl Signing {
     /// The same of a directory whose key was read. A change that was cut off is ended, or has not happened.
     pub fn of(root: &Path, key: SigningKey) -> Result<Self, SigningError> {
         let found = Turn::read(root)?;
-        let turn = found.clone().as_of(&GatewayKey::of(&key));
+        let turn = found.clone().where_signs(&GatewayKey::of(&key));
         if turn != found {
             turn.write(root)?;
         }
@@ -160,9 +152,9 @@ impl Signing {
         // The one moment.
         let seed = Seed::new(&next);
         write_private(&self.root.join(SIGNING_KEY_FILE), seed.text().as_bytes())?;
-        let turn = turn.as_of(&GatewayKey::of(&next));
+        let turn = turn.where_signs(&GatewayKey::of(&next));
         (state.key, state.turn) = (next, turn);
-        state.turn.write(&self.root)
+        Ok(state.turn.write(&self.root)?)
     }
 
     /// Forgets the secret of the key before.

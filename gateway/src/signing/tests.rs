@@ -96,6 +96,6 @@ fn a_damaged_turn_is_refused() {
     for damage in ["{", r#"{"next":"00"}"#, r#"{"previous":{"key":"ed25519:00"}}"#] {
         std::fs::write(&path, damage).unwrap();
         let found = Signing::of(root.path(), SigningKey::from_bytes(&[7; 32])).err();
-        assert!(matches!(found, Some(SigningError::BadTurn { .. })), "{damage}: {found:?}");
+        assert!(matches!(found, Some(SigningError::Files(StateDirError::NotJson { .. }))), "{damage}: {found:?}");
     }
 }

@@ -7,9 +7,8 @@ use openshell_api::signing::{GatewayKey, Voucher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::SigningError;
 use crate::secrets::parse_signing_key;
-use crate::state_dir::{StateDirError, write_private};
+use crate::state_dir::{StateDirError, read_json, write_json};
 
 /// How far it is; absent: the key never turned.
 pub const TURN_FILE: &str = "signing-turn.json";
@@ -96,23 +95,13 @@ impl<'de> Deserialize<'de> for Seed {
 
 impl Turn {
     /// Of a state directory.
-    pub fn read(root: &Path) -> Result<Self, SigningError> {
-        let path = root.join(TURN_FILE);
-        match std::fs::read(&path).map(Zeroizing::new) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| SigningError::BadTurn { path, source }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(source) => Err(StateDirError::Io { path, source }.into()),
-        }
+    pub fn read(root: &Path) -> Result<Self, StateDirError> {
+        Ok(read_json(&root.join(TURN_FILE))?.unwrap_or_default())
     }
 
     /// Puts it there.
-    pub fn write(&self, root: &Path) -> Result<(), SigningError> {
-        let path = root.join(TURN_FILE);
-        let bytes = match serde_json::to_vec(self) {
-            Ok(bytes) => Zeroizing::new(bytes),
-            Err(source) => return Err(SigningError::BadTurn { path, source }),
-        };
-        Ok(write_private(&path, &bytes)?)
+    pub fn write(&self, root: &Path) -> Result<(), StateDirError> {
+        write_json(&root.join(TURN_FILE), self)
     }
 
     /// With a next key, which the one that signs vouches for.
@@ -125,7 +114,7 @@ impl Turn {
 
     /// What it says where this is the key that signs. A change writes down the key before, puts the next one in its place, and then takes it out
     /// of here: cut off in between, either the first never happened or the last is done now.
-    pub fn as_of(mut self, key: &GatewayKey) -> Self {
+    pub fn where_signs(mut self, key: &GatewayKey) -> Self {
         if self.next.as_ref().is_some_and(|next| next.public() == *key) {
             self.next = None;
         } else if self.next.is_some() {

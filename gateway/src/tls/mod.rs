@@ -41,14 +41,6 @@ pub enum TlsError {
     /// The CA's file is not PEM text.
     #[error("{0} is not a PEM file")]
     NotPem(PathBuf),
-    /// A file that says how the CA turns is not what this gateway writes.
-    #[error("{path}: {source}")]
-    BadTurn {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
     /// The CA before this one is still trusted.
     #[error("the CA has turned already, and the one before is still trusted")]
     Turning,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{CA_FILE, CA_KEY_FILE, TlsError};
-use crate::state_dir::{StateDirError, write_private};
+use crate::state_dir::{StateDirError, read_json, write_json, write_private};
 
 /// How far it is; absent: the CA never turned.
 pub const TURN_FILE: &str = "ca-turn.json";
@@ -44,12 +44,12 @@ struct Next {
 impl Turn {
     /// Of a state directory.
     pub fn read(dir: &Path) -> Result<Self, TlsError> {
-        Ok(read(&dir.join(TURN_FILE))?.unwrap_or_default())
+        Ok(read_json(&dir.join(TURN_FILE))?.unwrap_or_default())
     }
 
     /// Puts it there.
     pub fn write(&self, dir: &Path) -> Result<(), TlsError> {
-        write(&dir.join(TURN_FILE), self)
+        Ok(write_json(&dir.join(TURN_FILE), self)?)
     }
 
     /// After a turn from this CA, which vouches for the next one.
@@ -72,7 +72,7 @@ impl Turn {
 /// Writes a turn down. From its first file on it is done, also if this process ends in between.
 pub(super) fn begin(dir: &Path, key: &str, pem: &str, turn: &Turn) -> Result<(), TlsError> {
     let next = Next { key: key.to_owned(), pem: pem.to_owned(), turn: turn.clone() };
-    let written = write(&dir.join(NEXT_FILE), &next);
+    let written = write_json(&dir.join(NEXT_FILE), &next);
     drop(Zeroizing::new(next.key));
     written?;
     settle(dir)
@@ -81,27 +81,11 @@ pub(super) fn begin(dir: &Path, key: &str, pem: &str, turn: &Turn) -> Result<(),
 /// Ends a turn that was written down.
 pub(super) fn settle(dir: &Path) -> Result<(), TlsError> {
     let path = dir.join(NEXT_FILE);
-    let Some(Next { key, pem, turn }) = read(&path)? else { return Ok(()) };
+    let Some(Next { key, pem, turn }) = read_json(&path)? else { return Ok(()) };
     let key = Zeroizing::new(key);
     turn.write(dir)?;
     write_private(&dir.join(CA_FILE), pem.as_bytes())?;
     write_private(&dir.join(CA_KEY_FILE), key.as_bytes())?;
     std::fs::remove_file(&path).map_err(|source| StateDirError::Io { path, source })?;
     Ok(())
-}
-
-fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>, TlsError> {
-    match std::fs::read(path).map(Zeroizing::new) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| TlsError::BadTurn { path: path.to_owned(), source }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateDirError::Io { path: path.to_owned(), source }.into()),
-    }
-}
-
-fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), TlsError> {
-    let failed = |source| TlsError::BadTurn { path: path.to_owned(), source };
-    let bytes = Zeroizing::new(serde_json::to_vec(value).map_err(failed)?);
-    Ok(write_private(path, &bytes)?)
 }

@@ -63,8 +63,24 @@ impl<T: DeserializeOwned> Reader<T> {
         }
     }
 
+    /// The next items: those written last from memory, others from the disk, where that holds nobody up. Gives the reader back.
+    /// `None` and errors as of [`Self::read`].
+    pub async fn next(mut self) -> Result<(Self, io::Result<Option<Batch>>), tokio::task::JoinError>
+    where
+        T: 'static,
+    {
+        if let Some(batch) = self.fresh() {
+            return Ok((self, Ok(Some(batch))));
+        }
+        tokio::task::spawn_blocking(move || {
+            let batch = self.read();
+            (self, batch)
+        })
+        .await
+    }
+
     /// The next items, if they are those that were written last. Never blocks on the disk.
-    pub fn fresh(&mut self) -> Option<Batch> {
+    pub(super) fn fresh(&mut self) -> Option<Batch> {
         let batch = self.shared.fresh().next(self.next)?;
         self.next += batch.count;
         // Its offset is not the next item's any more.

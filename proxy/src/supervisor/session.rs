@@ -387,14 +387,8 @@ async fn deliver<T: DeserializeOwned + 'static>(
     loop {
         reader.wait().await;
         reader.wait_for_room(WINDOW).await;
-        let mut batch = Ok(reader.fresh());
-        if let Ok(None) = batch {
-            let read = tokio::task::spawn_blocking(move || {
-                let batch = reader.read();
-                (reader, batch)
-            });
-            (reader, batch) = read.await.map_err(|_| LinkEnded)?;
-        }
+        let batch;
+        (reader, batch) = reader.next().await.map_err(|_| LinkEnded)?;
         match batch {
             Ok(Some(batch)) => {
                 let (first, json) = (batch.first, batch.json);

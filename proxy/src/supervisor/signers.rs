@@ -30,7 +30,7 @@ pub enum SignersError {
     None,
     /// Nobody trusted says that this one may be.
     #[error("no key that is trusted vouches for {0}")]
-    Unvouched(GatewayKey),
+    Unvouched(Box<GatewayKey>),
     /// What was kept is damaged. The start file's keys may be some that were dropped since, so they are no way out.
     #[error("{FILE} does not parse: {0}")]
     Damaged(serde_json::Error),
@@ -74,7 +74,7 @@ impl Signers {
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let reached = reachable(&now, vouchers);
         if let Some(unknown) = keys.iter().find(|key| !reached.contains(key)) {
-            return Err(SignersError::Unvouched(*unknown));
+            return Err(SignersError::Unvouched(Box::new(*unknown)));
         }
         if keys.is_empty() {
             return Err(SignersError::None);

@@ -21,14 +21,8 @@ pub async fn run(rate: u32, seconds: u64) -> Result<()> {
         let mut bytes = 0;
         loop {
             reader.wait().await;
-            let mut batch = Ok(reader.fresh());
-            if let Ok(None) = batch {
-                let read = tokio::task::spawn_blocking(move || {
-                    let batch = reader.read();
-                    (reader, batch)
-                });
-                (reader, batch) = read.await?;
-            }
+            let batch;
+            (reader, batch) = reader.next().await?;
             if let Some(batch) = batch? {
                 bytes += batch.json.len();
                 gateway.stored(batch.first + batch.count - 1);

@@ -102,13 +102,7 @@ impl Plan<'_> {
     }
 
     fn labels(&self) -> HashMap<String, String> {
-        let spec = &self.start.spec;
-        let own = spec.labels.iter().filter(|(key, _)| !key.starts_with(labels::PREFIX));
-        let mut all: HashMap<String, String> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
-        all.insert(labels::GATEWAY.into(), self.gateway.into());
-        all.insert(labels::RUNTIME.into(), self.runtime.into());
-        all.insert(labels::SANDBOX.into(), self.start.launch.sandbox_id.clone());
-        all.insert(labels::NAME.into(), self.start.launch.sandbox.to_string());
+        let mut all = labels::all(self.gateway, self.runtime, self.start);
         all.insert(labels::MODE.into(), self.mode.word().into());
         all
     }

@@ -62,6 +62,10 @@ use watch::{State, Watch};
 
 /// Labels of what belongs to OpenShell.
 mod labels {
+    use std::collections::HashMap;
+
+    use super::Start;
+
     pub const PREFIX: &str = "dev.openshell.";
     /// Which gateway made it.
     pub const GATEWAY: &str = "dev.openshell.gateway";
@@ -75,6 +79,23 @@ mod labels {
     pub const MODE: &str = "dev.openshell.mode";
     /// Of an image with the supervisor in it: the id of the one that it was made from.
     pub const IMAGE: &str = "dev.openshell.image";
+
+    /// What tells a sandbox's things from everybody else's.
+    pub fn ours(gateway: &str, runtime: &str, start: &Start) -> HashMap<String, String> {
+        let pairs = [
+            (GATEWAY, gateway),
+            (RUNTIME, runtime),
+            (SANDBOX, &start.launch.sandbox_id),
+            (NAME, start.launch.sandbox.as_str()),
+        ];
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    /// The same, and the labels that its user gave it.
+    pub fn all(gateway: &str, runtime: &str, start: &Start) -> HashMap<String, String> {
+        let own = start.spec.labels.iter().filter(|(key, _)| !key.starts_with(PREFIX));
+        own.map(|(key, value)| (key.clone(), value.clone())).chain(ours(gateway, runtime, start)).collect()
+    }
 }
 
 /// Written for the machine that a sandbox runs on, in place of an address.

@@ -117,10 +117,7 @@ impl Layer {
 
 /// Whether a registry answers for a repository. A repository that is not there yet is made by the first push.
 pub(super) async fn ask(docker: &Docker, registry: &Registry) -> Result<(), SwarmError> {
-    match has(docker, registry, &format!("{}:latest", registry.name())).await {
-        Ok(_either) => Ok(()),
-        Err(error) => Err(error),
-    }
+    has(docker, registry, &format!("{}:latest", registry.name())).await.map(|_either| ())
 }
 
 /// Whether a registry has an image.

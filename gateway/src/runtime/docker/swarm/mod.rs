@@ -158,16 +158,10 @@ impl SwarmRuntime {
         Ok(())
     }
 
-    fn ours(&self) -> HashMap<&'static str, Vec<String>> {
-        let pair = |key: &str, value: &str| format!("{key}={value}");
-        let labels = [(labels::GATEWAY, &self.options.gateway), (labels::RUNTIME, &self.options.runtime)];
-        HashMap::from([("label", labels.map(|(key, value)| pair(key, value)).to_vec())])
-    }
-
     /// Ids of the sandboxes that have a service or a secret.
     async fn left(&self, docker: &Docker) -> Result<BTreeSet<String>, DockerError> {
-        let filters: HashMap<String, Vec<String>> =
-            self.ours().into_iter().map(|(key, of)| (key.to_owned(), of)).collect();
+        let labels = [(labels::GATEWAY, &self.options.gateway), (labels::RUNTIME, &self.options.runtime)];
+        let filters = HashMap::from([("label", labels.map(|(key, value)| format!("{key}={value}")).to_vec())]);
         let options = ListServicesOptionsBuilder::default().filters(&filters).build();
         let services = docker.list_services(Some(options)).await.map_err(failed("list the services"))?;
         let options = ListSecretsOptionsBuilder::default().filters(&filters).build();

@@ -63,11 +63,7 @@ pub(super) fn refusal(spec: &CreateSandbox) -> Option<String> {
 impl Plan<'_> {
     /// Labels of the service, its container and its secret.
     pub fn labels(&self) -> HashMap<String, String> {
-        let spec = &self.start.spec;
-        let own = spec.labels.iter().filter(|(key, _)| !key.starts_with(labels::PREFIX));
-        own.map(|(key, value)| (key.clone(), value.clone()))
-            .chain(ours(self.gateway, self.runtime, self.start))
-            .collect()
+        labels::all(self.gateway, self.runtime, self.start)
     }
 
     /// The request.
@@ -168,21 +164,11 @@ impl Plan<'_> {
     }
 }
 
-/// What tells a sandbox's things from everybody else's.
-fn ours(gateway: &str, runtime: &str, start: &Start) -> [(String, String); 4] {
-    [
-        (labels::GATEWAY.into(), gateway.into()),
-        (labels::RUNTIME.into(), runtime.into()),
-        (labels::SANDBOX.into(), start.launch.sandbox_id.clone()),
-        (labels::NAME.into(), start.launch.sandbox.to_string()),
-    ]
-}
-
 /// A sandbox's start file as a secret: the managers keep it encrypted, and its node has it in memory alone.
 pub(super) fn secret(gateway: &str, runtime: &str, start: &Start, launch: &[u8]) -> SecretSpec {
     SecretSpec {
         name: Some(name(&start.launch.sandbox_id)),
-        labels: Some(ours(gateway, runtime, start).into_iter().collect()),
+        labels: Some(labels::ours(gateway, runtime, start)),
         data: Some(STANDARD.encode(launch)),
         ..Default::default()
     }
