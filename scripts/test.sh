@@ -5,6 +5,8 @@ prepare_cargo
 scripts/test-tools.sh
 
 export OPENSHELL_BIN_DIR=$dist
+# What one test's gateway has compiled the others need not.
+export OPENSHELL_COMPILE_CACHE=$target/compile-cache
 # Tests of the docker runtime start an engine where none answers; it goes when they are done.
 docker version >/dev/null 2>&1 || trap 'scripts/docker-engine.sh stop' EXIT
 say "testing the workspace"

@@ -19,6 +19,13 @@ pub fn config() -> Result<PathBuf, Error> {
     base("XDG_CONFIG_HOME", ".config")
 }
 
+/// `$OPENSHELL_COMPILE_CACHE`, else `$XDG_CACHE_HOME/openshell/compile-cache`, by default in `~/.cache`: where compiled functions are kept for
+/// the next command. `None`: there is no home.
+pub fn compile_cache() -> Option<PathBuf> {
+    let given = std::env::var_os("OPENSHELL_COMPILE_CACHE").map(PathBuf::from).filter(|path| path.is_absolute());
+    given.or_else(|| Some(base("XDG_CACHE_HOME", ".cache").ok()?.join("compile-cache")))
+}
+
 /// `$XDG_CONFIG_HOME/systemd/user`: where a user's own units lie.
 pub fn user_units() -> Result<PathBuf, Error> {
     Ok(base("XDG_CONFIG_HOME", ".config")?.with_file_name("systemd").join("user"))

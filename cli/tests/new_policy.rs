@@ -2,24 +2,31 @@
 
 mod common;
 
-use common::Home;
+use common::{Home, Ran};
 use serde_json::{Value, json};
+
+/// Runs it with one target folder for all policies: what they depend on is compiled once.
+fn run(home: &Home, arguments: &[&str]) -> Ran {
+    let mut command = home.command(arguments);
+    command.env("CARGO_TARGET_DIR", concat!(env!("CARGO_TARGET_TMPDIR"), "/new-policies"));
+    home.finish(command.output().expect("the binary runs"))
+}
 
 #[test]
 fn a_new_policy_passes_its_tests_and_is_a_policy() {
     let home = Home::new();
-    let run = |arguments: &[&str]| {
-        let ran = home.run(arguments);
+    let done = |arguments: &[&str]| {
+        let ran = run(&home, arguments);
         assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.whole());
         ran.stdout
     };
-    let json_of = |arguments: &[&str]| -> Value { serde_json::from_str(&run(arguments)).expect("JSON") };
+    let json_of = |arguments: &[&str]| -> Value { serde_json::from_str(&done(arguments)).expect("JSON") };
 
     let created = json_of(&["policy", "new", "my-policy", "-o", "json"]);
     assert_eq!(created["name"], "my-policy");
     assert_eq!(created["sdk"], format!("HOME/data/openshell/sdk/{}/guest", env!("CARGO_PKG_VERSION")));
 
-    let tested = run(&["policy", "test", "my-policy"]);
+    let tested = done(&["policy", "test", "my-policy"]);
     assert!(tested.contains("test tests::reads_one_host ... ok"), "{tested}");
     assert!(tested.contains("case a write is refused, and told what to do ... ok"), "{tested}");
     assert!(tested.contains("cases: 4 passed, 0 failed"), "{tested}");
@@ -68,14 +75,14 @@ fn a_new_policy_passes_its_tests_and_is_a_policy() {
     assert_eq!(built["imports"], json!([]));
     let boom = "cases: [{ask: GET https://example.com/boom by /usr/bin/curl, expect: allow read-only}]\n";
     std::fs::write(home.path().join("boom.yaml"), boom).expect("written");
-    let ran = home.run(&["policy", "test", "panics.wasm", "--cases", "boom.yaml"]);
+    let ran = run(&home, &["policy", "test", "panics.wasm", "--cases", "boom.yaml"]);
     assert_eq!(ran.code, 1, "{}", ran.whole());
     for expected in ["panicked at src/lib.rs:", "no path /boom here"] {
         assert!(ran.stdout.contains(expected), "{expected} in {}", ran.whole());
     }
 
     // A second one uses the sources that are there.
-    run(&["policy", "new", "other", "--name", "second"]);
+    done(&["policy", "new", "other", "--name", "second"]);
     let manifest = std::fs::read_to_string(home.path().join("other/Cargo.toml")).expect("read");
     assert!(manifest.contains("name = \"second\""), "{manifest}");
 }
@@ -91,9 +98,7 @@ fn every_template_passes_its_own_tests() {
     ] {
         let created = home.run(&["policy", "new", template, "--template", template]);
         assert_eq!(created.code, 0, "{template}: {}", created.whole());
-        let mut test = home.command(&["policy", "test", template]);
-        test.env("CARGO_TARGET_DIR", home.path().join("target"));
-        let tested = home.finish(test.output().expect("the binary runs"));
+        let tested = run(&home, &["policy", "test", template]);
         assert_eq!(tested.code, 0, "{template}: {}", tested.whole());
         assert!(tested.stdout.contains(expected), "{template}: {}", tested.whole());
     }

@@ -32,6 +32,8 @@ use crate::tls::{Authority, TlsError};
 
 /// The gateway's id.
 pub(crate) const ID_FILE: &str = "gateway.id";
+/// Compiled functions, for the next start.
+const COMPILE_CACHE: &str = "compile-cache";
 
 /// What a gateway is started with.
 #[derive(Clone)]
@@ -50,6 +52,8 @@ pub struct Options {
     pub internal_url: Option<String>,
     /// Where users reach it, if by a proxy.
     pub public_url: Option<PublicUrl>,
+    /// Where it keeps what its compiler made of functions, for the next start; absent: in its directory.
+    pub compile_cache: Option<PathBuf>,
     /// Sandboxes are containers, or none.
     pub containers_only: bool,
     /// PEM file of further CAs that sandboxes trust upstream.
@@ -238,7 +242,8 @@ impl Gateway {
         let identities = Identities::new(admin, options.identity.clone(), &http)?;
         let runtime = runtimes(&dir, &id, options)?;
         let secrets = SecretBox::open(&dir, options.passphrase.as_ref())?;
-        let modules = Modules::new(homes(&store, options, upstream_ca.as_deref()).await?)?;
+        let compile_cache = options.compile_cache.clone().unwrap_or_else(|| dir.path(COMPILE_CACHE));
+        let modules = Modules::new(&compile_cache, homes(&store, options, upstream_ca.as_deref()).await?)?;
         let gateway = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id,

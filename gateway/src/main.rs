@@ -73,6 +73,10 @@ struct Run {
     /// Where users reach the gateway, if by a proxy. It answers below the path of this URL too, for proxies that pass it on.
     #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<PublicUrl>,
+    /// Where compiled functions are kept for the next start, up to 256 MiB; nobody else may write there [default: compile-cache in
+    /// the gateway's directory].
+    #[arg(long, value_name = "DIR", env = "OPENSHELL_COMPILE_CACHE")]
+    compile_cache: Option<PathBuf>,
     /// Sandboxes are containers, or none: for a gateway that is in a container itself.
     #[arg(long)]
     containers_only: bool,
@@ -233,6 +237,7 @@ fn serve(run: Run) -> anyhow::Result<()> {
         listen: run.listen,
         proxy_socket: run.proxy_socket,
         public_url: run.public_url,
+        compile_cache: run.compile_cache,
         containers_only: run.containers_only,
         upstream_ca: run.upstream_ca,
         supervisor,

@@ -6,6 +6,7 @@ pub mod moving;
 mod signing;
 mod trust;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,9 +68,9 @@ pub struct Modules {
 }
 
 impl Modules {
-    /// Starts the compiler.
-    pub fn new(homes: Homes) -> ApiResult<Self> {
-        let compiler = Arc::new(Compiler::new()?);
+    /// Starts the compiler, which keeps there what it made of functions.
+    pub fn new(compile_cache: &Path, homes: Homes) -> ApiResult<Self> {
+        let compiler = Arc::new(Compiler::remembering(Some(compile_cache))?);
         Ok(Self {
             compiler,
             compiling: tokio::sync::Mutex::default(),

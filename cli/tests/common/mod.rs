@@ -28,8 +28,12 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_openshell"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        for (variable, below) in [("XDG_STATE_HOME", "state"), ("XDG_DATA_HOME", "data"), ("XDG_CONFIG_HOME", "config")]
-        {
+        for (variable, below) in [
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_DATA_HOME", "data"),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_CACHE_HOME", "cache"),
+        ] {
             command.env(variable, self.path().join(below));
         }
         for variable in ["OPENSHELL_GATEWAY", "OPENSHELL_TOKEN", "OPENSHELL_CA_FILE", "COLUMNS"] {

@@ -167,3 +167,30 @@ async fn a_ceiling_reaches_all_and_those_that_come_later(on: Database) {
     assert_eq!(c.content().ceiling.len(), 1);
     assert_eq!(world.get("/v1/ceiling").await.ok().as_array().unwrap().len(), 1);
 }
+
+/// What is kept of a module serves other settings of it: with real modules and settings.
+#[test]
+fn modules_with_other_settings_compile_to_the_same_from_what_was_compiled_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = openshell_policy_host::SigningKey::from_bytes(&[7; 32]);
+    let remembering = openshell_policy_host::Compiler::remembering(Some(directory.path())).unwrap();
+    let anew = openshell_policy_host::Compiler::new().unwrap();
+    let rules = |host: &str| {
+        json!({ "version": 1, "network_policies": { "p": {
+            "endpoints": [{ "host": host, "port": 443, "protocol": "rest", "access": "read-only" }],
+            "binaries": [{ "path": "/**" }],
+        } } })
+    };
+    for (name, settings) in [
+        ("rules", rules("one.test")),
+        ("rules", rules("*.another.test")),
+        ("privacy-router", json!({})),
+        ("rules", rules("one.test")),
+    ] {
+        let component = openshell_bundle::builtin(name).unwrap().component;
+        let compile = |compiler: &openshell_policy_host::Compiler| {
+            compiler.compile(component, name, "1.0.0", &settings, &key).unwrap().digest
+        };
+        assert_eq!(compile(&remembering), compile(&anew), "{name} {settings}");
+    }
+}

@@ -3,6 +3,8 @@
 mod bake;
 mod check;
 mod compiler;
+mod packs;
+mod remembered;
 mod settings;
 
 pub use check::{CheckError, Checked, MAX_COMPONENT, check};

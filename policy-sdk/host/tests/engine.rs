@@ -259,3 +259,45 @@ fn many_threads_decide_at_once() {
         assert!(policy.stats().failures.is_empty());
     }
 }
+
+#[test]
+fn a_compiler_that_remembers_compiles_to_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("compiled");
+    let component = component(BY_HEADER, &[Hook::Connect, Hook::Request]);
+    let settings = serde_json::json!({});
+    let compile = |compiler: Compiler| compiler.compile(&component, "demo", "1.0.0", &settings, &key()).unwrap().bytes;
+    let remembering = || Compiler::remembering(Some(&directory)).unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+        files.sort_by(|(_, one), (_, other)| one.cmp(other));
+        files
+    };
+
+    let expected = compile(Compiler::new().unwrap());
+    assert!(compile(remembering()) == expected, "compiled for the first time");
+    let kept = files();
+    assert_eq!(kept.len(), 2, "one that bakes, one that compiles ahead");
+    assert!(compile(remembering()) == expected, "compiled from what another one has left");
+    assert!(files() == kept, "nothing was compiled anew");
+
+    for (bytes, path) in &kept {
+        let mut damaged = bytes.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        std::fs::write(path, damaged).unwrap();
+    }
+    assert!(compile(remembering()) == expected, "compiled anew, for what was left is damaged");
+    // Functions are kept in any order.
+    let lengths = |files: Vec<(Vec<u8>, _)>| files.into_iter().map(|(bytes, _)| bytes.len()).collect::<Vec<_>>();
+    assert_eq!(lengths(files()), lengths(kept), "and kept again");
+
+    let shared = home.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(
+        compile(Compiler::remembering(Some(&shared)).unwrap()) == expected,
+        "without a directory that others may write"
+    );
+    assert_eq!(std::fs::read_dir(&shared).unwrap().count(), 0);
+}

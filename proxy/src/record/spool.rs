@@ -38,7 +38,7 @@ impl Default for SpoolOptions {
             max_bytes: 256 * 1024 * 1024,
             segment_bytes: 8 * 1024 * 1024,
             queue_bytes: 8 * 1024 * 1024,
-            pause: Duration::from_millis(50),
+            pause: Duration::from_millis(100),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::segment::{self, Segment};
 use super::spool::Shared;
 
 /// Most memory that is kept for a reader, in bytes: of twenty thousand records a second it holds what comes between two rests.
-const KEPT: usize = 1024 * 1024;
+const KEPT: usize = 2 * 1024 * 1024;
 
 /// Memory for so many times what came last is too much: it goes back.
 const IDLE: usize = 16;

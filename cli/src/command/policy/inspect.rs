@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use openshell_api::signature::PublisherKey;
-use openshell_policy_host::{Checked, Compiler, digest};
+use openshell_policy_host::{Checked, digest};
 use serde::Serialize;
 
 use super::source;
+use super::workbench::compiler;
 use crate::command::{Context, DONE};
 use crate::error::Error;
 use crate::output::{bytes, facts, list};
@@ -39,7 +40,7 @@ pub async fn run(cx: &Context, path: &Path) -> Result<u8, Error> {
     let checked = check(path, &component.bytes)?;
     let progress = cx.out.progress("asking the policy for the schema of its settings");
     let component_bytes = component.bytes.clone();
-    let asked = tokio::task::spawn_blocking(move || Compiler::new()?.schema(&component_bytes)).await;
+    let asked = tokio::task::spawn_blocking(move || compiler()?.schema(&component_bytes)).await;
     let asked = asked.map_err(|e| Error::Io { doing: "ask the policy".into(), source: e.into() })?;
     let settings_schema =
         asked.map_err(|reason| Error::NoSchema { path: path.to_owned(), reason: reason.to_string() })?;

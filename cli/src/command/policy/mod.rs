@@ -16,7 +16,7 @@ mod shadow;
 pub(super) mod source;
 mod suggest;
 mod test;
-mod workbench;
+pub(super) mod workbench;
 
 use std::io::Read as _;
 use std::path::Path;

@@ -4,11 +4,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use openshell_policy_host::{
-    Artifact, Compiled, Compiler, Counters, Engine, EngineOptions, LoadOptions, Manifest, NoLog, Policy, Quarantine,
-    SigningKey,
+    Artifact, CompileError, Compiled, Compiler, Counters, Engine, EngineOptions, LoadOptions, Manifest, NoLog, Policy,
+    Quarantine, SigningKey,
 };
 
 use crate::error::Error;
+use crate::paths;
 
 /// Time for one answer: enough for a busy machine, and an end for a policy that never comes back.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -18,6 +19,11 @@ pub struct Workbench {
     compiler: Compiler,
     engine: Engine,
     key: SigningKey,
+}
+
+/// A compiler that goes on with what the last command has left.
+pub fn compiler() -> Result<Compiler, CompileError> {
+    Compiler::remembering(paths::compile_cache().as_deref())
 }
 
 /// How a policy is loaded here.
@@ -59,7 +65,7 @@ impl Workbench {
             bytes[..4].copy_from_slice(&std::process::id().to_le_bytes());
             bytes
         });
-        let compiler = Compiler::new().map_err(workbench)?;
+        let compiler = compiler().map_err(workbench)?;
         let engine = Engine::new(EngineOptions::default()).map_err(workbench)?;
         Ok(Self { compiler, engine, key: SigningKey::from_bytes(&KEY) })
     }

@@ -185,6 +185,7 @@ impl World {
             listen: "127.0.0.1:0".parse().unwrap(),
             proxy_socket: None,
             public_url: None,
+            compile_cache: std::env::var_os("OPENSHELL_COMPILE_CACHE").map(Into::into),
             containers_only: false,
             upstream_ca: None,
             supervisor: "/nowhere/openshell-supervisor".into(),

@@ -11,6 +11,7 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 
 use crate::artifact::{Example, Expectation, Hook};
 use crate::author::compiler::BakeError;
+use crate::author::remembered::{self, Functions, Modules};
 use crate::author::{Checked, settings};
 use crate::bindings::exports::openshell::policy::configure as wit;
 use crate::counters::Counters;
@@ -38,35 +39,49 @@ pub(crate) struct Baked {
     pub(crate) examples: Vec<Example>,
 }
 
+/// Where modules run once.
+pub(crate) struct Oven {
+    pub(crate) engine: Arc<Shared>,
+    pub(crate) functions: Option<Arc<Functions>>,
+    pub(crate) modules: Modules,
+}
+
+impl Oven {
+    /// What to call of a module, compiled, with what the snapshotter wants to see of it.
+    fn program(&self, instrumented: &[u8], checked: &Checked) -> Result<(Program, wit::GuestIndices), BakeError> {
+        let compile = || {
+            let compile = || Component::new(&self.engine.engine, instrumented);
+            remembered::with(self.functions.as_deref(), &checked.digest, compile)
+        };
+        let compiled = self.modules.get(&checked.digest, compile).map_err(|error| instantiate(&error))?;
+        program(&self.engine, &compiled, checked).map_err(|error| instantiate(&error))
+    }
+}
+
 /// Asks a module for the schema of its settings.
-pub(crate) fn schema(
-    engine: &Arc<Shared>,
-    component: &[u8],
-    checked: &Checked,
-) -> Result<serde_json::Value, BakeError> {
-    let component = Component::new(&engine.engine, component).map_err(instantiate)?;
-    let (program, configure) = program(engine, &component, checked)?;
-    let _watch = engine.ticker.watch();
+pub(crate) fn schema(oven: &Oven, component: &[u8], checked: &Checked) -> Result<serde_json::Value, BakeError> {
+    let (_, instrumented) = guarded(|| Wizer::new().instrument_component(component))?;
+    let (program, configure) = oven.program(&instrumented, checked)?;
+    let _watch = oven.engine.ticker.watch();
     ask_schema(&program, &configure)
 }
 
 /// Checks the settings, configures the module, runs its examples, and snapshots it.
 pub(crate) fn bake(
-    engine: &Arc<Shared>,
+    oven: &Oven,
     component: &[u8],
     checked: &Checked,
     settings: &serde_json::Value,
 ) -> Result<Baked, BakeError> {
     let wizer = Wizer::new();
     let (context, instrumented) = guarded(|| wizer.instrument_component(component))?;
-    let compiled = Component::new(&engine.engine, &instrumented).map_err(instantiate)?;
-    let (program, configure) = program(engine, &compiled, checked)?;
-    let _watch = engine.ticker.watch();
+    let (program, configure) = oven.program(&instrumented, checked)?;
+    let _watch = oven.engine.ticker.watch();
     settings::validate(&ask_schema(&program, &configure)?, settings)?;
 
     let mut session = program.session(&nothing(), &Arc::default(), None).map_err(BakeError::Configure)?;
     session.allow(DEADLINE, MAX_HANDED);
-    let guest = configure.load(&mut session.store, &session.instance).map_err(instantiate)?;
+    let guest = configure.load(&mut session.store, &session.instance).map_err(|error| instantiate(&error))?;
     let setup = guest
         .call_configure(&mut session.store, &settings.to_string())
         .map_err(|error| BakeError::Configure(program.fault(&session, Fault::Call(error))))?
@@ -87,15 +102,15 @@ fn program(
     engine: &Arc<Shared>,
     component: &Component,
     checked: &Checked,
-) -> Result<(Program, wit::GuestIndices), BakeError> {
+) -> wasmtime::Result<(Program, wit::GuestIndices)> {
     let mut linker = Linker::new(&engine.engine);
-    state::link(&mut linker, checked.imports.iter().map(String::as_str)).map_err(instantiate)?;
-    let pre = linker.instantiate_pre(component).map_err(instantiate)?;
+    state::link(&mut linker, checked.imports.iter().map(String::as_str))?;
+    let pre = linker.instantiate_pre(component)?;
     let mut hooks = Hooks::default();
     for hook in &checked.hooks {
-        Hooks::find(&pre, *hook, &mut hooks).map_err(instantiate)?;
+        Hooks::find(&pre, *hook, &mut hooks)?;
     }
-    let configure = wit::GuestIndices::new(&pre).map_err(instantiate)?;
+    let configure = wit::GuestIndices::new(&pre)?;
     let program = Program {
         engine: Arc::clone(engine),
         pre,
@@ -114,7 +129,7 @@ fn nothing() -> Arc<dyn View> {
     Arc::new(NoView)
 }
 
-fn instantiate(error: wasmtime::Error) -> BakeError {
+fn instantiate(error: &wasmtime::Error) -> BakeError {
     BakeError::Instantiate { detail: format!("{error:#}") }
 }
 
@@ -122,9 +137,9 @@ fn instantiate(error: wasmtime::Error) -> BakeError {
 fn ask_schema(program: &Program, configure: &wit::GuestIndices) -> Result<serde_json::Value, BakeError> {
     let counters: Arc<Counters> = Arc::default();
     let mut session = program.session(&nothing(), &counters, None).map_err(BakeError::Configure)?;
-    session.find_all(&program.hooks).map_err(instantiate)?;
+    session.find_all(&program.hooks).map_err(|error| instantiate(&error))?;
     session.allow(DEADLINE, MAX_HANDED);
-    let guest = configure.load(&mut session.store, &session.instance).map_err(instantiate)?;
+    let guest = configure.load(&mut session.store, &session.instance).map_err(|error| instantiate(&error))?;
     let text = guest
         .call_schema(&mut session.store)
         .map_err(|error| BakeError::Configure(program.fault(&session, Fault::Call(error))))?;

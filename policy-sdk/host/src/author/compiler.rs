@@ -1,12 +1,16 @@
 //! Bakes a component with its settings and compiles it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use wasmtime::OptLevel;
 
 use crate::artifact::{ArtifactError, Expectation, Manifest, digest, seal};
-use crate::author::{CheckError, bake, check};
+use crate::author::bake::{self, Oven};
+use crate::author::packs::Packs;
+use crate::author::remembered::{self, Functions, Modules};
+use crate::author::{CheckError, check};
 use crate::config;
 use crate::engine::Shared;
 use crate::failure::Failure;
@@ -111,24 +115,44 @@ pub struct Compiled {
 /// seconds of processor time: call them where blocking is fine.
 pub struct Compiler {
     /// Runs a module once; compiled quickly.
-    bake: Arc<Shared>,
+    oven: Oven,
     /// Compiles what sandboxes run, for the plainest processor of this architecture, so that it runs on every one.
     ahead: wasmtime::Engine,
+    /// What that one has compiled.
+    functions: Option<Arc<Functions>>,
 }
 
 impl Compiler {
     /// Starts the compiler.
     pub fn new() -> Result<Self, CompileError> {
+        Self::with(None, None)
+    }
+
+    /// Starts one that keeps what it compiled for a while, where the same modules come again with other settings: some 50 MiB in memory, and
+    /// up to 256 MiB in `directory`, for other processes. That is made if absent (mode 0700); it holds machine code that is run and signed, so
+    /// one that others may write is not used, with a warning.
+    pub fn remembering(directory: Option<&Path>) -> Result<Self, CompileError> {
+        let packs = directory.and_then(|directory| {
+            let refused = |error: &std::io::Error| tracing::warn!(path = %directory.display(), %error, "what is compiled is not kept there");
+            Packs::open(directory).inspect_err(refused).ok().map(Arc::new)
+        });
+        let kept = |kind| Some(Arc::new(Functions::new(kind, packs.clone())));
+        Self::with(kept("bake"), kept("ahead"))
+    }
+
+    fn with(quickly: Option<Arc<Functions>>, functions: Option<Arc<Functions>>) -> Result<Self, CompileError> {
         let mut config = config::shared().map_err(engine)?;
         config.cranelift_opt_level(OptLevel::None);
-        let bake = wasmtime::Engine::new(&config).map_err(engine)?;
+        let bake = starts(config, quickly.as_ref())?;
         let ticker = Ticker::start(&bake).map_err(|error| CompileError::Engine { detail: error.to_string() })?;
+        let oven =
+            Oven { engine: Arc::new(Shared { engine: bake, ticker }), functions: quickly, modules: Modules::new() };
 
         let mut config = config::shared().map_err(engine)?;
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         config.cranelift_opt_level(OptLevel::Speed).target(&target).map_err(engine)?;
-        let ahead = wasmtime::Engine::new(&config).map_err(engine)?;
-        Ok(Self { bake: Arc::new(Shared { engine: bake, ticker }), ahead })
+        let ahead = starts(config, functions.as_ref())?;
+        Ok(Self { oven, ahead, functions })
     }
 
     /// What its artifacts are compiled for; one that says otherwise does not load and is to be compiled again.
@@ -139,7 +163,7 @@ impl Compiler {
     /// The JSON Schema of a module's settings.
     pub fn schema(&self, component: &[u8]) -> Result<serde_json::Value, CompileError> {
         let checked = check(component)?;
-        Ok(bake::schema(&self.bake, component, &checked)?)
+        Ok(bake::schema(&self.oven, component, &checked)?)
     }
 
     /// Checks a module, validates the settings against its schema, configures it, warms it up with its own examples,
@@ -154,8 +178,9 @@ impl Compiler {
         key: &SigningKey,
     ) -> Result<Compiled, CompileError> {
         let checked = check(component)?;
-        let baked = bake::bake(&self.bake, component, &checked, settings)?;
-        let code = self.ahead.precompile_component(&baked.component).map_err(engine)?;
+        let baked = bake::bake(&self.oven, component, &checked, settings)?;
+        let compile = || self.ahead.precompile_component(&baked.component);
+        let code = remembered::with(self.functions.as_deref(), &checked.digest, compile).map_err(engine)?;
         let manifest = Manifest {
             name: name.to_owned(),
             version: version.to_owned(),
@@ -173,6 +198,13 @@ impl Compiler {
         let digest = digest(&bytes);
         Ok(Compiled { bytes, digest, manifest })
     }
+}
+
+fn starts(mut config: wasmtime::Config, functions: Option<&Arc<Functions>>) -> Result<wasmtime::Engine, CompileError> {
+    if let Some(functions) = functions {
+        config.enable_incremental_compilation(functions.clone()).map_err(engine)?;
+    }
+    wasmtime::Engine::new(&config).map_err(engine)
 }
 
 fn engine(error: wasmtime::Error) -> CompileError {

@@ -9,12 +9,13 @@ use openshell_inference_format::endpoint::Endpoint;
 use openshell_inference_format::question::{self, Unclean, sanitize};
 use openshell_inference_format::{contract, texts};
 use openshell_policy_host::{
-    Artifact, Compiler, Engine, EngineOptions, Hook, LoadOptions, NoLog, Policy, Process, SigningKey, digest,
+    Artifact, Engine, EngineOptions, Hook, LoadOptions, NoLog, Policy, Process, SigningKey, digest,
 };
 
 use super::report::{Explanation, Facts};
 use super::requests::Request;
 use crate::args::inference::ExplainArgs;
+use crate::command::policy::workbench::compiler;
 use crate::command::{Context, policy};
 use crate::error::Error;
 
@@ -171,7 +172,7 @@ fn bake(module: &Module) -> Result<Policy, Error> {
     let settings = if module.settings.is_null() { serde_json::json!({}) } else { module.settings.clone() };
     // The artifact lives and dies in this process; its key need not be secret.
     let key = SigningKey::from_bytes(&[7; 32]);
-    let compiler = Compiler::new().map_err(|e| refused(&e))?;
+    let compiler = compiler().map_err(|e| refused(&e))?;
     let compiled =
         compiler.compile(&module.bytes, &module.name, &module.version, &settings, &key).map_err(|e| refused(&e))?;
     let artifact = Artifact::open(&compiled.bytes, &compiled.digest, &key.verifying_key()).map_err(|e| refused(&e))?;
