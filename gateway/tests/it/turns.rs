@@ -8,7 +8,7 @@ use openshell_api::audit::{AuditHead, AuditLink, Verifier};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Terms, client};
+use crate::process::{Gateway, client};
 use crate::replicas::{trio, until, verified};
 use crate::signing::trusts;
 use crate::world::Answer;
