@@ -86,7 +86,7 @@ pub fn gateways_await(urls: &[String]) -> ApiResult<()> {
         false => {
             let why = format!("gateways have not taken over the newest keys, or do not answer: {}", urls.join(", "));
             Err(refuse(409, "gateways_await", why).hint(
-                "they take them over within a second of reaching the database; one that is stopped is not waited for after five",
+                "they take them over within a second of reaching the database; one that was stopped is waited for five seconds at most, and with `--force` none is",
             ))
         }
     }

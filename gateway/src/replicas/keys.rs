@@ -32,7 +32,7 @@ impl Gateway {
     fn take_keys(&self, turned: Turned) -> Result<(), KeyringError> {
         match turned {
             Turned::Authority(keys) => Ok(self.authority.take(&keys)?),
-            Turned::Signing(keys) => Ok(self.signing.take(keys)?),
+            Turned::Signing(keys) => Ok(self.signing.take(*keys)?),
         }
     }
 

@@ -149,7 +149,7 @@ impl Signing {
     }
 
     /// With a next key, made and not taken. `None`: there is one. Refuses while the key before is trusted.
-    fn introduced(&self) -> Result<Option<SigningKeys>, SigningError> {
+    pub(crate) fn introduced(&self) -> Result<Option<SigningKeys>, SigningError> {
         let SigningKeys { key, turn } = self.keys();
         if turn.previous.is_some() {
             return Err(SigningError::Turning);
@@ -163,7 +163,7 @@ impl Signing {
     }
 
     /// With the next key as the one that signs. Refuses where there is none.
-    fn changed(&self) -> Result<SigningKeys, SigningError> {
+    pub(crate) fn changed(&self) -> Result<SigningKeys, SigningError> {
         let SigningKeys { key, turn } = self.keys();
         let next = turn.next.clone().ok_or(SigningError::NotTurning)?;
         let turn = Turn { next: None, previous: Some(Previous::of(&key.key())), ..turn };
@@ -171,7 +171,7 @@ impl Signing {
     }
 
     /// Without the secret of the key before.
-    fn settled(&self) -> SigningKeys {
+    pub(crate) fn settled(&self) -> SigningKeys {
         let mut keys = self.keys();
         if let Some(previous) = &mut keys.turn.previous {
             previous.secret = None;
@@ -180,7 +180,7 @@ impl Signing {
     }
 
     /// Without the key before: it is trusted no more. Refuses where there is none.
-    fn finished(&self) -> Result<SigningKeys, SigningError> {
+    pub(crate) fn finished(&self) -> Result<SigningKeys, SigningError> {
         let SigningKeys { key, turn } = self.keys();
         match (&turn.previous, &turn.next) {
             (Some(_), _) => Ok(SigningKeys { key, turn: Turn { previous: None, ..turn } }),

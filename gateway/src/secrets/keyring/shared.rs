@@ -37,7 +37,7 @@ pub enum Turned {
     /// The CA.
     Authority(CaKeys),
     /// The signing key.
-    Signing(SigningKeys),
+    Signing(Box<SigningKeys>),
 }
 
 impl Shared {
@@ -59,7 +59,7 @@ impl Shared {
         let mut next = self.clone();
         match turned {
             Turned::Authority(keys) => next.authority = keys,
-            Turned::Signing(keys) => next.signing = keys,
+            Turned::Signing(keys) => next.signing = *keys,
         }
         let gone: Vec<String> = {
             let kept = next.files();

@@ -2,7 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use openshell_api::audit::BROKEN_ACTION;
+use openshell_api::generation::{Content, Generation, SignedGeneration};
+
 use super::*;
+use crate::store::{AuditQuery, Effect, NewGeneration};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -94,4 +98,90 @@ async fn keys_are_taken_over_once_and_never_older_ones() {
     let forged = SealedKeys { number: 4, sealed: wrong.sealed };
     assert!(matches!(keyring.take(&forged), Err(KeyringError::WrongPassphrase)));
     assert_eq!((keyring.number(), authority.fingerprints().0), (2, newer));
+}
+
+/// A gateway, as far as it has to do with keys.
+struct Part {
+    dir: StateDir,
+    signing: Arc<Signing>,
+    keyring: Arc<Keyring>,
+    store: Store,
+}
+
+impl Part {
+    async fn of(root: &std::path::Path, database: &Database) -> Self {
+        let (dir, opened) = open(root, database).await;
+        let authority = Arc::new(Authority::open(&dir, HERE, None).unwrap());
+        let signing = Arc::new(Signing::open(&dir).unwrap());
+        let keyring = Arc::new(opened.unwrap().begin(database, authority, signing.clone()));
+        let store = Store::over(database.clone(), dir.root(), signing.clone(), Some(keyring.clone())).await.unwrap();
+        Self { dir, signing, keyring, store }
+    }
+
+    async fn store(&self, signed_by: &Part) -> Result<(), StoreError> {
+        let generation = Generation {
+            sandbox_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(),
+            number: 1,
+            created_at: jiff::Timestamp::now(),
+            cause: "test".to_owned(),
+            content: Content::default(),
+        };
+        let signed = SignedGeneration::sign(&generation, &signed_by.signing.key()).unwrap();
+        self.store_signed(signed).await
+    }
+
+    async fn store_signed(&self, signed: SignedGeneration) -> Result<(), StoreError> {
+        let new = NewGeneration { sandbox_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned(), number: 1, signed };
+        self.store.commit(&[new], &Effect::None, &change()).await
+    }
+
+    async fn put(&self, keys: crate::signing::SigningKeys) -> Result<(), KeyringError> {
+        self.keyring.put(&self.store, Turned::Signing(Box::new(keys)), Some(&change())).await
+    }
+}
+
+fn change() -> Change {
+    Change::new(None, "test", String::new())
+}
+
+#[tokio::test]
+async fn nothing_is_written_with_keys_that_another_gateway_has_turned() {
+    let (kept, first, second) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let database = Database::open(kept.path(), None).await.unwrap();
+    let (near, far) = (Part::of(first.path(), &database).await, Part::of(second.path(), &database).await);
+    let old = near.signing.public();
+    near.put(near.signing.introduced().unwrap().unwrap()).await.unwrap();
+    // One that has not heard of it writes in its place: it has heard by then.
+    assert_eq!(far.signing.next(), None);
+    let other = far.signing.introduced().unwrap().unwrap();
+    assert!(matches!(far.put(other).await, Err(KeyringError::Meanwhile)));
+    assert_eq!((far.keyring.number(), far.signing.next()), (2, near.signing.next()));
+    far.store.tell(&change()).await.unwrap();
+
+    near.put(near.signing.changed().unwrap()).await.unwrap();
+    assert_eq!(far.signing.public(), old, "nobody has told it");
+    // Signed with the key before, stored after the turn.
+    assert!(matches!(far.store(&far).await, Err(StoreError::Outdated)));
+    assert_eq!(far.signing.public(), near.signing.public());
+    // What the key of now has signed gets as far as a sandbox that is not there.
+    assert!(matches!(far.store(&far).await, Err(StoreError::Database(_))));
+    near.put(near.signing.settled()).await.unwrap();
+    near.put(near.signing.finished().unwrap()).await.unwrap();
+    far.store.tell(&change()).await.unwrap();
+    let head = far.store.audit_head().await.unwrap();
+    assert!(head.holds() && head.key == near.signing.public().to_string() && head.key != old.to_string());
+    // Each went on from what the other one wrote.
+    let links = near.store.audit(&AuditQuery { limit: 100, ..AuditQuery::default() }).await.unwrap();
+    assert!(!links.iter().any(|link| link.item.entry.get().contains(BROKEN_ACTION)));
+    let dir = far.dir.root().to_owned();
+    drop(far);
+    assert_eq!(Part::of(&dir, &database).await.signing.past(), [old]);
+
+    // A database that was put back: nothing is written by whoever has seen the newer one.
+    let file = format!("sqlite://{}", kept.path().join("gateway.db").display());
+    let pool = sqlx::SqlitePool::connect(&file).await.unwrap();
+    sqlx::query("UPDATE keyring SET number = 2 WHERE name = 'keys'").execute(&pool).await.unwrap();
+    let refused = near.store.tell(&change()).await.unwrap_err();
+    assert!(refused.to_string().contains("number 2, after 5") && refused.hint().is_some(), "{refused}");
 }
