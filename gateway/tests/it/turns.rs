@@ -363,3 +363,52 @@ async fn nothing_is_finished_while_one_lags_and_one_that_wakes_up_late_signs_wit
         unbroken(gateway).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_killed_anywhere_in_a_turn_agrees_with_the_others_when_it_is_back() {
+    let (terms, gateways) = trio().await;
+    let [mut a, mut b, mut c] = gateways;
+    let supervisor = b.sandbox("on-b").await;
+    for after_ms in [0, 4, 8, 12, 20, 40] {
+        let before = b.get("/v1/authority").await.ok();
+        for call in ["turn", "finish"] {
+            let body = if call == "turn" { Value::Null } else { json!({}) };
+            let path = format!("/v1/authority/{call}");
+            let asked = a.ask(Method::POST, &path, Some(body.clone()));
+            let _ = tokio::time::timeout(Duration::from_millis(after_ms), asked).await;
+            a.kill();
+            a = terms.start("a").await;
+            let found = a.get("/v1/authority").await.ok();
+            for gateway in [&b, &c] {
+                let agrees = |state: &Value| {
+                    state["fingerprint"] == found["fingerprint"] && state["previous"] == found["previous"]
+                };
+                gateway.until("/v1/authority", agrees).await;
+                for file in ["ca.key", "ca.pem", "ca-turn.json"] {
+                    let [own, other] = [&a, gateway].map(|gateway| std::fs::read(gateway.state().join(file)).ok());
+                    assert!(own == other || found["previous"].is_null() && own.is_none(), "{file} after {after_ms} ms");
+                }
+            }
+            let done = if call == "turn" { found["previous"].is_string() } else { found["previous"].is_null() };
+            if !done {
+                c.until("/v1/authority", |state| state["gateways"].is_null() && state["awaits"] == json!([])).await;
+                c.post(&path, body).await.ok();
+            }
+        }
+        let after = c.get("/v1/authority").await.ok();
+        assert!(after["fingerprint"] != before["fingerprint"] && after["previous"].is_null(), "{after}");
+        for gateway in [&a, &b] {
+            until_talks(gateway, &c.ca(), true).await;
+        }
+        for gateway in [&mut a, &mut b, &mut c] {
+            gateway.trusted_anew();
+        }
+    }
+    supervisor.roam();
+    linked(&a).await;
+    a.push(&["on-b"], "after.test").await.unwrap().ok();
+    for gateway in [&a, &b, &c] {
+        verified(gateway).await;
+        unbroken(gateway).await;
+    }
+}
