@@ -34,7 +34,7 @@ async fn linked(gateway: &Gateway) {
     gateway.until("/v1/sandboxes", all).await;
 }
 
-/// Pushes to all sandboxes by each gateway in turn, and passes stopping and starting on, until `done`: none fails. Answers how many there were.
+/// Pushes to all sandboxes by each gateway in turn, until `done`: none fails. Answers how many there were.
 async fn traffic(gateways: &[Gateway; 3], done: &AtomicBool) -> u32 {
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
@@ -157,7 +157,7 @@ async fn the_authority_turns_under_load_and_every_gateway_serves_the_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_signing_key_turns_under_load_wherever_it_is_asked_for() {
-    let (_terms, gateways) = trio().await;
+    let (terms, gateways) = trio().await;
     let supervisors = sandboxes(&gateways).await;
     let [a, b, c] = &gateways;
     let first = a.get("/v1/signing-key").await.ok();
@@ -218,7 +218,7 @@ async fn the_signing_key_turns_under_load_wherever_it_is_asked_for() {
         let [own, other] = [a, b].map(|gateway| std::fs::read(gateway.state().join(file)).ok());
         assert_eq!(own, other, "{file}");
     }
-    let dump = crate::world::postgres::dump(_terms.database());
+    let dump = crate::world::postgres::dump(terms.database());
     let key = std::fs::read_to_string(a.state().join("signing.key")).unwrap();
     assert!(!dump.contains(key.trim()) && !dump.contains(&hex::encode(key.trim())), "no key is in the clear");
 }
