@@ -13,65 +13,87 @@ use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
 use crate::link::Link;
+use crate::secrets::Turned;
+use crate::store::SandboxRow;
 use crate::tls::TlsError;
 
 /// How long those that are linked are waited for, so that the first answer says what is left to do.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks at whether all of them know.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How it stands.
 pub async fn state(gateway: &Gateway) -> ApiResult<AuthorityState> {
     let (fingerprint, previous) = gateway.authority.fingerprints();
-    Ok(AuthorityState { fingerprint, previous, awaits: awaits(gateway).await? })
+    let (awaits, gateways) = match previous {
+        None => (Vec::new(), Vec::new()),
+        Some(_) => awaits(gateway).await?,
+    };
+    Ok(AuthorityState { fingerprint, previous, awaits, gateways })
 }
 
-/// Makes a new CA, serves its certificate, and tells every sandbox that is linked.
+/// Makes a new CA, serves its certificate, and tells every sandbox that is linked. Other gateways of the database take it over at once.
 pub async fn turn(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResult<AuthorityState> {
-    let _alone = gateway.locks.alone().await?;
-    if gateway.replicas.is_some() {
-        return Err(refuse(
-            409,
-            "authority_is_shared",
-            "several gateways share this authority, and each has it in files",
-        )
-        .hint("the authority of gateways that share a database can't be turned while they run"));
+    {
+        let _alone = gateway.locks.alone().await?;
+        let next = gateway.authority.turned().map_err(refused)?;
+        let (before, _) = gateway.authority.fingerprints();
+        let change = permit.change("authority").before(json!({ "fingerprint": before }));
+        let change = change.after(json!({ "fingerprint": next.fingerprint(), "previous": before }));
+        gateway.put_keys(Turned::Authority(next), &change).await?;
     }
-    let (before, _) = gateway.authority.fingerprints();
-    gateway.authority.turn().map_err(refused)?;
-    let (after, _) = gateway.authority.fingerprints();
-    let change = permit.change("authority").before(json!({ "fingerprint": before }));
-    gateway.store.tell(&change.after(json!({ "fingerprint": after, "previous": before }))).await?;
     tell_all(&gateway).await;
     let began = tokio::time::Instant::now();
     loop {
         let state = state(&gateway).await?;
-        if state.awaits.is_empty() || began.elapsed() > PATIENCE {
+        if (state.awaits.is_empty() && state.gateways.is_empty()) || began.elapsed() > PATIENCE {
             return Ok(state);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Lets the CA before this one go, once every sandbox that runs trusts the new one; before that only with force.
+/// Lets the CA before this one go, once every gateway has this one and every sandbox that runs trusts it; before that only with force.
 pub async fn finish(gateway: Arc<Gateway>, permit: Permit<Administer>, force: bool) -> ApiResult<AuthorityState> {
-    let _alone = gateway.locks.alone().await?;
-    let before = state(&gateway).await?;
-    if before.previous.is_some() && !before.awaits.is_empty() && !force {
-        let names: Vec<&str> = before.awaits.iter().map(Name::as_str).collect();
-        return Err(refuse(
-            409,
-            "sandboxes_await",
-            format!("sandboxes do not trust the new authority yet: {}", names.join(", ")),
-        )
-        .hint("they learn of it when they are linked (`openshell sandbox list`), or when they are stopped and started; with `--force` they are cut off until then"));
-    }
-    gateway.authority.finish().map_err(refused)?;
-    let after = AuthorityState { awaits: before.awaits.clone(), ..state(&gateway).await? };
-    gateway.store.tell(&permit.change("authority").before(&before).after(&after)).await?;
+    let after = {
+        let _alone = gateway.locks.alone().await?;
+        let before = state(&gateway).await?;
+        let next = gateway.authority.finished().map_err(refused)?;
+        if !force {
+            gateways_await(&before.gateways)?;
+        }
+        if !before.awaits.is_empty() && !force {
+            let names: Vec<&str> = before.awaits.iter().map(Name::as_str).collect();
+            return Err(refuse(
+                409,
+                "sandboxes_await",
+                format!("sandboxes do not trust the new authority yet: {}", names.join(", ")),
+            )
+            .hint("they learn of it when they are linked (`openshell sandbox list`), or when they are stopped and started; with `--force` they are cut off until then"));
+        }
+        let after = AuthorityState { previous: None, ..before.clone() };
+        gateway.put_keys(Turned::Authority(next), &permit.change("authority").before(&before).after(&after)).await?;
+        after
+    };
     tell_all(&gateway).await;
     Ok(after)
 }
 
-async fn tell_all(gateway: &Gateway) {
+/// Refuses while gateways have not taken over keys that another one has turned.
+pub fn gateways_await(urls: &[String]) -> ApiResult<()> {
+    match urls.is_empty() {
+        true => Ok(()),
+        false => {
+            let why = format!("gateways have not taken over the newest keys, or do not answer: {}", urls.join(", "));
+            Err(refuse(409, "gateways_await", why).hint(
+                "they take them over within a second of reaching the database; one that was stopped is waited for five seconds at most, and with `--force` none is",
+            ))
+        }
+    }
+}
+
+/// Tells every supervisor that is linked here whom to trust, as far as that is new to it.
+pub async fn tell_all(gateway: &Gateway) {
     for link in gateway.links.all() {
         tell(gateway, &link).await;
     }
@@ -86,18 +108,16 @@ pub async fn tell(gateway: &Gateway, link: &Link) {
     }
 }
 
-/// While the CA before is trusted: sandboxes that run and have not said that they trust the CA of now.
-async fn awaits(gateway: &Gateway) -> ApiResult<Vec<Name>> {
-    if gateway.authority.fingerprints().1.is_none() {
-        return Ok(Vec::new());
-    }
+/// Sandboxes that run and have not said that they trust the CA of now, and gateways that do not have it.
+async fn awaits(gateway: &Gateway) -> ApiResult<(Vec<Name>, Vec<String>)> {
+    let view = gateway.view().await?;
     let since = gateway.authority.since();
-    let lags = |id: &str, phase: Phase| match gateway.links.get(id) {
-        Some(link) => link.trusts().is_none_or(|trusts| trusts < since),
-        None => matches!(phase, Phase::Starting | Phase::Running),
+    let lags = |row: &SandboxRow| match view.of(row) {
+        Some(says) => says.ca.is_none_or(|trusts| trusts < since),
+        None => matches!(row.phase, Phase::Starting | Phase::Running),
     };
     let rows = gateway.store.sandboxes().await?;
-    Ok(rows.into_iter().filter(|row| lags(&row.id, row.phase)).map(|row| row.name).collect())
+    Ok((rows.into_iter().filter(lags).map(|row| row.name).collect(), view.lag))
 }
 
 fn refused(error: TlsError) -> ApiError {

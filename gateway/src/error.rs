@@ -84,6 +84,9 @@ impl From<StoreError> for ApiError {
             StoreError::InUse { what, .. } => {
                 refuse(409, &format!("{what}_in_use"), error.to_string()).hint("remove what uses it first")
             }
+            StoreError::Outdated => {
+                refuse(409, "keys_turned", error.to_string()).hint("ask again: this gateway has the new key now")
+            }
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a call was put off");
                 let mut put_off = refuse(503, "database_unavailable", error.to_string())
@@ -100,6 +103,7 @@ impl From<KeyringError> for ApiError {
     fn from(error: KeyringError) -> Self {
         match error {
             KeyringError::Store(error) => error.into(),
+            error @ KeyringError::Meanwhile => refuse(409, "keys_turned", error.to_string()).hint("ask again"),
             error => Self::internal(error),
         }
     }

@@ -24,7 +24,7 @@ use crate::replicas::{News, Replicas, Untold};
 use crate::runtime::docker::DockerOptions;
 use crate::runtime::process::ProcessRuntime;
 use crate::runtime::{Runtime, Runtimes};
-use crate::secrets::{self, KeyFileError, Keyring, KeyringError, Passphrase, SecretBox};
+use crate::secrets::{self, KeyFileError, KeyringError, Opened, Passphrase, SecretBox};
 use crate::signing::{Signing, SigningError, rotation};
 use crate::state_dir::{self, StateDir, StateDirError, random};
 use crate::store::{Database, DatabaseUrl, Replica, Store, StoreError};
@@ -179,7 +179,7 @@ pub struct Gateway {
     /// Where other machines reach it; absent: nobody said, and it listens on no address that says so.
     pub reached_at: Option<String>,
     /// Its CA.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// PEM of further CAs, for sandboxes.
     pub upstream_ca: Option<String>,
     /// Longest wait for a new sandbox to run.
@@ -204,20 +204,21 @@ impl Gateway {
         // The default provider of whatever does not name its own. An error means that there is one already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let database = Database::open(dir.root(), options.database.as_ref()).await?;
-        let keyring = match &options.passphrase {
+        let opened = match &options.passphrase {
             Some(passphrase) if database.is_shared() => {
                 let make = || secrets::make(&dir, passphrase, address.ip());
-                Some(Keyring::open(&database, &dir, passphrase, make).await?)
+                Some(Opened::open(&database, &dir, passphrase, make).await?)
             }
             _ => None,
         };
         let internal = options.internal_url.clone().unwrap_or_else(|| url(address));
-        let authority = Authority::open(&dir, address.ip(), crate::upstream::host(&internal).as_deref())?;
+        let authority = Arc::new(Authority::open(&dir, address.ip(), crate::upstream::host(&internal).as_deref())?);
         let signing = Arc::new(Signing::open(&dir)?);
         if database.is_shared() && !database.is_ours(&signing).await? {
             return Err(KeyringError::NotOurs.into());
         }
-        let store = Store::over(database, dir.root(), signing.clone()).await?;
+        let keyring = opened.map(|opened| Arc::new(opened.begin(&database, authority.clone(), signing.clone())));
+        let store = Store::over(database, dir.root(), signing.clone(), keyring.clone()).await?;
         let id = dir.read_or_create(ID_FILE, || Ok(hex::encode(random::<16>()?).into_bytes()))?;
         let id = String::from_utf8_lossy(&id).trim().to_owned();
         let replicas = match keyring {
@@ -226,7 +227,7 @@ impl Gateway {
                 let me = Replica { id: id.clone(), url: internal.trim_end_matches('/').to_owned() };
                 store.beat(&me).await?;
                 store.forget_links(&me.id, false).await?;
-                Some(Replicas::new(me, keyring, &signing.key(), &authority.trusted().pem)?)
+                Some(Replicas::new(me, keyring, &authority.trusted().pem)?)
             }
         };
         store.ensure_user(FIRST_ADMIN, Role::Admin).await?;
@@ -335,6 +336,7 @@ pub struct Changed {
     decisions: watch::Sender<()>,
     logs: watch::Sender<()>,
     sandboxes: watch::Sender<()>,
+    keys: watch::Sender<()>,
 }
 
 impl Changed {
@@ -365,6 +367,7 @@ impl Changed {
             News::Decisions => self.decisions.send_replace(()),
             News::Logs => self.logs.send_replace(()),
             News::Sandboxes => self.sandboxes.send_replace(()),
+            News::Keys => self.keys.send_replace(()),
         };
     }
 
@@ -376,6 +379,11 @@ impl Changed {
     /// To wait for log lines.
     pub fn follow_logs(&self) -> watch::Receiver<()> {
         self.logs.subscribe()
+    }
+
+    /// To wait for keys that another gateway has turned, and for what they have signed.
+    pub(crate) fn follow_keys(&self) -> watch::Receiver<()> {
+        self.keys.subscribe()
     }
 
     /// To wait for changes of sandboxes.

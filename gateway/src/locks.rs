@@ -4,6 +4,8 @@
 //! that is open for as long as the lock is held ([`Claim`]). So it ends with the gateway, however that dies, and at most one of a
 //! gateway's callers waits for the same lock there. A gateway that loses its connection while it holds a lock goes on without: what it
 //! then commits is refused if another one was faster, for two generations of a sandbox never have the same number.
+//!
+//! The CA and the signing key turn under what is gateway-wide alone. Whoever holds that has the keys of now: they are taken over first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +54,7 @@ impl Locks {
         let mut held = self.nothing();
         held._shared = Some(self.gateway_wide.clone().read_owned().await);
         held.claim(Claimed::GatewayWide { alone: false }).await?;
+        self.store.adopt().await?;
         Ok(held)
     }
 
@@ -60,6 +63,7 @@ impl Locks {
         let mut held = self.nothing();
         held._alone = Some(self.gateway_wide.clone().write_owned().await);
         held.claim(Claimed::GatewayWide { alone: true }).await?;
+        self.store.adopt().await?;
         Ok(held)
     }
 

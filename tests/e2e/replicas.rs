@@ -1,4 +1,4 @@
-//! Three gateways on one PostgreSQL, real sandboxes beside each: one policy for all of them, and one gateway that is killed.
+//! Three gateways on one PostgreSQL, real sandboxes beside each: one policy for all of them, keys that turn, and one gateway that is killed.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,26 @@ async fn a_policy_reaches_the_sandboxes_of_three_gateways_and_one_may_be_killed(
             }
         }
     }
+
+    // Keys turn by any of them, for all of them.
+    for (world, command) in [(&second, "rotate-ca"), (&third, "rotate-signing-key")] {
+        run(world, &["gateway", command]).await?.ok()?;
+        let began = Instant::now();
+        while run(&stage.world, &["gateway", command, "--finish"]).await?.code != 0 {
+            ensure!(began.elapsed() < Duration::from_secs(20), "{command} is not finished");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let writes = second.write("writes.yaml", &yaml(FULL))?;
+    for policy in [writes, rules] {
+        let code = if policy.ends_with("all.yaml") { "403" } else { "201" };
+        for (world, name) in [(&third, "demo"), (&stage.world, "two"), (&second, "three")] {
+            run(world, &["policy", "set", name, "--policy", &policy.to_string_lossy()]).await?.ok()?;
+            let ran = run(world, &["sandbox", "exec", name, "--", "sh", "-c", &curl("POST")]).await?.ok()?;
+            ensure!(ran.stdout == code, "{name}: {}", ran.stdout);
+        }
+    }
+    run(&second, &["audit", "verify"]).await?.ok()?;
 
     let status = stage.run(&["gateway", "status", "-g", "local", "-o", "json"]).await?.ok()?.json()?;
     let pid = status["pid"].as_u64().context("gateway status names no pid")?;

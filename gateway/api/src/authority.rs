@@ -15,6 +15,9 @@ pub struct AuthorityState {
     /// Sandboxes that run and have not said yet that they trust it. Without the one before they could not link again; in the answer to a turn that
     /// was finished with force they are cut off.
     pub awaits: Vec<Name>,
+    /// URLs of gateways of the same database that live, and have not taken the newest keys over or could not be asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
 }
 
 /// Body of `POST /v1/authority/finish`.

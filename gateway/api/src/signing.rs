@@ -132,6 +132,9 @@ pub struct SigningState {
     /// Sandboxes that the turn waits for: those that do not trust the newest key or, once that signs, do not enforce what it has signed.
     /// While no key turns: those that do not trust this gateway's key at all.
     pub awaits: Vec<Name>,
+    /// URLs of gateways of the same database that live, and have not taken the newest keys over or could not be asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
 }
 
 /// Body of `POST /v1/signing-key/finish`.

@@ -112,7 +112,8 @@ async fn check(staged: &Path, root: &Path, head: &Head) -> Result<(Vec<String>, 
         return Err(BackupError::Damaged(format!("its database: {wrong}")));
     }
     let signing = Signing::of(staged, signing).map_err(|error| BackupError::Damaged(error.to_string()))?;
-    let opened = Box::pin(async { Store::over(Database::open(staged, None).await?, staged, Arc::new(signing)).await });
+    let opened =
+        Box::pin(async { Store::over(Database::open(staged, None).await?, staged, Arc::new(signing), None).await });
     let store = match opened.await {
         Ok(store) => store,
         Err(error) if error.is_newer() => return Err(BackupError::Newer { found: head.gateway.clone() }),

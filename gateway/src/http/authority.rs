@@ -19,7 +19,7 @@ pub(super) async fn get(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Jso
 /// Makes a new authority, vouched for by the one before. Both are trusted until the turn is finished.
 #[utoipa::path(post, path = "/v1/authority/turn", responses(
     (status = 200, body = AuthorityState),
-    (status = 409, description = "authority_is_turning: the one before is still trusted; authority_is_shared: by several gateways", body = Problem),
+    (status = 409, description = "authority_is_turning: the one before is still trusted", body = Problem),
 ))]
 pub(super) async fn turn(Call { gateway, permit }: Call<Administer>) -> ApiResult<axum::Json<AuthorityState>> {
     to_the_end(authority::turn(gateway, permit)).await.map(axum::Json)
@@ -28,7 +28,7 @@ pub(super) async fn turn(Call { gateway, permit }: Call<Administer>) -> ApiResul
 /// Lets the authority before this one go.
 #[utoipa::path(post, path = "/v1/authority/finish", request_body = FinishTurn, responses(
     (status = 200, body = AuthorityState),
-    (status = 409, description = "authority_is_not_turning; sandboxes_await: some that run do not trust the new one yet", body = Problem),
+    (status = 409, description = "authority_is_not_turning; sandboxes_await: some that run do not trust the new one yet; gateways_await: some of the database do not have it yet", body = Problem),
 ))]
 pub(super) async fn finish(
     Call { gateway, permit }: Call<Administer>,

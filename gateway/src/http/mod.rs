@@ -170,6 +170,7 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .merge(open)
         .route("/v1/supervisor", axum::routing::get(supervisor::link))
         .route("/internal/v1/links/{sandbox}", axum::routing::get(replicas::relay))
+        .route(crate::replicas::view::PATH, axum::routing::get(replicas::keys))
         .fallback(no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(gateway.clone(), once::once))

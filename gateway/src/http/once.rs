@@ -100,7 +100,10 @@ async fn with_key(gateway: Arc<Gateway>, key: &str, request: Request, next: Next
             refused.0.retry_after_s = Some(RETRY_S);
             return Err(refused);
         }
-        CallState::Answered(sealed) => return replayed(&gateway, &call, &sealed, &attempt),
+        CallState::Answered(sealed) => {
+            gateway.store.adopt().await?;
+            return replayed(&gateway, &call, &sealed, &attempt);
+        }
     }
     // To the end even if the caller hangs up: it will come back for the answer.
     let request = Request::from_parts(parts, Body::from(body));
@@ -128,14 +131,18 @@ async fn carry_out(gateway: &Gateway, call: &CallHash, request: Request, next: N
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-/// Keeps an answer under the gateway's key: once more if that has turned meanwhile.
+/// Keeps an answer under the gateway's key: once more if that has turned meanwhile, here or in another gateway.
 async fn keep(gateway: &Gateway, call: &CallHash, answer: &[u8]) -> ApiResult<()> {
     let until = jiff::Timestamp::now().as_millisecond() + KEPT_MS;
     loop {
         let key = gateway.signing.key();
         let sealed = answer::seal(&key, call, answer)?;
         let sealed = sealed.ok_or_else(|| ApiError::internal("an answer can't be encrypted"))?;
-        if let Err(error) = gateway.store.keep_answer(call, &sealed, until).await {
+        let keeping = async {
+            gateway.store.keep_answer(call, &sealed, until).await?;
+            gateway.store.adopt().await
+        };
+        if let Err(error) = keeping.await {
             // It took effect; who asks again hears that it runs still, and does nothing twice.
             tracing::error!(%error, "an answer could not be kept for its idempotency key");
             return Ok(());
@@ -160,7 +167,9 @@ fn is_kept(status: StatusCode) -> bool {
 }
 
 fn replayed(gateway: &Gateway, call: &CallHash, sealed: &[u8], attempt: &Attempt) -> ApiResult<Response> {
-    let kept = answer::unseal(&gateway.signing.key(), call, sealed);
+    // Sealed with the key before until that has been done anew.
+    let keys = std::iter::once(gateway.signing.key()).chain(gateway.signing.left_over());
+    let kept = keys.into_iter().find_map(|key| answer::unseal(&key, call, sealed));
     let kept = kept.and_then(|kept| serde_json::from_slice::<Kept>(&kept).ok());
     let kept = kept.ok_or_else(|| {
         refuse(

@@ -20,7 +20,7 @@ pub(super) async fn get(Call { gateway, .. }: Call<Read>) -> ApiResult<axum::Jso
 /// both are trusted until the turn is finished. Said again meanwhile, it makes no other one.
 #[utoipa::path(post, path = "/v1/signing-key/turn", responses(
     (status = 200, body = SigningState),
-    (status = 409, description = "signing_key_is_turning: the one before is still trusted; signing_key_is_shared: by several gateways", body = Problem),
+    (status = 409, description = "signing_key_is_turning: the one before is still trusted", body = Problem),
 ))]
 pub(super) async fn turn(Call { gateway, permit }: Call<Administer>) -> ApiResult<axum::Json<SigningState>> {
     to_the_end(rotation::turn(gateway, permit)).await.map(axum::Json)
@@ -29,7 +29,7 @@ pub(super) async fn turn(Call { gateway, permit }: Call<Administer>) -> ApiResul
 /// Lets the key before this one go: sandboxes refuse what it signed.
 #[utoipa::path(post, path = "/v1/signing-key/finish", request_body = FinishSigningTurn, responses(
     (status = 200, body = SigningState),
-    (status = 409, description = "signing_key_is_not_turning; signing_key_is_shared: by several gateways; sandboxes_await: some that run do not trust the new one or do not enforce what it has signed yet", body = Problem),
+    (status = 409, description = "signing_key_is_not_turning; sandboxes_await: some that run do not trust the new one or do not enforce what it has signed yet; gateways_await: some of the database do not have it yet", body = Problem),
 ))]
 pub(super) async fn finish(
     Call { gateway, permit }: Call<Administer>,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::session::{self, Fault};
 use super::{Link, LinkClosed};
 use crate::gateway::Gateway;
+use crate::signing::Signing;
 
 /// Where a gateway asks for a relay; the sandbox's id follows.
 pub(crate) const PATH: &str = "/internal/v1/links/";
@@ -132,7 +133,7 @@ enum Misuse {
 }
 
 /// Serves another gateway's use of a link until either ends.
-pub(crate) async fn serve(link: Arc<Link>, socket: WebSocket) {
+pub(crate) async fn serve(link: Arc<Link>, signing: Arc<Signing>, socket: WebSocket) {
     let number = link.relays.next.fetch_add(1, Ordering::Relaxed) + 1;
     let (out, mut queue) = mpsc::channel(64);
     let relay = Relay { out, pushes: HashSet::new(), questions: HashSet::new(), streams: HashSet::new() };
@@ -159,7 +160,7 @@ pub(crate) async fn serve(link: Arc<Link>, socket: WebSocket) {
     let reading = async {
         while let Ok(Some(Ok(message))) = tokio::time::timeout(SILENCE, stream.next()).await {
             let said = match message {
-                Message::Text(text) => say(&link, number, &text).await,
+                Message::Text(text) => say(&link, &signing, number, &text).await,
                 Message::Binary(frame) => say_bytes(&link, number, frame).await,
                 Message::Close(_) => return,
                 Message::Ping(_) | Message::Pong(_) => Ok(()),
@@ -190,7 +191,7 @@ pub(crate) async fn serve(link: Arc<Link>, socket: WebSocket) {
     }
 }
 
-async fn say(link: &Link, number: u64, text: &str) -> Result<(), Misuse> {
+async fn say(link: &Link, signing: &Signing, number: u64, text: &str) -> Result<(), Misuse> {
     let message: ToSupervisor = serde_json::from_str(text)?;
     let own = |channel: u64| match channel >> CHANNEL_BITS == number {
         true => Ok(()),
@@ -200,7 +201,19 @@ async fn say(link: &Link, number: u64, text: &str) -> Result<(), Misuse> {
         link.relays.table().get_mut(&number).map(change).map(|_| ()).ok_or(Misuse::Closed(LinkClosed))
     };
     match &message {
-        ToSupervisor::Stage { push, .. } => with(&mut |relay| relay.pushes.insert(push.clone()))?,
+        ToSupervisor::Stage { push, generation } => {
+            // As on a link of this gateway's own: not before its supervisor trusts the key. One that nobody here knows the supervisor judges.
+            if let Some(signer) = signing.signer(generation)
+                && let Err(error) = link.until_trusted(&signer).await
+            {
+                let refused = FromSupervisor::Refused { push: push.clone(), reason: error.to_string() };
+                let out = link.relays.table().get(&number).map(|relay| relay.out.clone());
+                let out = out.ok_or(Misuse::Closed(LinkClosed))?;
+                link.relays.deliver(&out, Message::text(serde_json::to_string(&refused)?)).await;
+                return Ok(());
+            }
+            with(&mut |relay| relay.pushes.insert(push.clone()))?;
+        }
         ToSupervisor::Abort { push } => with(&mut |relay| relay.pushes.remove(push))?,
         ToSupervisor::Verify { id } | ToSupervisor::GiveBack { id, .. } | ToSupervisor::ResetSessions { id, .. } => {
             with(&mut |relay| relay.questions.insert(id.clone()))?

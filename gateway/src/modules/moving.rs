@@ -119,7 +119,7 @@ pub async fn move_all(asked: &Move) -> Result<Moved, MoveError> {
     if database.is_shared() && !database.is_ours(&signing).await? {
         return Err(KeyringError::NotOurs.into());
     }
-    let store = Store::over(database, dir.root(), signing).await?;
+    let store = Store::over(database, dir.root(), signing, None).await?;
     let moved = move_within(&store, Homes::new(Some(bucket)), asked.into_bucket).await;
     store.close().await;
     moved

@@ -5,23 +5,25 @@
 //! linked to one of them; the others reach it through that one ([`relay`]). What needs the machine that a sandbox runs on is passed on to
 //! the gateway there (`http/host`). One of them, whichever is first, does what is to be done once ([`Replicas::leads`]).
 //!
-//! Gateways know one another by a token that follows from the signing key, over TLS of the CA, both of which only they have.
+//! Gateways know one another by a token of theirs, over TLS of the CA, both of which only they have. The CA and the signing key turn while all of
+//! them run ([`keys`]): what one has turned the others take over, and [`view`] knows what supervisors linked anywhere have said of it.
 
+pub(crate) mod keys;
 mod reach;
 pub(crate) mod relay;
+pub mod view;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
 use openshell_api::link::ToSupervisor;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 
 use crate::gateway::Gateway;
 use crate::secrets::Keyring;
+use crate::signing::rotation;
 use crate::store::Replica;
 
 /// Between two signs of life.
@@ -43,9 +45,12 @@ pub enum News {
     Logs,
     /// Sandboxes: their phases, generations, links.
     Sandboxes,
+    /// The CA, the signing key, and what that has signed.
+    Keys,
 }
 
-const NEWS: [(News, &str); 3] = [(News::Decisions, "decisions"), (News::Logs, "logs"), (News::Sandboxes, "sandboxes")];
+const NEWS: [(News, &str); 4] =
+    [(News::Decisions, "decisions"), (News::Logs, "logs"), (News::Sandboxes, "sandboxes"), (News::Keys, "keys")];
 
 /// Begins a word of the bell's that ends a link.
 const END: &str = "end:";
@@ -55,9 +60,9 @@ pub struct Replicas {
     /// This one.
     pub me: Replica,
     /// What all of them share.
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
     token: String,
-    client: reqwest::Client,
+    client: RwLock<reqwest::Client>,
     leads: AtomicBool,
 }
 
@@ -84,23 +89,22 @@ impl Untold {
 }
 
 impl Replicas {
-    /// This one, not begun. The others have certificates of the CA `ca_pem`.
-    pub fn new(me: Replica, keyring: Keyring, signing: &SigningKey, ca_pem: &str) -> Result<Self, reqwest::Error> {
-        let digest = Sha256::new_with_prefix("openshell replica 1").chain_update(signing.to_bytes()).finalize();
-        let token = format!("osh_replica_{}", hex::encode(digest));
-        let client = reqwest::Client::builder()
-            .tls_certs_only(reqwest::Certificate::from_pem_bundle(ca_pem.as_bytes())?)
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .timeout(PATIENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+    /// This one, not begun. The others have certificates of the CAs `ca_pem`.
+    pub fn new(me: Replica, keyring: Arc<Keyring>, ca_pem: &str) -> Result<Self, reqwest::Error> {
+        let (token, client) = (keyring.token(), RwLock::new(client(ca_pem)?));
         Ok(Self { me, keyring, token, client, leads: AtomicBool::new(false) })
     }
 
     /// For calls of the others.
-    pub fn client(&self) -> &reqwest::Client {
-        &self.client
+    pub fn client(&self) -> reqwest::Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on the others have certificates of these CAs.
+    fn trust(&self, ca_pem: &str) -> Result<(), reqwest::Error> {
+        let client = client(ca_pem)?;
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
     }
 
     /// What gateways show one another.
@@ -124,11 +128,23 @@ impl Replicas {
     }
 }
 
+fn client(ca_pem: &str) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .tls_certs_only(reqwest::Certificate::from_pem_bundle(ca_pem.as_bytes())?)
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .timeout(PATIENCE)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
 /// Begins to be one of several.
 pub fn begin(gateway: &Arc<Gateway>) {
     let gateway = gateway.clone();
     tokio::spawn(async move {
-        let work = async { tokio::join!(beat(&gateway), ring(&gateway), hear(&gateway), lead(&gateway)) };
+        let work = async {
+            tokio::join!(beat(&gateway), ring(&gateway), hear(&gateway), lead(&gateway), keys::follow(&gateway))
+        };
         tokio::select! {
             () = gateway.stopping.cancelled() => {}
             _ = work => {}
@@ -136,7 +152,7 @@ pub fn begin(gateway: &Arc<Gateway>) {
     });
 }
 
-/// Says that this gateway lives, and tells supervisors where the gateways are.
+/// Says that this gateway lives, takes over what others have turned, and tells supervisors where the gateways are.
 async fn beat(gateway: &Gateway) {
     let Some(replicas) = &gateway.replicas else { return };
     let mut every = tokio::time::interval(BEAT);
@@ -145,6 +161,7 @@ async fn beat(gateway: &Gateway) {
         every.tick().await;
         let said = async {
             gateway.store.beat(&replicas.me).await?;
+            gateway.store.adopt().await?;
             gateway.store.replicas().await
         };
         match said.await {
@@ -206,12 +223,13 @@ async fn hear(gateway: &Gateway) {
 }
 
 /// Does what is to be done once, or waits until whoever does it is gone.
-async fn lead(gateway: &Gateway) {
+async fn lead(gateway: &Arc<Gateway>) {
     let Some(replicas) = &gateway.replicas else { return };
     loop {
         if let Ok(Some(mut claim)) = gateway.store.try_housekeeping().await {
             replicas.leads.store(true, Ordering::Release);
             gateway.changed.heard(News::Decisions);
+            rotation::resume(gateway);
             while claim.is_held().await {
                 tokio::time::sleep(BEAT).await;
             }

@@ -21,7 +21,8 @@ use crate::state_dir::{StateDir, StateDirError, random};
 pub(crate) use key_file::FILE as SECRETS_KEY_FILE;
 use key_file::KeyFile;
 pub use key_file::{KeyFileError, Passphrase};
-pub use keyring::{Keyring, KeyringError, make};
+pub(crate) use keyring::KEYS;
+pub use keyring::{Keyring, KeyringError, Opened, Turned, make};
 
 /// The key that signs generations.
 pub(crate) const SIGNING_KEY_FILE: &str = "signing.key";

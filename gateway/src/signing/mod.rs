@@ -8,6 +8,7 @@
 //!
 //! [`turn`] keeps on disk how far it is, [`rotation`] leads through it. After a crash anywhere it goes on where it was.
 
+mod awaits;
 pub mod rotation;
 #[cfg(test)]
 mod tests;
@@ -17,12 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ed25519_dalek::SigningKey;
+use openshell_api::generation::SignedGeneration;
 use openshell_api::signing::{GatewayKey, Voucher};
 
-use crate::secrets::{self, SIGNING_KEY_FILE};
-use crate::state_dir::{StateDir, StateDirError, random, write_private};
-pub use turn::TURN_FILE;
+use crate::secrets;
+use crate::state_dir::{StateDir, StateDirError, random};
 use turn::{Previous, Seed, Turn};
+pub use turn::{SigningKeys, TURN_FILE};
 
 /// Why the key does not turn.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +46,9 @@ pub enum SigningError {
 /// A gateway's signing key.
 pub struct Signing {
     root: PathBuf,
-    state: RwLock<State>,
-}
-
-struct State {
-    key: SigningKey,
-    turn: Turn,
+    state: RwLock<SigningKeys>,
+    /// Held by whoever leads a turn on.
+    going: tokio::sync::Mutex<()>,
 }
 
 impl Signing {
@@ -65,25 +64,29 @@ impl Signing {
         if turn != found {
             turn.write(root)?;
         }
-        Ok(Self { root: root.to_owned(), state: RwLock::new(State { key, turn }) })
+        Ok(Self {
+            root: root.to_owned(),
+            state: RwLock::new(SigningKeys { key: Seed::new(&key), turn }),
+            going: tokio::sync::Mutex::default(),
+        })
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
+    fn state(&self) -> RwLockReadGuard<'_, SigningKeys> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changing(&self) -> RwLockWriteGuard<'_, State> {
+    fn changing(&self) -> RwLockWriteGuard<'_, SigningKeys> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key that signs.
     pub fn key(&self) -> SigningKey {
-        self.state().key.clone()
+        self.state().key.key()
     }
 
     /// Its public half.
     pub fn public(&self) -> GatewayKey {
-        GatewayKey::of(&self.state().key)
+        self.state().key.public()
     }
 
     /// The key that is to sign next.
@@ -104,21 +107,21 @@ impl Signing {
     /// Every key that signed before this one.
     pub fn past(&self) -> Vec<GatewayKey> {
         let state = self.state();
-        let own = GatewayKey::of(&state.key);
+        let own = state.key.public();
         state.turn.vouchers.iter().map(|voucher| voucher.by).filter(|by| *by != own).collect()
     }
 
     /// The keys that supervisors are to trust, and how each followed from the one before.
     pub fn trusted(&self) -> (Vec<GatewayKey>, Vec<Voucher>) {
-        let State { key, turn } = &*self.state();
+        let SigningKeys { key, turn } = &*self.state();
         let others = turn.previous.iter().map(|previous| previous.key).chain(turn.next.iter().map(Seed::public));
-        (std::iter::once(GatewayKey::of(key)).chain(others).collect(), turn.vouchers.clone())
+        (std::iter::once(key.public()).chain(others).collect(), turn.vouchers.clone())
     }
 
     /// The voucher for the key that signs; absent: it was the first.
     pub fn voucher(&self) -> Option<Voucher> {
         let state = self.state();
-        let own = GatewayKey::of(&state.key);
+        let own = state.key.public();
         state.turn.vouchers.iter().rfind(|voucher| voucher.key == own).cloned()
     }
 
@@ -127,59 +130,62 @@ impl Signing {
         *key == self.public() || self.left_over().is_some_and(|left| GatewayKey::of(&left) == *key)
     }
 
-    /// Makes the next key, durably. `false`: there is one. Refuses while the key before is trusted.
-    fn introduce(&self) -> Result<bool, SigningError> {
+    /// Whose signature a generation bears, of the keys that are, were before, or are to be; `None`: of none of them.
+    pub fn signer(&self, generation: &SignedGeneration) -> Option<GatewayKey> {
+        self.trusted().0.into_iter().find(|key| generation.verify(key.verifying()).is_ok())
+    }
+
+    /// The key with its secret, and how far its turn is.
+    pub fn keys(&self) -> SigningKeys {
+        self.state().clone()
+    }
+
+    /// Takes keys in the place of those that are, durably.
+    pub fn take(&self, next: SigningKeys) -> Result<(), SigningError> {
         let mut state = self.changing();
-        if state.turn.previous.is_some() {
+        next.write(&self.root, Some(&state.key.public()))?;
+        *state = next;
+        Ok(())
+    }
+
+    /// With a next key, made and not taken. `None`: there is one. Refuses while the key before is trusted.
+    pub(crate) fn introduced(&self) -> Result<Option<SigningKeys>, SigningError> {
+        let SigningKeys { key, turn } = self.keys();
+        if turn.previous.is_some() {
             return Err(SigningError::Turning);
         }
-        if state.turn.next.is_some() {
-            return Ok(false);
+        if turn.next.is_some() {
+            return Ok(None);
         }
         let next = Seed::new(&SigningKey::from_bytes(&random()?));
-        let turn = state.turn.clone().with_next(next, &state.key);
-        turn.write(&self.root)?;
-        state.turn = turn;
-        Ok(true)
+        let turn = turn.with_next(next, &key.key());
+        Ok(Some(SigningKeys { key, turn }))
     }
 
-    /// The next key signs from now on. Refuses where there is none.
-    fn change(&self) -> Result<(), SigningError> {
-        let mut state = self.changing();
-        let next = state.turn.next.as_ref().map(Seed::key).ok_or(SigningError::NotTurning)?;
-        let turn = Turn { previous: Some(Previous::of(&state.key)), ..state.turn.clone() };
-        turn.write(&self.root)?;
-        // The one moment.
-        let seed = Seed::new(&next);
-        write_private(&self.root.join(SIGNING_KEY_FILE), seed.text().as_bytes())?;
-        let turn = turn.where_signs(&GatewayKey::of(&next));
-        (state.key, state.turn) = (next, turn);
-        Ok(state.turn.write(&self.root)?)
+    /// With the next key as the one that signs. Refuses where there is none.
+    pub(crate) fn changed(&self) -> Result<SigningKeys, SigningError> {
+        let SigningKeys { key, turn } = self.keys();
+        let next = turn.next.clone().ok_or(SigningError::NotTurning)?;
+        let turn = Turn { next: None, previous: Some(Previous::of(&key.key())), ..turn };
+        Ok(SigningKeys { key: next, turn })
     }
 
-    /// Forgets the secret of the key before.
-    fn settle(&self) -> Result<(), SigningError> {
-        let mut state = self.changing();
-        let mut turn = state.turn.clone();
-        if let Some(previous) = &mut turn.previous {
+    /// Without the secret of the key before.
+    pub(crate) fn settled(&self) -> SigningKeys {
+        let mut keys = self.keys();
+        if let Some(previous) = &mut keys.turn.previous {
             previous.secret = None;
         }
-        turn.write(&self.root)?;
-        state.turn = turn;
-        Ok(())
+        keys
     }
 
-    /// The key before is trusted no more. Refuses where there is none.
-    fn finish(&self) -> Result<(), SigningError> {
-        let mut state = self.changing();
-        match (&state.turn.previous, &state.turn.next) {
-            (Some(_), _) => {}
-            (None, Some(_)) => return Err(SigningError::Unused),
-            (None, None) => return Err(SigningError::NotTurning),
+    /// Without the key before: it is trusted no more. Refuses where there is none.
+    pub(crate) fn finished(&self) -> Result<SigningKeys, SigningError> {
+        let SigningKeys { key, turn } = self.keys();
+        match (&turn.previous, &turn.next) {
+            (Some(_), _) => Ok(SigningKeys { key, turn: Turn { previous: None, ..turn } }),
+            (None, Some(_)) => Err(SigningError::Unused),
+            (None, None) => Err(SigningError::NotTurning),
         }
-        let turn = Turn { previous: None, ..state.turn.clone() };
-        turn.write(&self.root)?;
-        state.turn = turn;
-        Ok(())
     }
 }

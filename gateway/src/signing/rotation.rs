@@ -1,5 +1,6 @@
 //! A turn of the signing key while sandboxes run: they are told of the next key, it signs once all that are linked trust it, everything is
-//! signed anew, and the key before is let go.
+//! signed anew, and the key before is let go. Where several gateways share the key, whichever is asked makes the next one and lets the one before go; the one
+//! that leads does what is in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +9,20 @@ use futures_util::StreamExt as _;
 use openshell_api::Name;
 use openshell_api::audit::SIGNING_ACTION;
 use openshell_api::link::ToSupervisor;
-use openshell_api::sandbox::Phase;
 use openshell_api::signing::{GatewayKey, SigningState};
 use serde_json::json;
 
 use super::SigningError;
+use super::awaits::awaits;
 use crate::audit::Change;
+use crate::authority::gateways_await;
 use crate::error::{ApiError, ApiResult, refuse};
 use crate::gateway::Gateway;
 use crate::identity::{Administer, Permit};
 use crate::link::{Link, Trusts};
 use crate::locks::Held;
 use crate::push;
-use crate::secrets::answer;
+use crate::secrets::{Turned, answer};
 
 /// How long those that are linked are waited for, so that the first answer says what is left to do.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const COME_BACK: Duration = Duration::from_secs(10);
 /// Between two looks at whether all of them know.
 const LOOK: Duration = Duration::from_millis(50);
+/// The same where other gateways have to be asked.
+const LOOK_AROUND: Duration = Duration::from_millis(150);
 /// The same after a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Sandboxes that are brought what was signed anew at the same time, at most.
@@ -37,11 +41,13 @@ const TOGETHER: usize = 32;
 pub async fn state(gateway: &Gateway) -> ApiResult<SigningState> {
     let signing = &gateway.signing;
     let name = |key: GatewayKey| key.to_string();
+    let (awaits, gateways) = awaits(gateway).await?;
     Ok(SigningState {
         key: name(signing.public()),
         next: signing.next().map(name),
         previous: signing.previous().map(name),
-        awaits: awaits(gateway).await?,
+        awaits,
+        gateways,
     })
 }
 
@@ -50,65 +56,67 @@ pub async fn state(gateway: &Gateway) -> ApiResult<SigningState> {
 pub async fn turn(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResult<SigningState> {
     {
         let _alone = gateway.locks.alone().await?;
-        not_shared(&gateway)?;
-        let made = gateway.signing.introduce().map_err(refused)?;
-        let (key, next) = (gateway.signing.public(), gateway.signing.next());
+        let key = gateway.signing.public();
         let change = permit.change("signing key").before(json!({ "key": key }));
-        gateway.store.tell(&change.after(json!({ "key": key, "next": next })).detail(json!({ "made": made }))).await?;
+        let said = |next, made: bool| change.after(json!({ "key": key, "next": next })).detail(json!({ "made": made }));
+        match gateway.signing.introduced().map_err(refused)? {
+            Some(keys) => {
+                let change = said(keys.next(), true);
+                gateway.put_keys(Turned::Signing(keys.into()), &change).await?;
+            }
+            None => gateway.store.tell(&said(gateway.signing.next(), false)).await?,
+        }
     }
     tell_all(&gateway).await;
-    go_on(&gateway);
+    if gateway.leads() {
+        go_on(&gateway);
+    }
     settled(&gateway).await
 }
 
-/// Lets the key before this one go, once every sandbox that runs trusts the new one and enforces what it has signed; before that only with
-/// force.
+/// Lets the key before this one go, once every gateway has this one, and every sandbox that runs trusts it and enforces what it has signed;
+/// before that only with force.
 pub async fn finish(gateway: Arc<Gateway>, permit: Permit<Administer>, force: bool) -> ApiResult<SigningState> {
-    not_shared(&gateway)?;
+    gateway.store.adopt().await?;
     if gateway.signing.next().is_some() && !force {
-        return Err(awaited(refused(SigningError::Unused), &awaits(&gateway).await?));
+        return Err(awaited(refused(SigningError::Unused), &awaits(&gateway).await?.0));
     }
     let mut before = state(&gateway).await?;
     if before.previous.is_some() && !force {
         // What could not be signed or brought then is now.
         step(&gateway).await?;
         before = settled(&gateway).await?;
+        gateways_await(&before.gateways)?;
         if !before.awaits.is_empty() {
             let error = refuse(409, "sandboxes_await", "sandboxes do not enforce what the new key has signed yet");
             return Err(awaited(error, &before.awaits));
         }
     }
     let mut alone = gateway.locks.alone().await?;
-    if force && gateway.signing.next().is_some() {
-        gateway.signing.change().map_err(refused)?;
+    if gateway.signing.next().is_some() {
+        if !force {
+            return Err(awaited(refused(SigningError::Unused), &[]));
+        }
+        change(&gateway).await?;
     }
     if gateway.signing.previous().is_none() {
         return Err(refused(SigningError::NotTurning));
     }
+    if !force {
+        // One may have come to be since they were asked.
+        gateways_await(&gateway.view().await?.lag)?;
+    }
     // Nothing that only the key before has signed is left, neither here nor for those that are away or stopped.
     anew(&gateway, &mut alone).await?;
-    gateway.signing.finish().map_err(refused)?;
-    let after = SigningState { awaits: before.awaits.clone(), ..state(&gateway).await? };
-    gateway.store.tell(&permit.change("signing key").before(&before).after(&after)).await?;
+    let keys = gateway.signing.finished().map_err(refused)?;
+    let key = gateway.signing.public().to_string();
+    let after = SigningState { key, next: None, previous: None, ..before.clone() };
+    let told = permit.change("signing key").before(&before).after(&after);
+    gateway.put_keys(Turned::Signing(keys.into()), &told).await?;
     drop(alone);
     tell_all(&gateway).await;
-    tokio::spawn(async move {
-        if let Err(error) = deliver(&gateway).await {
-            tracing::warn!(%error, "sandboxes get what the new key has signed when they link again");
-        }
-    });
+    bring(&gateway);
     Ok(after)
-}
-
-fn not_shared(gateway: &Gateway) -> ApiResult<()> {
-    match gateway.replicas {
-        None => Ok(()),
-        Some(_) => {
-            let why = "several gateways share this signing key, and each has it in files";
-            Err(refuse(409, "signing_key_is_shared", why)
-                .hint("the signing key of gateways that share a database can't be turned while they run"))
-        }
-    }
 }
 
 fn awaited(error: ApiError, awaits: &[Name]) -> ApiError {
@@ -123,10 +131,10 @@ fn awaited(error: ApiError, awaits: &[Name]) -> ApiError {
     )
 }
 
-/// Goes on with a turn that the gateway before was in, if it was.
+/// Goes on with a turn that the gateway before was in, if it was, and this one leads.
 pub fn resume(gateway: &Arc<Gateway>) {
     let signing = &gateway.signing;
-    if gateway.replicas.is_some() || (signing.next().is_none() && signing.previous().is_none()) {
+    if !gateway.leads() || !is_turning(gateway) {
         return;
     }
     // Nobody is linked yet: whoever runs comes back within seconds, and is asked before the next key signs.
@@ -140,15 +148,23 @@ pub fn resume(gateway: &Arc<Gateway>) {
     });
 }
 
-/// Goes on with a turn wherever it is, until only `finish` is left to do.
-fn go_on(gateway: &Arc<Gateway>) {
+fn is_turning(gateway: &Gateway) -> bool {
+    gateway.signing.next().is_some() || gateway.signing.previous().is_some()
+}
+
+/// Goes on with a turn wherever it is, until only `finish` is left to do, or another gateway leads.
+pub fn go_on(gateway: &Arc<Gateway>) {
+    if !is_turning(gateway) {
+        return;
+    }
     let gateway = gateway.clone();
     tokio::spawn(async move {
         let going = async {
-            loop {
+            let _one = gateway.signing.going.lock().await;
+            while gateway.leads() {
                 match step(&gateway).await {
                     Ok(true) => return,
-                    Ok(false) => tokio::time::sleep(LOOK).await,
+                    Ok(false) => tokio::time::sleep(look(&gateway)).await,
                     Err(error) => {
                         tracing::error!(%error, "the turn of the signing key does not go on");
                         tokio::time::sleep(AGAIN).await;
@@ -165,17 +181,17 @@ fn go_on(gateway: &Arc<Gateway>) {
 
 /// `true`: nothing is left to do but to let the key before go.
 async fn step(gateway: &Gateway) -> ApiResult<bool> {
-    if gateway.signing.next().is_some() && !all_linked_know(gateway) {
+    if gateway.signing.next().is_some() && !gateway.view().await?.all_know() {
         return Ok(false);
     }
     {
         let mut alone = gateway.locks.alone().await?;
         // Another step may have been faster, and a link may have come to be.
         if gateway.signing.next().is_some() {
-            if !all_linked_know(gateway) {
+            if !gateway.view().await?.all_know() {
                 return Ok(false);
             }
-            gateway.signing.change().map_err(refused)?;
+            change(gateway).await?;
         }
         if gateway.signing.previous().is_none() {
             return Ok(true);
@@ -184,6 +200,12 @@ async fn step(gateway: &Gateway) -> ApiResult<bool> {
     }
     deliver(gateway).await?;
     Ok(true)
+}
+
+/// The next key signs from now on. The caller holds the gateway-wide lock alone.
+async fn change(gateway: &Gateway) -> ApiResult<()> {
+    let keys = gateway.signing.changed().map_err(refused)?;
+    gateway.put_keys_untold(Turned::Signing(keys.into())).await
 }
 
 /// Has this key do anew what the one before did: the gateway's own, and every generation.
@@ -203,11 +225,32 @@ async fn anew(gateway: &Gateway, alone: &mut Held<'_>) -> ApiResult<()> {
             .before(json!({ "key": from }))
             .after(json!({ "key": to }))
             .detail(json!({ "voucher": gateway.signing.voucher() }));
-        gateway.store.tell(&change).await?;
-        gateway.store.keep_trail_head().map_err(ApiError::internal)?;
-        gateway.signing.settle().map_err(refused)?;
+        let settled = Turned::Signing(gateway.signing.settled().into());
+        if gateway.replicas.is_some() {
+            gateway.put_keys(settled, &change).await?;
+        } else {
+            // The head beside the database must be signed anew before nothing of the key before is left.
+            gateway.store.tell(&change).await?;
+            gateway.store.keep_trail_head().map_err(ApiError::internal)?;
+            gateway.put_keys_untold(settled).await?;
+        }
     }
-    push::renew(gateway, alone).await
+    push::renew(gateway, alone).await?;
+    gateway.changed.keys();
+    Ok(())
+}
+
+/// Brings everybody who is linked here to its newest generation, without being waited for.
+pub fn bring(gateway: &Arc<Gateway>) {
+    if gateway.signing.voucher().is_none() {
+        return;
+    }
+    let gateway = gateway.clone();
+    tokio::spawn(async move {
+        if let Err(error) = deliver(&gateway).await {
+            tracing::warn!(%error, "sandboxes get what the new key has signed when they link again");
+        }
+    });
 }
 
 /// Brings everybody who is linked to its newest generation. One that can't be brought there is among those that the turn awaits.
@@ -233,15 +276,22 @@ async fn settled(gateway: &Gateway) -> ApiResult<SigningState> {
             let _steady = gateway.locks.shared().await?;
             state(gateway).await?
         };
-        let done = state.next.is_none() && state.awaits.is_empty() && gateway.signing.left_over().is_none();
+        let nobody = state.awaits.is_empty() && state.gateways.is_empty();
+        let done = nobody && state.next.is_none() && gateway.signing.left_over().is_none();
         if done || began.elapsed() > PATIENCE {
             return Ok(state);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(look(gateway)).await;
     }
 }
 
-async fn tell_all(gateway: &Gateway) {
+/// How long to wait between two looks: the others are asked each time.
+fn look(gateway: &Gateway) -> Duration {
+    if gateway.replicas.is_some() { LOOK_AROUND } else { LOOK }
+}
+
+/// Tells every supervisor that is linked here whose signatures to trust, as far as that is new to it.
+pub async fn tell_all(gateway: &Gateway) {
     for link in gateway.links.all() {
         tell(gateway, &link).await;
     }
@@ -256,33 +306,6 @@ pub async fn tell(gateway: &Gateway, link: &Link) {
         // One whose link has ended is told when it links again.
         let _ = link.send(ToSupervisor::SigningKeys { keys, vouchers }).await;
     }
-}
-
-fn all_linked_know(gateway: &Gateway) -> bool {
-    let next = gateway.signing.next();
-    let knows = |link: &Arc<Link>| next.is_none_or(|next| link.is_closed() || link.signing_keys().has(&next));
-    gateway.links.all().iter().all(knows)
-}
-
-/// Whom the turn waits for; while there is none, who does not trust this gateway's key.
-async fn awaits(gateway: &Gateway) -> ApiResult<Vec<Name>> {
-    let signing = &gateway.signing;
-    let (next, turned) = (signing.next(), signing.previous().is_some());
-    let wanted = next.unwrap_or_else(|| signing.public());
-    let turning = turned || next.is_some();
-    let newest = gateway.store.newest_numbers().await?;
-    let lags = |id: &str, enforces: u64, phase: Phase| {
-        let behind = newest.get(id).is_some_and(|newest| enforces < *newest);
-        match gateway.links.get(id).map(|link| link.signing_keys()) {
-            Some(Trusts::These(keys)) if keys.contains(&wanted) => turned && behind,
-            Some(Trusts::These(_)) => true,
-            Some(Trusts::Unsaid) => turning || behind,
-            Some(Trusts::Unheard) => turning,
-            None => turned && matches!(phase, Phase::Starting | Phase::Running),
-        }
-    };
-    let rows = gateway.store.sandboxes().await?;
-    Ok(rows.into_iter().filter(|row| lags(&row.id, row.generation, row.phase)).map(|row| row.name).collect())
 }
 
 fn refused(error: SigningError) -> ApiError {

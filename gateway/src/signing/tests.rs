@@ -1,4 +1,23 @@
 use super::*;
+use crate::secrets::SIGNING_KEY_FILE;
+
+impl Signing {
+    fn introduce(&self) -> Result<bool, SigningError> {
+        self.introduced()?.map_or(Ok(false), |next| self.take(next).map(|()| true))
+    }
+
+    fn change(&self) -> Result<(), SigningError> {
+        self.take(self.changed()?)
+    }
+
+    fn settle(&self) -> Result<(), SigningError> {
+        self.take(self.settled())
+    }
+
+    fn finish(&self) -> Result<(), SigningError> {
+        self.take(self.finished()?)
+    }
+}
 
 fn open(root: &Path) -> Signing {
     let text = std::fs::read(root.join(SIGNING_KEY_FILE)).unwrap();

@@ -7,8 +7,8 @@ use openshell_api::signing::{GatewayKey, Voucher};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::secrets::parse_signing_key;
-use crate::state_dir::{StateDirError, read_json, write_json};
+use crate::secrets::{SIGNING_KEY_FILE, parse_signing_key};
+use crate::state_dir::{StateDirError, read_json, write_json, write_private};
 
 /// How far it is; absent: the key never turned.
 pub const TURN_FILE: &str = "signing-turn.json";
@@ -90,6 +90,41 @@ impl<'de> Deserialize<'de> for Seed {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
         let key = parse_signing_key(text.as_bytes()).ok_or_else(|| serde::de::Error::custom("it is no key"))?;
         Ok(Self::new(&key))
+    }
+}
+
+/// The key that signs, with its secret, and how far its turn is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKeys {
+    pub(super) key: Seed,
+    pub(super) turn: Turn,
+}
+
+impl SigningKeys {
+    /// The key that is to sign next.
+    pub fn next(&self) -> Option<GatewayKey> {
+        self.turn.next.as_ref().map(Seed::public)
+    }
+
+    /// Its secret.
+    pub(crate) fn secret(&self) -> SigningKey {
+        self.key.key()
+    }
+
+    /// Its file, and what is in it.
+    pub(crate) fn file(&self) -> (&'static str, &str) {
+        (SIGNING_KEY_FILE, self.key.text())
+    }
+
+    /// Puts them into a state directory in the place of those of `before`, if there were some. Cut off anywhere, the directory holds the
+    /// one key or the other.
+    pub(crate) fn write(&self, root: &Path, before: Option<&GatewayKey>) -> Result<(), StateDirError> {
+        if before != Some(&self.key.public()) {
+            Turn { next: Some(self.key.clone()), ..self.turn.clone() }.write(root)?;
+            // The one moment.
+            write_private(&root.join(SIGNING_KEY_FILE), self.key.text().as_bytes())?;
+        }
+        self.turn.write(root)
     }
 }
 

@@ -9,13 +9,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use openshell_api::audit::{AuditHead, AuditLink, BROKEN_ACTION, FIRST, LinkHash, hash_text, link_hash};
+use openshell_api::generation::SignedGeneration;
+use openshell_api::signing::GatewayKey;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-use super::db::{Builder, Row, Transaction, Turn, query, query_scalar};
+use super::db::{Builder, Row, Transaction, query, query_scalar};
 use super::{Numbered, Store, StoreError, int, uint};
 use crate::audit::Change;
+use crate::secrets::Keyring;
 use crate::signing::Signing;
 use crate::state_dir::StateDirError;
 
@@ -24,7 +27,9 @@ type Place = (u64, LinkHash);
 
 /// The trail's head as this process knows it, and where it is kept.
 pub(super) struct Trail {
-    signing: Arc<Signing>,
+    pub(super) signing: Arc<Signing>,
+    /// Present: other gateways turn the signing key, too.
+    pub(super) keyring: Option<Arc<Keyring>>,
     path: PathBuf,
     head: Mutex<Place>,
     moved: Notify,
@@ -52,8 +57,8 @@ pub struct AuditQuery {
 }
 
 impl Trail {
-    pub(super) fn new(signing: Arc<Signing>, path: PathBuf) -> Self {
-        Self { signing, path, head: Mutex::new((0, FIRST)), moved: Notify::new(), closed: Mutex::default() }
+    pub(super) fn new(signing: Arc<Signing>, keyring: Option<Arc<Keyring>>, path: PathBuf) -> Self {
+        Self { signing, keyring, path, head: Mutex::new((0, FIRST)), moved: Notify::new(), closed: Mutex::default() }
     }
 
     fn head(&self) -> Place {
@@ -104,20 +109,21 @@ impl Trail {
             Err(error) => return Err(format!("the signed head can't be read: {error}")),
         };
         let head: AuditHead = serde_json::from_slice(&text).map_err(|_| "the signed head is damaged".to_owned())?;
-        let place =
-            self.place(&head).ok_or_else(|| "the signed head does not bear this gateway's signature".to_owned())?;
-        Ok(Some(place))
+        // Others may have turned the key while this gateway was away. Whoever can write here can read the key of now.
+        let once = |key| self.keyring.is_some() && self.signing.past().contains(&key);
+        let place = self.place(&head, |key| self.signing.owns(&key) || once(key));
+        place.map(Some).ok_or_else(|| "the signed head does not bear this gateway's signature".to_owned())
     }
 
-    /// What a head says, if it bears this gateway's signature.
-    fn place(&self, head: &AuditHead) -> Option<Place> {
+    /// What a head says, if it bears a signature that is `ours`.
+    fn place(&self, head: &AuditHead, ours: impl Fn(GatewayKey) -> bool) -> Option<Place> {
         let hash = openshell_api::audit::parse_hash(&head.hash)?;
-        let ours = head.key.parse().is_ok_and(|key| self.signing.owns(&key)) && head.holds();
+        let ours = head.key.parse().is_ok_and(ours) && head.holds();
         ours.then_some((head.seq, hash))
     }
 
     fn parse(&self, head: &str) -> Option<Place> {
-        self.place(&serde_json::from_str(head).ok()?)
+        self.place(&serde_json::from_str(head).ok()?, |key| self.signing.owns(&key))
     }
 }
 
@@ -134,6 +140,15 @@ impl Changing<'_> {
         &mut self.tx
     }
 
+    /// Refuses a generation that another key than that of now has signed, where others may have turned it meanwhile.
+    pub(super) fn check_signer(&self, generation: &SignedGeneration) -> Result<(), StoreError> {
+        let turns = self.trail.keyring.is_some() && self.trail.signing.voucher().is_some();
+        match !turns || generation.verify(self.trail.signing.public().verifying()).is_ok() {
+            true => Ok(()),
+            false => Err(StoreError::Outdated),
+        }
+    }
+
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         sign(&mut self.tx, &self.trail.sign(self.head.0, &self.head.1)).await?;
         self.tx.commit().await?;
@@ -145,7 +160,7 @@ impl Changing<'_> {
 impl Store {
     /// Begins a change, with its entry at the end of the trail.
     pub(super) async fn changing(&self, change: &Change) -> Result<Changing<'_>, StoreError> {
-        let mut tx = self.write.begin(Turn::Trail).await?;
+        let mut tx = self.begin_trail().await?;
         let mut head = last(&mut tx).await?;
         let known = self.trail.head();
         if head != known && !self.went_on(&mut tx, known, head).await? {
@@ -171,7 +186,7 @@ impl Store {
 
     /// Takes the trail up where the last gateway left it. What does not agree with the head it signed is written down in the trail.
     pub(super) async fn take_up_trail(&self) -> Result<(), StoreError> {
-        let mut tx = self.write.begin(Turn::Trail).await?;
+        let mut tx = self.begin_trail().await?;
         let found = last(&mut tx).await?;
         let (kept, reason) = match self.trail.kept() {
             Err(reason) => ((0, FIRST), Some(reason)),
@@ -230,7 +245,7 @@ impl Store {
     /// The head, signed. Where several gateways write, it is the database's, if that goes on from the one that this gateway knows.
     pub async fn audit_head(&self) -> Result<AuditHead, StoreError> {
         if self.is_shared() {
-            let mut tx = self.write.begin(Turn::Trail).await?;
+            let mut tx = self.begin_trail().await?;
             let (known, found) = (self.trail.head(), last(&mut tx).await?);
             if found != known && self.went_on(&mut tx, known, found).await? {
                 self.trail.advance(found);

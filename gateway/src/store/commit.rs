@@ -63,6 +63,7 @@ impl Store {
         change: &Change,
     ) -> Result<(), StoreError> {
         let mut changing = self.changing(change).await?;
+        generations.iter().try_for_each(|new| changing.check_signer(&new.signed))?;
         let tx = changing.tx();
         match effect {
             Effect::None => {}

@@ -12,6 +12,7 @@ mod exports;
 mod homes;
 mod idempotency;
 mod inference;
+mod keyring;
 mod modules;
 mod proposals;
 mod provider_types;
@@ -34,6 +35,7 @@ pub use db::{Bell, Claim, Claimed};
 use db::{Pool, query, query_scalar};
 use sqlx::PgPool;
 
+use crate::secrets::{Keyring, KeyringError};
 use crate::signing::Signing;
 
 pub use audit::AuditQuery;
@@ -44,6 +46,7 @@ pub use exports::{Exporting, Progress};
 pub use homes::{Home, Kept};
 pub use idempotency::{CallHash, CallState};
 pub use inference::{ProviderSecret, StoredProvider};
+pub use keyring::{Entry, SealedKeys};
 pub use modules::{By, StoreModule};
 pub use proposals::{ProposalQuery, ProposalRow, Refused};
 pub use records::{DecisionQuery, DecisionText, Numbered};
@@ -83,6 +86,12 @@ pub enum StoreError {
     /// Its schema can't be brought up to date: changed by hand, or the database refused.
     #[error("the gateway's database has a schema this version can't use: {0}")]
     Migration(#[source] sqlx::migrate::MigrateError),
+    /// The keys of now can't be had.
+    #[error(transparent)]
+    Keys(Box<KeyringError>),
+    /// The key turned between signing and storing.
+    #[error("the signing key has turned meanwhile, so nothing was changed")]
+    Outdated,
     /// A stored document does not parse: the database was changed by something else.
     #[error("a stored {what} does not parse: {source}")]
     Corrupt {
@@ -123,6 +132,15 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<KeyringError> for StoreError {
+    fn from(error: KeyringError) -> Self {
+        match error {
+            KeyringError::Store(error) => error,
+            error => Self::Keys(Box::new(error)),
+        }
+    }
+}
+
 impl From<sqlx::migrate::MigrateError> for StoreError {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
         match error {
@@ -140,6 +158,7 @@ impl StoreError {
                 "is it running, and is the URL right? It reads postgres://user:password@host:port/database; beyond this machine TLS is \
                  required and verified, unless the URL says otherwise (?sslmode=…, ?sslrootcert=FILE)",
             ),
+            Self::Keys(error) => error.hint(),
             Self::Newer(_) => Some("run the newer version again, or restore a backup that this one made"),
             _ => None,
         }
@@ -213,9 +232,15 @@ impl Database {
 }
 
 impl Store {
-    /// Takes up what is kept in a database. The audit trail's head is signed with `signing` and kept in `directory`, too.
-    pub async fn over(database: Database, directory: &Path, signing: Arc<Signing>) -> Result<Self, StoreError> {
-        let trail = Arc::new(audit::Trail::new(signing, directory.join(HEAD_FILE)));
+    /// Takes up what is kept in a database. The audit trail's head is signed with `signing`, as far as other gateways have not turned that by the
+    /// `keyring`, and kept in `directory`, too.
+    pub async fn over(
+        database: Database,
+        directory: &Path,
+        signing: Arc<Signing>,
+        keyring: Option<Arc<Keyring>>,
+    ) -> Result<Self, StoreError> {
+        let trail = Arc::new(audit::Trail::new(signing, keyring, directory.join(HEAD_FILE)));
         let Database { write, read, claims } = database;
         let store = Self { write, read, claims, trail };
         store.take_up_trail().await?;

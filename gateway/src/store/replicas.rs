@@ -1,8 +1,7 @@
 //! The gateways of one database: who is there, and which sandbox is linked to which. Times are the database's, for clocks differ.
 
-use super::db::{Row, Turn, query, query_scalar};
-use super::{Database, Store, StoreError, int};
-use crate::secrets::KeyringError;
+use super::db::{Row, query, query_scalar};
+use super::{Store, StoreError, int};
 
 /// A gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,40 +113,4 @@ impl Store {
 
 fn replica(row: &Row) -> Result<Replica, StoreError> {
     Ok(Replica { id: row.try_get("id")?, url: row.try_get("url")? })
-}
-
-impl Database {
-    /// What the gateways of the database share, sealed, by name; `fill` says what it is at first. One gateway at a time begins it.
-    pub async fn keyring(
-        &self,
-        fill: impl FnOnce(Vec<(String, Vec<u8>)>) -> Result<Vec<(String, Vec<u8>)>, KeyringError>,
-    ) -> Result<Result<(), KeyringError>, StoreError> {
-        let mut tx = self.write.begin(Turn::Keyring).await?;
-        let rows = query("SELECT name, sealed FROM keyring ORDER BY name").fetch_all(&mut tx).await?;
-        let known = rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("sealed")?)));
-        let changed = match fill(known.collect::<Result<_, StoreError>>()?) {
-            Ok(changed) => changed,
-            Err(error) => return Ok(Err(error)),
-        };
-        for (name, sealed) in &changed {
-            query("INSERT INTO keyring (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed")
-                .bind(name)
-                .bind(sealed)
-                .execute(&mut tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(Ok(()))
-    }
-
-    /// One of them.
-    pub async fn keyring_entry(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(query_scalar("SELECT sealed FROM keyring WHERE name = $1").bind(name).fetch_optional(&self.read).await?)
-    }
-
-    /// Replaces one of them.
-    pub async fn set_keyring_entry(&self, name: &str, sealed: &[u8]) -> Result<(), StoreError> {
-        query("UPDATE keyring SET sealed = $2 WHERE name = $1").bind(name).bind(sealed).execute(&self.write).await?;
-        Ok(())
-    }
 }

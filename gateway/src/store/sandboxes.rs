@@ -119,6 +119,7 @@ impl Store {
     /// Stores a sandbox in phase `Starting`, with its first generation. Refuses a name that is taken.
     pub async fn insert_sandbox(&self, new: NewSandbox<'_>) -> Result<(), StoreError> {
         let mut changing = self.changing(new.change).await?;
+        changing.check_signer(new.generation)?;
         let tx = changing.tx();
         query(
             "INSERT INTO sandboxes (id, name, owner, runtime, phase, spec, token_hash, created_at, host)

@@ -15,11 +15,11 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use crate::state_dir::{StateDir, StateDirError};
-pub use turn::TURN_FILE;
 use turn::Turn;
+pub(crate) use turn::settle;
+pub use turn::{CaKeys, TURN_FILE};
 
 /// The CA's private key.
 pub const CA_KEY_FILE: &str = "ca.key";
@@ -138,9 +138,15 @@ impl Authority {
         (of_pem(&state.pem), state.turn.previous.as_ref().map(|previous| of_pem(&previous.pem)))
     }
 
-    /// Makes a new CA and serves its certificate from the next handshake on. The one before vouches for it, and its key is forgotten.
-    pub fn turn(&self) -> Result<(), TlsError> {
-        let mut state = self.state();
+    /// The CA with its key.
+    pub fn keys(&self) -> Result<CaKeys, TlsError> {
+        let _steady = self.state();
+        CaKeys::read(&self.dir)
+    }
+
+    /// A new CA, made and not taken. The one before vouches for it, and its key is not kept.
+    pub fn turned(&self) -> Result<CaKeys, TlsError> {
+        let state = self.state();
         if state.turn.previous.is_some() {
             return Err(TlsError::Turning);
         }
@@ -149,22 +155,23 @@ impl Authority {
         let params = certificates::ca_params(&key)?;
         let cross = params.signed_by(&key, &old)?.pem();
         let pem = params.self_signed(&key)?.pem();
-        let turn = state.turn.to(state.pem.clone(), cross);
-        let key_pem = Zeroizing::new(key.serialize_pem());
-        let served = served(&Issuer::new(params, key), &turn, self.listen, &state.called)?;
-        turn::begin(&self.dir, &key_pem, &pem, &turn)?;
-        (state.pem, state.turn) = (pem, turn);
-        self.serve(served);
-        Ok(())
+        Ok(CaKeys { key: key.serialize_pem(), pem, turn: state.turn.to(state.pem.clone(), cross) })
     }
 
-    /// Lets the CA before this one go: who trusts that one alone no longer talks to this gateway.
-    pub fn finish(&self) -> Result<(), TlsError> {
+    /// The CA that is, without the one before: who trusts that one alone will no longer talk to this gateway.
+    pub fn finished(&self) -> Result<CaKeys, TlsError> {
+        let mut keys = self.keys()?;
+        keys.turn = keys.turn.finished().ok_or(TlsError::NotTurning)?;
+        Ok(keys)
+    }
+
+    /// Takes a CA in the place of the one that is, durably, and serves its certificate from the next handshake on.
+    pub fn take(&self, next: &CaKeys) -> Result<(), TlsError> {
         let mut state = self.state();
-        let turn = state.turn.finished().ok_or(TlsError::NotTurning)?;
-        let served = served(&self.issuer(&state)?, &turn, self.listen, &state.called)?;
-        turn.write(&self.dir)?;
-        state.turn = turn;
+        let issuer = Issuer::from_ca_cert_pem(&next.pem, KeyPair::from_pem(&next.key)?)?;
+        let served = served(&issuer, &next.turn, self.listen, &state.called)?;
+        next.write(&self.dir)?;
+        (state.pem, state.turn) = (next.pem.clone(), next.turn.clone());
         self.serve(served);
         Ok(())
     }

@@ -14,6 +14,14 @@ fn opened(dir: &std::path::Path) -> (StateDir, Authority) {
     (dir, authority)
 }
 
+fn turn(authority: &Authority) -> Result<(), TlsError> {
+    authority.take(&authority.turned()?)
+}
+
+fn finish(authority: &Authority) -> Result<(), TlsError> {
+    authority.take(&authority.finished()?)
+}
+
 /// Whether a client that trusts these certificates finishes a handshake.
 fn talks(authority: &Authority, pem: &str) -> bool {
     talks_at("localhost", authority, pem)
@@ -57,14 +65,14 @@ fn who_trusts_either_talks_until_the_turn_is_finished() {
     let first = authority.trusted();
     assert_eq!(first.epoch, 0);
     assert!(talks(&authority, &first.pem));
-    assert!(matches!(authority.finish(), Err(TlsError::NotTurning)));
+    assert!(matches!(finish(&authority), Err(TlsError::NotTurning)));
 
-    authority.turn().unwrap();
+    turn(&authority).unwrap();
     let both = authority.trusted();
     assert!(both.epoch > first.epoch && both.pem.ends_with(&first.pem));
     let second = std::fs::read_to_string(authority.path()).unwrap();
     assert!(both.pem.starts_with(&second) && second != first.pem);
-    assert!(matches!(authority.turn(), Err(TlsError::Turning)));
+    assert!(matches!(turn(&authority), Err(TlsError::Turning)));
     let (now, before) = authority.fingerprints();
     assert_eq!(before, Some(of_pem(&first.pem)));
     assert_eq!(now, of_pem(&second));
@@ -79,7 +87,7 @@ fn who_trusts_either_talks_until_the_turn_is_finished() {
         assert_eq!(talks(&authority, pem), good, "after a restart");
     }
 
-    authority.finish().unwrap();
+    finish(&authority).unwrap();
     assert!(authority.trusted().epoch > both.epoch);
     assert_eq!(authority.trusted().pem, second);
     let rows = [(&first.pem, false), (&second, true), (&both.pem, true)];
@@ -92,7 +100,7 @@ fn who_trusts_either_talks_until_the_turn_is_finished() {
         assert_eq!(talks(&authority, pem), good, "after a restart");
     }
     // And once more: the second one vouches for a third.
-    authority.turn().unwrap();
+    turn(&authority).unwrap();
     assert!(talks(&authority, &second) && !talks(&authority, &first.pem));
 }
 
@@ -102,7 +110,7 @@ fn a_turn_that_was_cut_off_is_ended() {
     let (state, authority) = opened(dir.path());
     let first = authority.trusted().pem;
     let old_key = std::fs::read(dir.path().join(CA_KEY_FILE)).unwrap();
-    authority.turn().unwrap();
+    turn(&authority).unwrap();
     // As if it had ended after the first file, and after the second.
     let key = std::fs::read_to_string(dir.path().join(CA_KEY_FILE)).unwrap();
     let pem = std::fs::read_to_string(authority.path()).unwrap();
@@ -139,9 +147,9 @@ fn it_answers_to_what_it_is_called_meanwhile_also_after_a_turn() {
     check(false);
     authority.answer_to(["gateway.example".to_owned(), "10.1.2.3".to_owned()]).unwrap();
     check(true);
-    authority.turn().unwrap();
+    turn(&authority).unwrap();
     check(true);
-    authority.finish().unwrap();
+    finish(&authority).unwrap();
     check(true);
     assert!(talks(&authority, &authority.trusted().pem));
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
 use super::{CA_FILE, CA_KEY_FILE, TlsError};
 use crate::state_dir::{StateDirError, read_json, write_json, write_private};
@@ -33,12 +33,42 @@ pub(super) struct Previous {
     pub cross: String,
 }
 
-/// All that a turn writes.
-#[derive(Serialize, Deserialize)]
-struct Next {
-    key: String,
-    pem: String,
-    turn: Turn,
+/// The CA with its private key, and how far its turn is. Wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaKeys {
+    pub(super) key: String,
+    pub(super) pem: String,
+    pub(super) turn: Turn,
+}
+
+impl Drop for CaKeys {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
+}
+
+impl CaKeys {
+    /// Of a state directory in which no turn is being written down.
+    pub(super) fn read(dir: &Path) -> Result<Self, TlsError> {
+        let (key, pem) = (super::text(&dir.join(CA_KEY_FILE))?, super::text(&dir.join(CA_FILE))?);
+        Ok(Self { key, pem, turn: Turn::read(dir)? })
+    }
+
+    /// Puts them there. From the first file on it is done, also if this process ends in between.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), TlsError> {
+        write_json(&dir.join(NEXT_FILE), self)?;
+        settle(dir)
+    }
+
+    /// Its files that are nobody else's, and what is in them.
+    pub(crate) fn files(&self) -> [(&'static str, &str); 2] {
+        [(CA_KEY_FILE, &self.key), (CA_FILE, &self.pem)]
+    }
+
+    /// `sha256:<hex>` of its certificate.
+    pub fn fingerprint(&self) -> String {
+        super::of_pem(&self.pem)
+    }
 }
 
 impl Turn {
@@ -69,23 +99,13 @@ impl Turn {
     }
 }
 
-/// Writes a turn down. From its first file on it is done, also if this process ends in between.
-pub(super) fn begin(dir: &Path, key: &str, pem: &str, turn: &Turn) -> Result<(), TlsError> {
-    let next = Next { key: key.to_owned(), pem: pem.to_owned(), turn: turn.clone() };
-    let written = write_json(&dir.join(NEXT_FILE), &next);
-    drop(Zeroizing::new(next.key));
-    written?;
-    settle(dir)
-}
-
 /// Ends a turn that was written down.
-pub(super) fn settle(dir: &Path) -> Result<(), TlsError> {
+pub(crate) fn settle(dir: &Path) -> Result<(), TlsError> {
     let path = dir.join(NEXT_FILE);
-    let Some(Next { key, pem, turn }) = read_json(&path)? else { return Ok(()) };
-    let key = Zeroizing::new(key);
-    turn.write(dir)?;
-    write_private(&dir.join(CA_FILE), pem.as_bytes())?;
-    write_private(&dir.join(CA_KEY_FILE), key.as_bytes())?;
+    let Some(next) = read_json::<CaKeys>(&path)? else { return Ok(()) };
+    next.turn.write(dir)?;
+    write_private(&dir.join(CA_FILE), next.pem.as_bytes())?;
+    write_private(&dir.join(CA_KEY_FILE), next.key.as_bytes())?;
     std::fs::remove_file(&path).map_err(|source| StateDirError::Io { path, source })?;
     Ok(())
 }

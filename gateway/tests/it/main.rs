@@ -24,3 +24,4 @@ mod rollouts;
 mod runtimes;
 mod signing;
 mod supervisors;
+mod turns;

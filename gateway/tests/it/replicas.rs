@@ -14,7 +14,8 @@ use openshell_api::user::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-async fn trio() -> (Terms, [Gateway; 3]) {
+/// Three gateways on one database; the first of them leads.
+pub async fn trio() -> (Terms, [Gateway; 3]) {
     let terms = Terms::new(postgres::database());
     let first = terms.start("a").await;
     let (second, third) = tokio::join!(terms.start("b"), terms.start("c"));
@@ -26,7 +27,8 @@ fn record(sandbox: &str, host: &str) -> DecisionRecord {
     DecisionRecord::unanswered(subject, Stage::Connect, 1)
 }
 
-async fn verified(gateway: &Gateway) -> u64 {
+/// Checks the audit trail of a gateway, from its first link to the signed end.
+pub async fn verified(gateway: &Gateway) -> u64 {
     let head: AuditHead = gateway.request(Method::GET, "/v1/audit/head").send().await.unwrap().json().await.unwrap();
     let mut verifier = Verifier::new(head, None).unwrap();
     let mut next = Some(String::new());
@@ -119,7 +121,7 @@ async fn a_push_on_one_reaches_the_sandboxes_of_all_and_so_does_everything_else(
     }
 }
 
-async fn until(wanted: impl Fn() -> bool) {
+pub async fn until(wanted: impl Fn() -> bool) {
     let look = async {
         while !wanted() {
             tokio::time::sleep(Duration::from_millis(10)).await;

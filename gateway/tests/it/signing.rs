@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Gateway, Terms};
 use crate::world::supervisor::{Mood, Supervisor};
-use crate::world::{Database, World, allow, postgres};
+use crate::world::{Database, World, allow};
 
 with_both!(everything_is_signed_anew_and_the_key_before_is_let_go, what_the_key_protects_opens_after_it_turned);
 
@@ -30,7 +30,7 @@ fn signers(supervisor: &Supervisor) -> Vec<String> {
 }
 
 /// Waits until it trusts exactly these keys.
-async fn trusts(supervisor: &Supervisor, keys: &[&Value]) {
+pub async fn trusts(supervisor: &Supervisor, keys: &[&Value]) {
     let mut wanted: Vec<&str> = keys.iter().map(|key| key.as_str().unwrap()).collect();
     wanted.sort_unstable();
     for _ in 0..500 {
@@ -373,18 +373,4 @@ async fn a_gateway_that_is_killed_anywhere_in_a_turn_goes_on() {
         gateway.push(&["s"], &format!("after-{after_ms}.test")).await.unwrap().ok();
     }
     assert_eq!(gateway.get("/v1/audit?action=audit.broken").await.ok()["items"], json!([]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn gateways_that_share_a_key_do_not_turn_it() {
-    let terms = Terms::new(postgres::database());
-    let gateway = terms.start("a").await;
-    let key = gateway.get("/v1/signing-key").await.ok();
-    for call in ["turn", "finish"] {
-        let body = if call == "turn" { Value::Null } else { json!({ "force": true }) };
-        let refused =
-            gateway.post(&format!("/v1/signing-key/{call}"), body).await.problem(409, "signing_key_is_shared");
-        assert!(refused["hint"].as_str().unwrap().contains("can't be turned while they run"), "{refused}");
-    }
-    assert_eq!(gateway.get("/v1/signing-key").await.ok(), key);
 }

@@ -31,6 +31,9 @@ fn said(state: &AuthorityState) -> String {
 
 fn next(state: &AuthorityState) -> String {
     let finish = "`openshell gateway rotate-ca --finish`";
+    if !state.gateways.is_empty() {
+        return super::lagging(&state.gateways, finish);
+    }
     if state.awaits.is_empty() {
         return format!("every sandbox that runs trusts it; {finish} lets the one before go");
     }

@@ -150,6 +150,14 @@ async fn show(cx: &Context, place: &Place, client: &Client, status: Status) -> R
     Ok(DONE)
 }
 
+/// What is said of gateways that do not have keys that turned yet.
+fn lagging(urls: &[String], finish: &str) -> String {
+    format!(
+        "gateways that do not have it yet, or do not answer: {}; once they do, or are stopped, {finish} lets the one before go",
+        urls.join(", ")
+    )
+}
+
 /// How many modules there are, and where.
 pub fn modules(status: &Status) -> String {
     let Some(bucket) = &status.bucket else { return status.modules.to_string() };

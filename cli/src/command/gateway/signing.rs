@@ -37,6 +37,9 @@ fn said(state: &SigningState) -> String {
 fn next(state: &SigningState) -> Option<String> {
     let finish = "`openshell gateway rotate-signing-key --finish`";
     let names = state.awaits.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+    if !state.gateways.is_empty() {
+        return Some(super::lagging(&state.gateways, finish));
+    }
     Some(match (&state.next, &state.previous) {
         (Some(_), _) => format!(
             "sandboxes that do not trust it yet: {names}; one that can't be told is waited for until it is stopped, then {finish} ends the turn"

@@ -32,6 +32,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     "0110_module_places.sql",
     "0120_runtimes.sql",
     "0125_spending.sql",
+    "0130_keyring.sql",
 );
 
 const POSTGRES: &[Step] = steps!("postgres":
@@ -44,6 +45,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     "0110_module_places.sql",
     "0120_runtimes.sql",
     "0125_spending.sql",
+    "0130_keyring.sql",
 );
 
 pub(super) fn sqlite() -> Migrator {

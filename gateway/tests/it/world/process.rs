@@ -104,18 +104,36 @@ impl Terms {
         let endpoint = tokio::time::timeout(Duration::from_secs(60), endpoint);
         let endpoint = endpoint.await.unwrap_or_else(|_| panic!("{name} does not answer: {}", log()));
         let file = |key: &str| std::fs::read(endpoint[key].as_str().unwrap()).unwrap();
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .tls_certs_only([reqwest::Certificate::from_pem(&file("ca")).unwrap()])
-            .no_proxy()
-            .build()
-            .unwrap();
+        let http = client(&file("ca"));
         let token = String::from_utf8(file("token_file")).unwrap();
         Gateway { child: Some(child), state, url: endpoint["url"].as_str().unwrap().to_owned(), http, token }
     }
 }
 
+/// A client that trusts this CA and no other.
+pub fn client(ca: &[u8]) -> reqwest::Client {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let ca = reqwest::Certificate::from_pem(ca).unwrap();
+    reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().unwrap()
+}
+
 impl Gateway {
+    /// Its CA, as its file says.
+    pub fn ca(&self) -> Vec<u8> {
+        std::fs::read(self.state.join("ca.pem")).unwrap()
+    }
+
+    /// Is asked by whoever trusts its CA of now.
+    pub fn trusted_anew(&mut self) {
+        self.http = client(&self.ca());
+    }
+
+    /// Holds the process up, or lets it go on.
+    pub fn frozen(&self, frozen: bool) {
+        let signal = if frozen { nix::sys::signal::Signal::SIGSTOP } else { nix::sys::signal::Signal::SIGCONT };
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid() as i32), signal).unwrap();
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()

@@ -1,0 +1,2 @@
+-- What gateways share turns while they run: a greater number is newer.
+ALTER TABLE keyring ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
