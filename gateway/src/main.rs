@@ -184,6 +184,7 @@ fn runtime(given: &str) -> Result<RuntimeKind, String> {
 }
 
 fn main() -> ExitCode {
+    openshell_policy_host::allocator::map_what_is_large();
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("OPENSHELL_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     // A log that can't be written (a full disk) must not end what wanted to write it: told of on stderr, it would panic.

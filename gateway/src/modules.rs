@@ -14,7 +14,7 @@ use openshell_api::Name;
 use openshell_api::module::{Binding, Module, default_deadline_ms};
 use openshell_api::signature::ModuleSignature;
 use openshell_api::signing::GatewayKey;
-use openshell_policy_host::{Compiler, SigningKey, check, digest};
+use openshell_policy_host::{Compiler, SigningKey, allocator, check, digest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -251,9 +251,12 @@ impl Modules {
         let component = self.homes.read(store, &module.digest).await?;
         let (compiler, key, settings) = (self.compiler.clone(), key.clone(), settings.clone());
         let (name, version) = (module.name.to_string(), module.version.clone());
-        let compiled =
-            tokio::task::spawn_blocking(move || compiler.compile(&component, &name, &version, &settings, &key))
-                .await??;
+        let compile = move || {
+            let compiled = compiler.compile(&component, &name, &version, &settings, &key);
+            allocator::give_back();
+            compiled
+        };
+        let compiled = tokio::task::spawn_blocking(compile).await??;
         store.put_artifact(&compiled.digest, &cache_key, &compiled.bytes).await?;
         self.artifacts.keep(&compiled.digest, compiled.bytes.into()).await;
         Ok(compiled.digest)

@@ -6,7 +6,6 @@
 //! obey. Links no compiler and no Wasm text format.
 
 pub mod active;
-pub mod allocator;
 pub mod caller;
 pub mod http;
 pub mod identity;

@@ -11,8 +11,9 @@ use anyhow::Context;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use openshell_api::launch::LaunchSpec;
+use openshell_policy_host::allocator;
+use openshell_proxy::isolation;
 use openshell_proxy::supervisor::{self, StartError};
-use openshell_proxy::{allocator, isolation};
 
 /// Runs one sandbox: walls, egress proxy, workload, and the link to its gateway. Started by a gateway.
 #[derive(Parser)]

@@ -1,7 +1,7 @@
 //! Two phases, all or none, against supervisors that agree, refuse, vanish and return.
 
 use crate::world::supervisor::Mood;
-use crate::world::{Database, World};
+use crate::world::{Database, World, allow};
 use serde_json::json;
 
 with_both!(
@@ -175,17 +175,11 @@ fn modules_with_other_settings_compile_to_the_same_from_what_was_compiled_before
     let key = openshell_policy_host::SigningKey::from_bytes(&[7; 32]);
     let remembering = openshell_policy_host::Compiler::remembering(Some(directory.path())).unwrap();
     let anew = openshell_policy_host::Compiler::new().unwrap();
-    let rules = |host: &str| {
-        json!({ "version": 1, "network_policies": { "p": {
-            "endpoints": [{ "host": host, "port": 443, "protocol": "rest", "access": "read-only" }],
-            "binaries": [{ "path": "/**" }],
-        } } })
-    };
     for (name, settings) in [
-        ("rules", rules("one.test")),
-        ("rules", rules("*.another.test")),
+        ("rules", allow("one.test")),
+        ("rules", allow("another.test")),
         ("privacy-router", json!({})),
-        ("rules", rules("one.test")),
+        ("rules", allow("one.test")),
     ] {
         let component = openshell_bundle::builtin(name).unwrap().component;
         let compile = |compiler: &openshell_policy_host::Compiler| {

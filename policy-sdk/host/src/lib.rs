@@ -4,6 +4,7 @@
 //! [`Policy`] answers, [`Chains`] decide. **Author**, behind the feature `compile`: `check` says what a component is, and
 //! `Compiler` turns it and its settings into a signed artifact.
 
+pub mod allocator;
 pub mod artifact;
 #[cfg(feature = "compile")]
 pub mod author;

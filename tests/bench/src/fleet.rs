@@ -50,7 +50,7 @@ pub async fn run(count: usize, rounds: usize) -> Result<()> {
     }
     let (artifact, patch) = {
         let state = supervisors[1].state.lock().expect("unpoisoned");
-        let artifact = state.artifacts.values().map(Vec::len).max().context("an artifact")?;
+        let artifact = state.artifacts.values().map(|artifact| artifact.len()).max().context("an artifact")?;
         (artifact / 1024, state.artifact_bytes.saturating_sub(artifact) / (rounds - 1).max(1))
     };
     let patched = sent.split_off(1);

@@ -13,7 +13,7 @@ const BURST: u32 = 100;
 /// Records `rate` decisions a second for `seconds`, has them delivered as the link does, and prints the processor time.
 pub async fn run(rate: u32, seconds: u64) -> Result<()> {
     // As the supervisor does.
-    openshell_proxy::allocator::map_what_is_large();
+    openshell_policy_host::allocator::map_what_is_large();
     let directory = tempfile::tempdir()?;
     let spool: Spool<DecisionRecord> = Spool::open(directory.path(), SpoolOptions::default())?;
     let (mut reader, gateway) = (spool.reader(), spool.clone());

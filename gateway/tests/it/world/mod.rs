@@ -5,6 +5,7 @@
 mod database;
 mod mood;
 pub mod postgres;
+mod received;
 pub mod supervisor;
 pub mod websocket;
 

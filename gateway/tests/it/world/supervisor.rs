@@ -11,17 +11,16 @@ use openshell_api::enforcement::Enforcement;
 use openshell_api::generation::{Content, Generation};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::{FromSupervisor, ToSupervisor};
-use openshell_api::patch;
 use openshell_api::proposal::ProposalStatus;
 use openshell_api::share::{Share, Want};
 use openshell_api::signing::{GatewayKey, reachable};
 use openshell_api::stream::StreamRequest;
-use openshell_policy_host::Artifact;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 pub use super::mood::Mood;
+use super::received::Received;
 use super::websocket::{Socket, websocket};
 
 /// What it knows and saw.
@@ -29,7 +28,7 @@ use super::websocket::{Socket, websocket};
 pub struct State {
     pub mood: Mood,
     pub enforced: Option<Generation>,
-    pub artifacts: HashMap<String, Vec<u8>>,
+    pub artifacts: HashMap<String, Arc<Vec<u8>>>,
     pub artifacts_received: usize,
     /// Bytes of them that came over the link.
     pub artifact_bytes: usize,
@@ -459,14 +458,9 @@ impl Supervisor {
     ) -> Option<FromSupervisor> {
         let mut state = self.state.lock().unwrap();
         state.artifact_bytes += bytes.len();
-        let bytes = match base {
-            Some(base) => patch::apply(&state.artifacts[&base], &bytes, 1 << 28).expect("a patch that fits"),
-            None => bytes,
-        };
-        let signers = self.signers(&state);
-        let opens = signers.iter().any(|key| Artifact::open(&bytes, &digest, key.verifying()).is_ok());
-        assert!(opens, "a signed artifact");
-        state.artifacts.insert(digest.clone(), bytes);
+        let base = base.map(|base| state.artifacts[&base].clone());
+        let received = Received { digest: digest.clone(), base, bytes, signers: self.signers(&state) };
+        state.artifacts.insert(digest.clone(), received.verified());
         state.artifacts_received += 1;
         let wanted = waiting.as_mut()?;
         wanted.missing.remove(&digest);

@@ -16,6 +16,8 @@ use super::packs::{Pack, Packs};
 const FUNCTIONS: u64 = 24 << 20;
 /// A module whose functions take more, in bytes, loses those that its settings no longer need.
 const MODULE: usize = 12 << 20;
+/// What is new is kept where it is more than this share of a module's functions. Cranelift gives some, one in twenty, another hash each time.
+const WORTH_KEEPING: usize = 4;
 /// Most modules that are kept ready to be configured.
 const MODULES: u64 = 3;
 /// What nobody asked for so long goes.
@@ -35,7 +37,7 @@ pub(crate) struct Functions {
 struct AtWork {
     known: Arc<Pack>,
     used: HashMap<Box<[u8]>, Arc<[u8]>, ahash::RandomState>,
-    fresh: bool,
+    fresh: usize,
 }
 
 impl Functions {
@@ -58,10 +60,10 @@ impl Functions {
         let name = format!("{} {module}", self.kind);
         let known =
             self.known.get(module).or_else(|| self.packs.as_ref()?.read(&name).map(Arc::new)).unwrap_or_default();
-        *self.at_work() = Some(AtWork { known, used: HashMap::default(), fresh: false });
+        *self.at_work() = Some(AtWork { known, used: HashMap::default(), fresh: 0 });
         let compiled = compile();
         let Some(AtWork { known, mut used, fresh }) = self.at_work().take() else { return compiled };
-        if !fresh {
+        if fresh * WORTH_KEEPING < used.len() || fresh == 0 {
             self.known.insert(module.to_owned(), known);
             return compiled;
         }
@@ -106,7 +108,7 @@ impl CacheStore for Functions {
         let mut at_work = self.at_work();
         let Some(at_work) = at_work.as_mut() else { return false };
         at_work.used.insert(key.into(), code.into());
-        at_work.fresh = true;
+        at_work.fresh += 1;
         true
     }
 }

@@ -1,4 +1,5 @@
-//! How the C library's allocator spends memory.
+//! How the C library's allocator spends memory, in processes that hold modules.
+#![allow(unsafe_code)]
 
 /// From this size on, in bytes, an allocation is a mapping of its own, which goes back to the system when it is freed
 /// (`mallopt(3)`, `M_MMAP_THRESHOLD`). Left alone, glibc raises its threshold to the size of whatever large was freed last: a
@@ -13,5 +14,14 @@ pub fn map_what_is_large() {
     // SAFETY: it only sets a number that the allocator reads, and no other thread allocates yet.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MAPPING);
+    }
+}
+
+/// Gives free memory of all heaps back to the system (`malloc_trim(3)`): after work that took much for a short time, like compiling.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number, may be called at any time, and touches only what is free.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
