@@ -55,6 +55,15 @@ pub struct Registration {
     pub replace: bool,
     /// Who vouches for it.
     pub signature: Option<ModuleSignature>,
+    /// The JSON Schema of its settings, where that is known; else the module is compiled and asked.
+    settings_schema: Option<serde_json::Value>,
+}
+
+impl Registration {
+    /// Of a user's module.
+    pub fn new(replace: bool, signature: Option<ModuleSignature>) -> Self {
+        Self { replace, signature, settings_schema: None }
+    }
 }
 
 /// Checks, compiles and hands out modules.
@@ -93,7 +102,8 @@ impl Modules {
             let module = openshell_bundle::builtin(name).ok_or_else(missing)?;
             let name = Name::parse(name).map_err(ApiError::internal)?;
             let bytes = Bytes::from_static(module.component);
-            let registration = Registration { replace: true, signature: None };
+            let settings_schema = serde_json::from_str(module.settings_schema).map_err(ApiError::internal)?;
+            let registration = Registration { replace: true, signature: None, settings_schema: Some(settings_schema) };
             let change = Change::new(None, "module.upload", name.to_string());
             self.register(store, name, module.version, bytes, registration, (By::GATEWAY, change)).await?;
         }
@@ -122,7 +132,7 @@ impl Modules {
         name: Name,
         version: &str,
         bytes: Bytes,
-        Registration { replace, signature }: Registration,
+        Registration { replace, signature, settings_schema }: Registration,
         (by, change): (By<'_>, Change),
     ) -> ApiResult<Module> {
         check_version(version)?;
@@ -141,7 +151,7 @@ impl Modules {
         let component = bytes.clone();
         let (checked, settings_schema) = tokio::task::spawn_blocking(move || -> ApiResult<_> {
             let checked = check(&component)?;
-            let schema = compiler.schema(&component)?;
+            let schema = settings_schema.map_or_else(|| compiler.schema(&component), Ok)?;
             Ok((checked, schema))
         })
         .await??;

@@ -31,7 +31,8 @@ fn main() {
         // Writing to a string does not fail.
         let _ = writeln!(
             table,
-            "    Builtin {{ name: {name:?}, version: {:?}, component: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")) }},",
+            "    Builtin {{ name: {name:?}, version: {:?}, component: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{file}\")), \
+             settings_schema: include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/schemas/{name}.json\")) }},",
             built.version
         );
     }

@@ -66,7 +66,7 @@ pub(super) async fn upload(
     }
     let signature = headers.get(SIGNATURE_HEADER).map(|value| ModuleSignature::parse(value.as_bytes())).transpose()?;
     let bytes = read(body).await?;
-    let registration = Registration { replace: upload.replace, signature };
+    let registration = Registration::new(upload.replace, signature);
     let module = to_the_end(async move {
         gateway.modules.upload(&gateway.store, &permit, name, &upload.version, bytes, registration).await
     });

@@ -168,6 +168,21 @@ async fn a_ceiling_reaches_all_and_those_that_come_later(on: Database) {
     assert_eq!(world.get("/v1/ceiling").await.ok().as_array().unwrap().len(), 1);
 }
 
+/// A gateway starts without compiling what comes with it.
+#[test]
+fn the_schemas_that_are_written_down_are_what_the_modules_say() {
+    let compiler = openshell_policy_host::Compiler::new().unwrap();
+    for builtin in openshell_bundle::BUILTINS {
+        let written: serde_json::Value = serde_json::from_str(builtin.settings_schema).unwrap();
+        assert_eq!(
+            compiler.schema(builtin.component).unwrap(),
+            written,
+            "policies-wasm/bundle/schemas: {}",
+            builtin.name
+        );
+    }
+}
+
 /// What is kept of a module serves other settings of it: with real modules and settings.
 #[test]
 fn modules_with_other_settings_compile_to_the_same_from_what_was_compiled_before() {

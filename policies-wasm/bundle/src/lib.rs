@@ -19,6 +19,9 @@ pub struct Builtin {
     pub version: &'static str,
     /// The component's bytes.
     pub component: &'static [u8],
+    /// The JSON Schema of its settings: what the component answers, written down so that nobody has to compile it to know
+    /// (`schemas/NAME.json`; `openshell policy inspect` prints it).
+    pub settings_schema: &'static str,
 }
 
 impl Builtin {
