@@ -40,7 +40,7 @@ pub async fn turn(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResul
         let (before, _) = gateway.authority.fingerprints();
         let change = permit.change("authority").before(json!({ "fingerprint": before }));
         let change = change.after(json!({ "fingerprint": next.fingerprint(), "previous": before }));
-        gateway.put_keys(Turned::Authority(next), &change).await?;
+        gateway.put_keys(Turned::Authority(next), Some(&change)).await?;
     }
     tell_all(&gateway).await;
     let began = tokio::time::Instant::now();
@@ -72,7 +72,8 @@ pub async fn finish(gateway: Arc<Gateway>, permit: Permit<Administer>, force: bo
             .hint("they learn of it when they are linked (`openshell sandbox list`), or when they are stopped and started; with `--force` they are cut off until then"));
         }
         let after = AuthorityState { previous: None, ..before.clone() };
-        gateway.put_keys(Turned::Authority(next), &permit.change("authority").before(&before).after(&after)).await?;
+        let told = permit.change("authority").before(&before).after(&after);
+        gateway.put_keys(Turned::Authority(next), Some(&told)).await?;
         after
     };
     tell_all(&gateway).await;

@@ -49,7 +49,7 @@ pub struct BindRequest<'a> {
 }
 
 /// How a module comes in.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Registration {
     /// Its version may mean other bytes from now on.
     pub replace: bool,
@@ -147,14 +147,13 @@ impl Modules {
             }
             return self.signed(store, &found, signature).await;
         }
-        let compiler = self.compiler.clone();
         let component = bytes.clone();
-        let (checked, settings_schema) = tokio::task::spawn_blocking(move || -> ApiResult<_> {
+        let checking = move |compiler: &Compiler| -> ApiResult<_> {
             let checked = check(&component)?;
             let schema = settings_schema.map_or_else(|| compiler.schema(&component), Ok)?;
             Ok((checked, schema))
-        })
-        .await??;
+        };
+        let (checked, settings_schema) = self.work(checking).await??;
         let module = Module {
             digest: checked.digest,
             name,
@@ -259,17 +258,24 @@ impl Modules {
             return Ok(digest);
         }
         let component = self.homes.read(store, &module.digest).await?;
-        let (compiler, key, settings) = (self.compiler.clone(), key.clone(), settings.clone());
+        let (key, settings) = (key.clone(), settings.clone());
         let (name, version) = (module.name.to_string(), module.version.clone());
-        let compile = move || {
-            let compiled = compiler.compile(&component, &name, &version, &settings, &key);
-            allocator::give_back();
-            compiled
-        };
-        let compiled = tokio::task::spawn_blocking(compile).await??;
+        let compile = move |compiler: &Compiler| compiler.compile(&component, &name, &version, &settings, &key);
+        let compiled = self.work(compile).await??;
         store.put_artifact(&compiled.digest, &cache_key, &compiled.bytes).await?;
         self.artifacts.keep(&compiled.digest, compiled.bytes.into()).await;
         Ok(compiled.digest)
+    }
+
+    /// Has the compiler work where blocking is fine, and gives back the memory that it took.
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Compiler) -> T + Send + 'static) -> ApiResult<T> {
+        let compiler = self.compiler.clone();
+        let working = move || {
+            let done = work(&compiler);
+            allocator::give_back();
+            done
+        };
+        Ok(tokio::task::spawn_blocking(working).await?)
     }
 
     /// What to send to a supervisor that lacks an artifact and has others: of which of them it is a patch, and the bytes.

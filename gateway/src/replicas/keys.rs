@@ -4,40 +4,25 @@ use std::sync::Arc;
 
 use super::News;
 use crate::audit::Change;
-use crate::error::{ApiError, ApiResult};
+use crate::error::ApiResult;
 use crate::gateway::Gateway;
 use crate::secrets::{KeyringError, Turned};
 use crate::signing::rotation;
 
 impl Gateway {
-    /// Puts keys in the place of those that are, durably, and tells the trail of it. The caller holds the gateway-wide lock alone.
-    pub async fn put_keys(&self, turned: Turned, change: &Change) -> ApiResult<()> {
-        match self.replicas {
-            None => {
-                self.take_keys(turned)?;
-                Ok(self.store.tell(change).await?)
+    /// Puts keys in the place of those that are, durably, and tells the trail of the change, if there is one to tell. The caller holds the
+    /// gateway-wide lock alone.
+    pub async fn put_keys(&self, turned: Turned, change: Option<&Change>) -> ApiResult<()> {
+        let Some(replicas) = &self.replicas else {
+            match turned {
+                Turned::Authority(keys) => self.authority.take(&keys).map_err(KeyringError::from)?,
+                Turned::Signing(keys) => self.signing.take(*keys).map_err(KeyringError::from)?,
             }
-            Some(_) => self.share_keys(turned, Some(change)).await,
-        }
-    }
-
-    /// The same where the trail is told later.
-    pub async fn put_keys_untold(&self, turned: Turned) -> ApiResult<()> {
-        match self.replicas {
-            None => Ok(self.take_keys(turned)?),
-            Some(_) => self.share_keys(turned, None).await,
-        }
-    }
-
-    fn take_keys(&self, turned: Turned) -> Result<(), KeyringError> {
-        match turned {
-            Turned::Authority(keys) => Ok(self.authority.take(&keys)?),
-            Turned::Signing(keys) => Ok(self.signing.take(*keys)?),
-        }
-    }
-
-    async fn share_keys(&self, turned: Turned, change: Option<&Change>) -> ApiResult<()> {
-        let Some(replicas) = &self.replicas else { return Err(ApiError::internal("nobody shares keys")) };
+            return match change {
+                Some(change) => Ok(self.store.tell(change).await?),
+                None => Ok(()),
+            };
+        };
         replicas.keyring.put(&self.store, turned, change).await?;
         self.changed.keys();
         Ok(())

@@ -5,13 +5,13 @@ use openshell_api::sandbox::Phase;
 
 use crate::error::ApiResult;
 use crate::gateway::Gateway;
-use crate::replicas::view::{Knows, View};
+use crate::replicas::view::Knows;
 use crate::store::SandboxRow;
 
 /// Sandboxes that a turn waits for, of all gateways; while there is none, those that do not trust this gateway's key. With them, gateways that
 /// do not have the keys of now.
 pub(super) async fn awaits(gateway: &Gateway) -> ApiResult<(Vec<Name>, Vec<String>)> {
-    let view: View = gateway.view().await?;
+    let view = gateway.view().await?;
     let turned = gateway.signing.previous().is_some();
     let turning = turned || gateway.signing.next().is_some();
     let newest = gateway.store.newest_numbers().await?;

@@ -62,7 +62,7 @@ pub async fn turn(gateway: Arc<Gateway>, permit: Permit<Administer>) -> ApiResul
         match gateway.signing.introduced().map_err(refused)? {
             Some(keys) => {
                 let change = said(keys.next(), true);
-                gateway.put_keys(Turned::Signing(keys.into()), &change).await?;
+                gateway.put_keys(Turned::Signing(keys.into()), Some(&change)).await?;
             }
             None => gateway.store.tell(&said(gateway.signing.next(), false)).await?,
         }
@@ -112,7 +112,7 @@ pub async fn finish(gateway: Arc<Gateway>, permit: Permit<Administer>, force: bo
     let key = gateway.signing.public().to_string();
     let after = SigningState { key, next: None, previous: None, ..before.clone() };
     let told = permit.change("signing key").before(&before).after(&after);
-    gateway.put_keys(Turned::Signing(keys.into()), &told).await?;
+    gateway.put_keys(Turned::Signing(keys.into()), Some(&told)).await?;
     drop(alone);
     tell_all(&gateway).await;
     bring(&gateway);
@@ -205,7 +205,7 @@ async fn step(gateway: &Gateway) -> ApiResult<bool> {
 /// The next key signs from now on. The caller holds the gateway-wide lock alone.
 async fn change(gateway: &Gateway) -> ApiResult<()> {
     let keys = gateway.signing.changed().map_err(refused)?;
-    gateway.put_keys_untold(Turned::Signing(keys.into())).await
+    gateway.put_keys(Turned::Signing(keys.into()), None).await
 }
 
 /// Has this key do anew what the one before did: the gateway's own, and every generation.
@@ -227,12 +227,12 @@ async fn anew(gateway: &Gateway, alone: &mut Held<'_>) -> ApiResult<()> {
             .detail(json!({ "voucher": gateway.signing.voucher() }));
         let settled = Turned::Signing(gateway.signing.settled().into());
         if gateway.replicas.is_some() {
-            gateway.put_keys(settled, &change).await?;
+            gateway.put_keys(settled, Some(&change)).await?;
         } else {
             // The head beside the database must be signed anew before nothing of the key before is left.
             gateway.store.tell(&change).await?;
             gateway.store.keep_trail_head().map_err(ApiError::internal)?;
-            gateway.put_keys_untold(settled).await?;
+            gateway.put_keys(settled, None).await?;
         }
     }
     push::renew(gateway, alone).await?;

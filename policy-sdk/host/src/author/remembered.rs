@@ -63,7 +63,7 @@ impl Functions {
         *self.at_work() = Some(AtWork { known, used: HashMap::default(), fresh: 0 });
         let compiled = compile();
         let Some(AtWork { known, mut used, fresh }) = self.at_work().take() else { return compiled };
-        if fresh * WORTH_KEEPING < used.len() || fresh == 0 {
+        if fresh * WORTH_KEEPING <= used.len() {
             self.known.insert(module.to_owned(), known);
             return compiled;
         }
