@@ -18,7 +18,7 @@ use crate::identity::{Identities, IdentityOptions, tokens};
 use crate::link::Links;
 use crate::locks::Locks;
 use crate::metrics::Metrics;
-use crate::modules::{Homes, HomesError, Modules};
+use crate::modules::{Homes, HomesError, Modules, sweep};
 use crate::public_url::PublicUrl;
 use crate::replicas::{News, Replicas, Untold};
 use crate::runtime::docker::DockerOptions;
@@ -27,7 +27,7 @@ use crate::runtime::{Runtime, Runtimes};
 use crate::secrets::{self, KeyFileError, KeyringError, Opened, Passphrase, SecretBox};
 use crate::signing::{Signing, SigningError, rotation};
 use crate::state_dir::{self, StateDir, StateDirError, random};
-use crate::store::{Database, DatabaseUrl, Replica, Store, StoreError};
+use crate::store::{Database, DatabaseUrl, Replica, SERVER_FILE, Store, StoreError};
 use crate::tls::{Authority, TlsError};
 
 /// The gateway's id.
@@ -143,6 +143,9 @@ impl StartError {
             Self::Keyring(error) => error.hint(),
             Self::Modules(error) => error.hint(),
             Self::Setup(ApiError(problem)) => problem.hint.as_deref(),
+            Self::StateDir(StateDirError::Busy { .. }) => Some(
+                "each gateway has a directory of its own (--state-dir); `openshell gateway stop` stops the one that runs",
+            ),
             _ => None,
         }
     }
@@ -204,6 +207,7 @@ impl Gateway {
         // The default provider of whatever does not name its own. An error means that there is one already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let database = Database::open(dir.root(), options.database.as_ref()).await?;
+        say_where(&dir, options.database.as_ref())?;
         let opened = match &options.passphrase {
             Some(passphrase) if database.is_shared() => {
                 let make = || secrets::make(&dir, passphrase, address.ip());
@@ -219,8 +223,8 @@ impl Gateway {
         }
         let keyring = opened.map(|opened| Arc::new(opened.begin(&database, authority.clone(), signing.clone())));
         let store = Store::over(database, dir.root(), signing.clone(), keyring.clone()).await?;
-        let id = dir.read_or_create(ID_FILE, || Ok(hex::encode(random::<16>()?).into_bytes()))?;
-        let id = String::from_utf8_lossy(&id).trim().to_owned();
+        let id = id(&dir)?;
+        store.give_up_puts_of(&id).await?;
         let replicas = match keyring {
             None => None,
             Some(keyring) => {
@@ -244,7 +248,7 @@ impl Gateway {
         let runtime = runtimes(&dir, &id, options)?;
         let secrets = SecretBox::open(&dir, options.passphrase.as_ref())?;
         let compile_cache = options.compile_cache.clone().unwrap_or_else(|| dir.path(COMPILE_CACHE));
-        let modules = Modules::new(&compile_cache, homes(&store, options, upstream_ca.as_deref()).await?)?;
+        let modules = Modules::new(&compile_cache, homes(&store, options, &id, upstream_ca.as_deref()).await?)?;
         let gateway = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id,
@@ -272,6 +276,7 @@ impl Gateway {
         });
         if let Some(bucket) = gateway.modules.homes().bucket() {
             tokio::spawn(bucket.clone().watch(gateway.stopping.clone()));
+            tokio::spawn(sweep::run(bucket.clone(), gateway.store.clone(), gateway.stopping.clone()));
         }
         if gateway.replicas.is_some() {
             crate::replicas::begin(&gateway);
@@ -286,10 +291,28 @@ impl Gateway {
     }
 }
 
+/// Writes down where the database is, for whoever wants to back it up.
+fn say_where(dir: &StateDir, database: Option<&DatabaseUrl>) -> Result<(), StateDirError> {
+    let path = dir.path(SERVER_FILE);
+    match database {
+        Some(url) => state_dir::write_private(&path, url.shown().as_bytes()),
+        None => match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(StateDirError::Io { path, source }),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// The id of a directory's gateway.
+pub(crate) fn id(dir: &StateDir) -> Result<String, StateDirError> {
+    let id = dir.read_or_create(ID_FILE, || Ok(hex::encode(random::<16>()?).into_bytes()))?;
+    Ok(String::from_utf8_lossy(&id).trim().to_owned())
+}
+
 /// Where bytes of modules are; all of them can be found.
-async fn homes(store: &Store, options: &Options, extra_ca: Option<&str>) -> Result<Homes, StartError> {
+async fn homes(store: &Store, options: &Options, id: &str, extra_ca: Option<&str>) -> Result<Homes, StartError> {
     let bucket = options.modules.as_ref().map(|options| Bucket::open(options, extra_ca));
-    let homes = Homes::new(bucket.transpose().map_err(HomesError::from)?);
+    let homes = Homes::new(bucket.transpose().map_err(HomesError::from)?, id);
     homes.check(store).await?;
     Ok(homes)
 }

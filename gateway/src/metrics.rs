@@ -189,6 +189,12 @@ async fn standing(gateway: &Gateway, text: &mut Text) -> ApiResult<()> {
             "Whether the bucket with modules was of no use when asked last.",
         );
         text.line("openshell_modules_bucket_failing", &[], u64::from(bucket.trouble().is_some()));
+        text.head(
+            "openshell_modules_bucket_left",
+            "gauge",
+            "Objects that no module names, and that are still to be removed.",
+        );
+        text.line("openshell_modules_bucket_left", &[], gateway.store.count_left(&bucket.place()).await?);
     }
     text.head("openshell_sandboxes", "gauge", "Sandboxes, by what they are doing.");
     for (phase, count) in &phases {

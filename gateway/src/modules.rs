@@ -4,6 +4,7 @@ mod artifacts;
 mod homes;
 pub mod moving;
 mod signing;
+pub(crate) mod sweep;
 mod trust;
 
 use std::path::Path;
@@ -178,12 +179,19 @@ impl Modules {
                     true => Home::Database(&*bytes),
                     false => self.homes.keep(store, &module.digest, &bytes).await?,
                 };
-                store.put_module(&module, home, replace, by, &change).await?
+                let outcome = store.put_module(&module, &home, replace, by, &change).await?;
+                match outcome {
+                    StoreModule::Stored => {}
+                    StoreModule::Late => self.homes.too_late(store, &home).await?,
+                    _ => self.homes.give_up(store, &home).await,
+                }
+                outcome
             }
             refused => refused,
         };
         match outcome {
             StoreModule::Stored | StoreModule::Known => self.signed(store, &module.digest, signature).await,
+            StoreModule::Late => Err(homes::late()),
             StoreModule::Foreign { owner } => {
                 Err(refuse(403, "not_yours", format!("modules named {} are those of {owner}", module.name))
                     .hint("give the policy another name; an administrator may store it under any"))

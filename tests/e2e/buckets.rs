@@ -2,7 +2,9 @@
 //! when the bucket is to be away.
 
 mod faults;
+mod leftovers;
 mod moves;
+mod postgresql;
 mod replicas;
 
 use std::path::Path;
@@ -73,6 +75,23 @@ impl Bucket {
         Ok(world.with_env("AWS_ACCESS_KEY_ID", &id).with_env("AWS_SECRET_ACCESS_KEY", &secret))
     }
 
+    /// Objects with modules, each with its size behind it.
+    fn modules(&self) -> Result<Vec<String>> {
+        let listed = self.owner(&["list"])?;
+        Ok(listed.lines().filter(|line| line.contains(".wasm")).map(str::to_owned).collect())
+    }
+
+    /// The one object of a digest.
+    fn object(&self, digest: &str) -> Result<String> {
+        let below = format!("prod/{}/", digest.replace(':', "/"));
+        let modules = self.modules()?;
+        let mut found = modules.iter().filter_map(|line| line.split(' ').next()).filter(|key| key.starts_with(&below));
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one.to_owned()),
+            _ => anyhow::bail!("not one object of {digest}: {modules:?}"),
+        }
+    }
+
     /// Does something as the bucket's owner.
     fn owner(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(python()?);
@@ -81,11 +100,6 @@ impl Bucket {
         ensure!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
-}
-
-/// The object of a digest.
-fn object(digest: &str) -> String {
-    format!("prod/{}.wasm", digest.replace(':', "/"))
 }
 
 /// The same component with one more custom section: other bytes, another digest.
@@ -153,9 +167,7 @@ async fn modules_in_a_bucket_are_enforced_and_outlive_the_gateway() -> Result<()
 
     // What comes with the gateway needs no bucket; what is pushed is there, whole.
     let size = std::fs::metadata(stage.world.path("built.wasm"))?.len();
-    let listed = bucket.owner(&["list"])?;
-    let modules: Vec<&str> = listed.lines().filter(|line| line.contains(".wasm")).collect();
-    ensure!(modules == [format!("{} {size}", object(&digest))], "{listed}");
+    ensure!(bucket.modules()? == [format!("{} {size}", bucket.object(&digest)?)], "{:?}", bucket.modules()?);
 
     // Its key is seen by nobody: not in a list of processes, not by a supervisor, not in a log, not by others who read the plan.
     let status = gateway(&stage).await?;
@@ -192,7 +204,7 @@ async fn modules_in_a_bucket_are_enforced_and_outlive_the_gateway() -> Result<()
     let again = push(&stage, "built.wasm", "other", &[]).await?.ok()?.json()?;
     ensure!(again["module"]["digest"] == *digest, "{again}");
     enforced(&stage, "other").await?;
-    ensure!(bucket.owner(&["list"])?.lines().filter(|line| line.contains(".wasm")).count() == 1);
+    ensure!(bucket.modules()?.len() == 1);
     drop(front);
     Ok(())
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::format::Writer;
 use super::{BackupError, Elsewhere, OPTIONAL, REQUIRED, swap};
 use crate::secrets::Passphrase;
-use crate::store::{self, DATABASE_FILE, HEAD_FILE};
+use crate::store::{self, DATABASE_FILE, HEAD_FILE, SERVER_FILE};
 
 /// How often a snapshot is taken again because keys changed meanwhile.
 const TRIES: u32 = 10;
@@ -36,6 +36,10 @@ pub struct Created<W> {
 pub async fn create<W: Write>(root: &Path, passphrase: Option<&Passphrase>, out: W) -> Result<Created<W>, BackupError> {
     if swap::is_pending(root) {
         return Err(BackupError::Unfinished { path: root.to_owned() });
+    }
+    // A file of before may be there still, and be out of date.
+    if let Ok(database) = std::fs::read_to_string(root.join(SERVER_FILE)) {
+        return Err(BackupError::InServer { database });
     }
     for name in REQUIRED {
         let path = root.join(name);

@@ -77,6 +77,12 @@ pub enum BackupError {
         /// What is missing.
         path: PathBuf,
     },
+    /// Its database is no file.
+    #[error("the gateway keeps everything in the database {database}, and not in its state directory")]
+    InServer {
+        /// Where it is.
+        database: String,
+    },
     /// A restore has begun there.
     #[error("a restore of {path} has not ended")]
     Unfinished {
@@ -118,6 +124,9 @@ impl BackupError {
         Some(match self {
             Self::State(StateDirError::Busy { .. }) => "stop the gateway first: `openshell gateway stop`",
             Self::NoState { .. } => "`openshell gateway status` shows where a gateway is",
+            Self::InServer { .. } => {
+                "back that up with pg_dump, and the keys and the bucket beside it: docs/operations.md says how, under \"Back up PostgreSQL\""
+            }
             Self::Unfinished { .. } => "start the gateway: it ends the restore first",
             Self::Restless => "try again when `openshell gateway rotate-keys` has ended",
             Self::Damaged(_) | Self::Truncated => "nothing was changed; take another backup",

@@ -96,7 +96,7 @@ impl BucketError {
         match self {
             Self::Unreachable { .. } => "ask again in a moment; sandboxes enforce what they have meanwhile",
             Self::Refused { .. } => {
-                "check the bucket's name, its region, and that the gateway's key may read and write there (s3:GetObject, s3:PutObject)"
+                "check the bucket's name, its region, and that the gateway's key may read, write and remove there (s3:GetObject, s3:PutObject, s3:DeleteObject)"
             }
             Self::Missing { .. } | Self::Damaged { .. } | Self::Length { .. } => {
                 "push the same file once more with --replace-version, which stores it anew, or restore the object from a copy of the bucket"
@@ -121,16 +121,18 @@ pub(super) enum Doing {
     Writing,
     /// To give one.
     Reading,
+    /// To forget one.
+    Removing,
 }
 
-/// What a failure means. A server that says "not found" to a read has no such object; to a write, no such bucket.
+/// What a failure means. A server that says "not found" to a read or a removal has no such object; to a write, no such bucket.
 pub(super) fn failed(place: String, object: &Object, doing: Doing, error: &object_store::Error) -> BucketError {
     use object_store::Error as E;
     let (text, unanswered) = innermost(error);
     let reason = said(&text);
     match error {
         _ if unanswered => BucketError::Unreachable { place, reason },
-        E::NotFound { .. } if doing == Doing::Reading && !text.contains("NoSuchBucket") => {
+        E::NotFound { .. } if doing != Doing::Writing && !text.contains("NoSuchBucket") => {
             BucketError::Missing { place, object: object.to_string() }
         }
         _ if status(&text).is_some_and(|status| status >= 500 || status == 429) => {

@@ -1,6 +1,6 @@
-//! A bucket of an S3-compatible server, for what is found by its digest.
+//! A bucket of an S3-compatible server, for what has a digest.
 //!
-//! What is put there never changes: an object's name is the digest of its bytes, and what is read is nothing unless it has that digest.
+//! What is put there never changes: an object's name is for the same bytes for ever, and what is read is nothing unless it has their digest.
 //! So it does not matter who else writes there, or how often the same is put.
 
 mod address;
@@ -82,6 +82,8 @@ impl Bucket {
             .with_http_connector(Connector(client))
             // Whether anything may go in the clear was decided above.
             .with_allow_http(true)
+            // One is removed at a time, and not every server knows of more.
+            .with_disable_bulk_delete(true)
             .with_retry(RetryConfig {
                 backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() },
                 max_retries: RETRIES,
@@ -108,16 +110,25 @@ impl Bucket {
         self.verified(&mark, &digest(MARK_TEXT), found).map(drop)
     }
 
-    /// Puts bytes there under their digest, `sha256:<hex>`. Once this has answered, they are there.
-    pub async fn put(&self, digest: &str, bytes: Bytes) -> Result<(), BucketError> {
-        self.write(&self.object(digest), bytes).await
+    /// Puts bytes there under this name. Once this has answered, they are there; where it fails, they may be.
+    pub async fn put(&self, object: &str, bytes: Bytes) -> Result<(), BucketError> {
+        self.write(&self.place.object(object), bytes).await
     }
 
-    /// The bytes with this digest, so many. Refuses others in their place.
-    pub async fn get(&self, digest: &str, size: u64) -> Result<Bytes, BucketError> {
-        let object = self.object(digest);
+    /// The bytes under this name, so many, with this digest (`sha256:<hex>`). Refuses others in their place.
+    pub async fn get(&self, object: &str, digest: &str, size: u64) -> Result<Bytes, BucketError> {
+        let object = self.place.object(object);
         let bytes = self.read(&object, size).await?;
         self.verified(&object, digest, bytes)
+    }
+
+    /// Removes what has this name, if there is anything. Where that fails, [`Self::trouble`] does not speak of it: it hinders nobody.
+    pub async fn remove(&self, object: &str) -> Result<(), BucketError> {
+        let object = self.place.object(object);
+        match self.ended(&object, Doing::Removing, self.objects.delete(&object)).await {
+            Err(BucketError::Missing { .. }) => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Why it was of no use the last time it was asked; `None`: it was.
@@ -143,11 +154,6 @@ impl Bucket {
             }
             before = now;
         }
-    }
-
-    fn object(&self, digest: &str) -> Object {
-        let (kind, value) = digest.split_once(':').unwrap_or(("other", digest));
-        self.place.object(&format!("{kind}/{value}.wasm"))
     }
 
     async fn write(&self, object: &Object, bytes: Bytes) -> Result<(), BucketError> {
@@ -183,21 +189,31 @@ impl Bucket {
         }
     }
 
-    /// Does something that ends, and remembers whether the bucket was of use.
-    async fn within<T>(
+    /// Does something that ends.
+    async fn ended<T>(
         &self,
         object: &Object,
         doing: Doing,
         done: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, BucketError> {
         let place = self.place.to_string();
-        let done = match tokio::time::timeout(PATIENCE, done).await {
+        match tokio::time::timeout(PATIENCE, done).await {
             Ok(done) => done.map_err(|error| failed(place, object, doing, &error)),
             Err(_) => {
                 let reason = format!("no answer within {} s", PATIENCE.as_secs());
                 Err(BucketError::Unreachable { place, reason })
             }
-        };
+        }
+    }
+
+    /// The same, and remembers whether the bucket was of use.
+    async fn within<T>(
+        &self,
+        object: &Object,
+        doing: Doing,
+        done: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, BucketError> {
+        let done = self.ended(object, doing, done).await;
         let trouble = match &done {
             Err(BucketError::Unreachable { reason, .. } | BucketError::Refused { reason, .. }) => Some(reason.clone()),
             _ => None,

@@ -75,6 +75,8 @@ fn what_a_server_says_tells_a_refusal_from_an_outage() {
     check(denied, Doing::Writing, &format!("{refuses} It is so. (SignatureDoesNotMatch)"));
     let missing = |code| E::NotFound { path: path.clone(), source: status(404, &xml(code)) };
     check(missing("NoSuchKey"), Doing::Reading, "the object a is not in the bucket s3://modules any more");
+    check(missing("NoSuchKey"), Doing::Removing, "the object a is not in the bucket s3://modules any more");
+    check(missing("NoSuchBucket"), Doing::Removing, &format!("{refuses} It is so. (NoSuchBucket)"));
     check(missing("NoSuchBucket"), Doing::Reading, &format!("{refuses} It is so. (NoSuchBucket)"));
     check(missing("NoSuchBucket"), Doing::Writing, &format!("{refuses} It is so. (NoSuchBucket)"));
     let region = generic(status(400, &xml("AuthorizationHeaderMalformed")));
@@ -92,25 +94,27 @@ async fn what_is_read_is_what_was_put_or_nothing() {
     let bucket = Bucket::over("s3://modules/prod".parse().unwrap(), memory.clone());
     bucket.check().await.unwrap();
     let bytes = Bytes::from_static(b"\0asm module");
-    let (name, size) = (digest(&bytes), bytes.len() as u64);
-    bucket.put(&name, bytes.clone()).await.unwrap();
-    bucket.put(&name, bytes.clone()).await.unwrap();
-    assert_eq!(bucket.get(&name, size).await.unwrap(), bytes);
+    let (name, has, size) = ("sha256/ab/one.wasm", digest(&bytes), bytes.len() as u64);
+    bucket.put(name, bytes.clone()).await.unwrap();
+    bucket.put(name, bytes.clone()).await.unwrap();
+    assert_eq!(bucket.get(name, &has, size).await.unwrap(), bytes);
 
-    let object = Object::from(format!("prod/{}.wasm", name.replace(':', "/")));
+    let object = Object::from(format!("prod/{name}"));
     let changed = async |content: &'static [u8]| {
         memory.put(&object, content.into()).await.unwrap();
-        bucket.get(&name, size).await.unwrap_err()
+        bucket.get(name, &has, size).await.unwrap_err()
     };
     let other = changed(b"\0asm Module").await;
     assert!(
-        matches!(&other, BucketError::Damaged { expected, found, .. } if *expected == name && *found != name),
+        matches!(&other, BucketError::Damaged { expected, found, .. } if *expected == has && *found != has),
         "{other}"
     );
     let longer = changed(b"\0asm module and more").await;
     assert!(matches!(longer, BucketError::Length { expected: 11, found: 20, .. }), "{longer}");
-    memory.delete(&object).await.unwrap();
-    assert!(matches!(bucket.get(&name, size).await, Err(BucketError::Missing { .. })));
+    for _ in 0..2 {
+        bucket.remove(name).await.unwrap();
+    }
+    assert!(matches!(bucket.get(name, &has, size).await, Err(BucketError::Missing { .. })));
     // The bucket itself is well.
     assert_eq!(bucket.trouble(), None);
 }

@@ -1,8 +1,9 @@
 //! Where bytes of modules are: in the database, or in a bucket that the database names.
 //!
-//! Bytes are there before the row that names them is committed, and what is read has the digest that was asked for, or is an error. So a
-//! gateway that dies in between leaves at most an object that nobody asks for, and a bucket that others write to can't slip in a module.
-//! Nothing is ever removed from a bucket: a backup of the database may be the last one that knows of it.
+//! Bytes are there before the row that names them is committed, and what is read has the digest that was asked for, or is an error: a bucket
+//! that others write to can't slip in a module. What is about to be put there is written down before it is, and removed again if no module comes
+//! to name it ([`sweep`](super::sweep)), whenever a gateway dies. What a module has named is never removed: a backup of the database may be the
+//! last one that knows of it.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use openshell_policy_host::digest;
 
 use crate::bucket::{Bucket, BucketError};
 use crate::error::{ApiError, ApiResult, refuse};
-use crate::store::{Home, Store, StoreError};
+use crate::store::{Home, Spot, Store, StoreError};
 
 /// When to ask again, where a bucket is away.
 const RETRY_AFTER_S: u64 = 5;
@@ -21,6 +22,8 @@ const RETRY_AFTER_S: u64 = 5;
 pub struct Homes {
     /// Where those of new modules go; absent: into the database.
     bucket: Option<Arc<Bucket>>,
+    /// Whose doing it is that something is put there.
+    gateway: String,
 }
 
 /// Why a gateway can't begin with the homes it was given.
@@ -56,9 +59,9 @@ impl HomesError {
 }
 
 impl Homes {
-    /// New modules go into this bucket; without one, into the database.
-    pub fn new(bucket: Option<Bucket>) -> Self {
-        Self { bucket: bucket.map(Arc::new) }
+    /// New modules of the gateway with this id go into this bucket; without one, into the database.
+    pub fn new(bucket: Option<Bucket>, gateway: &str) -> Self {
+        Self { bucket: bucket.map(Arc::new), gateway: gateway.to_owned() }
     }
 
     /// The bucket.
@@ -85,21 +88,60 @@ impl Homes {
         }
     }
 
-    /// Where the bytes of a new module are from now on: put there, unless they belong in the database, where its row will hold them.
+    /// Where the bytes of a new module are from now on: put there, unless they belong in the database, where its row will hold them. They stay
+    /// there only if a module comes to name them, or else [`Self::give_up`] is told.
     pub async fn keep<'a>(&self, store: &Store, digest: &str, bytes: &'a Bytes) -> ApiResult<Home<&'a [u8]>> {
         let Some(bucket) = &self.bucket else { return Ok(Home::Database(bytes)) };
         // They may be kept already, under another name.
-        if store.module_bytes(digest).await?.is_none() {
-            bucket.put(digest, bytes.clone()).await?;
+        match store.module_bytes(digest).await?.map(|kept| kept.home) {
+            Some(Home::Bucket(spot)) => return Ok(Home::Bucket(spot)),
+            Some(Home::Database(_)) => return Ok(Home::Database(bytes)),
+            None => {}
         }
-        Ok(Home::Bucket(bucket.place()))
+        self.put(store, bucket, digest, bytes).await
+    }
+
+    /// Puts bytes into the bucket under a name of their own.
+    pub async fn put<'a>(
+        &self,
+        store: &Store,
+        bucket: &Bucket,
+        digest: &str,
+        bytes: &Bytes,
+    ) -> ApiResult<Home<&'a [u8]>> {
+        let spot = Spot::new(bucket.place(), digest);
+        store.will_put(&spot, &self.gateway).await?;
+        let put = bucket.put(&spot.object, bytes.clone()).await;
+        let home = Home::Bucket(spot);
+        if let Err(error) = put {
+            self.give_up(store, &home).await;
+            return Err(error.into());
+        }
+        Ok(home)
+    }
+
+    /// No module will name what was put there, unless one does already. What this can't write down is found later by its age.
+    pub async fn give_up(&self, store: &Store, home: &Home<&[u8]>) {
+        if let Home::Bucket(spot) = home
+            && let Err(error) = store.give_up_put(spot).await
+        {
+            tracing::warn!(%error, object = spot.object, "an object that no module names stays for now");
+        }
+    }
+
+    /// What was put there was given up before a module named it: it goes, also where it arrived after it was removed.
+    pub async fn too_late(&self, store: &Store, home: &Home<&[u8]>) -> ApiResult<()> {
+        match home {
+            Home::Bucket(spot) => Ok(store.put_too_late(spot, &self.gateway).await?),
+            Home::Database(_) => Ok(()),
+        }
     }
 
     /// Puts a known module's bytes into its bucket once more: they may have gone, or been changed there.
     pub async fn renew(&self, store: &Store, digest: &str, bytes: &Bytes) -> ApiResult<()> {
         match (&self.bucket, store.module_bytes(digest).await?.map(|kept| kept.home)) {
-            (Some(bucket), Some(Home::Bucket(place))) if place == bucket.place() => {
-                Ok(bucket.put(digest, bytes.clone()).await?)
+            (Some(bucket), Some(Home::Bucket(spot))) if spot.place == bucket.place() => {
+                Ok(bucket.put(&spot.object, bytes.clone()).await?)
             }
             _ => Ok(()),
         }
@@ -116,8 +158,10 @@ impl Homes {
                         .hint("restore a backup, and ask `openshell audit verify` since when"))
                 }
             },
-            (Home::Bucket(place), Some(bucket)) if place == bucket.place() => Ok(bucket.get(wanted, kept.size).await?),
-            (Home::Bucket(place), _) => Err(refuse(
+            (Home::Bucket(spot), Some(bucket)) if spot.place == bucket.place() => {
+                Ok(bucket.get(&spot.object, wanted, kept.size).await?)
+            }
+            (Home::Bucket(Spot { place, .. }), _) => Err(refuse(
                 503,
                 "module_elsewhere",
                 format!("the module {wanted} is in {place}, which this gateway is not told to use"),
@@ -125,6 +169,12 @@ impl Homes {
             .hint("start every gateway of the database with the same --modules")),
         }
     }
+}
+
+/// What a call is told whose bytes were given up.
+pub(super) fn late() -> ApiError {
+    let told = "the module's bytes took too long to reach the bucket, and were given up";
+    refuse(503, "put_given_up", told.to_owned()).hint("nothing was stored: push it once more")
 }
 
 fn damaged(detail: String) -> ApiError {

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use openshell_policy_host::digest;
 use serde_json::json;
 
-use super::homes::{Homes, HomesError};
+use super::homes::{self, Homes, HomesError};
+use super::sweep;
 use crate::audit::Change;
 use crate::bucket::{Bucket, BucketOptions};
 use crate::error::ApiError;
+use crate::gateway;
 use crate::secrets::{KeyringError, SIGNING_KEY_FILE};
 use crate::signing::{Signing, SigningError};
 use crate::state_dir::{StateDir, StateDirError};
@@ -97,7 +98,7 @@ impl MoveError {
 }
 
 /// Moves all modules. Each is read, checked and written before the database says that it moved; interrupted, it goes on where it was when
-/// it is called again. What is in a bucket stays there, too: a backup of the database may speak of it.
+/// it is called again. What a module had in a bucket stays there, too: a backup of the database may speak of it.
 pub async fn move_all(asked: &Move) -> Result<Moved, MoveError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let key = asked.state_dir.join(SIGNING_KEY_FILE);
@@ -120,7 +121,10 @@ pub async fn move_all(asked: &Move) -> Result<Moved, MoveError> {
         return Err(KeyringError::NotOurs.into());
     }
     let store = Store::over(database, dir.root(), signing, None).await?;
-    let moved = move_within(&store, Homes::new(Some(bucket)), asked.into_bucket).await;
+    let id = gateway::id(&dir)?;
+    store.give_up_puts_of(&id).await?;
+    let homes = Homes::new(Some(bucket), &id);
+    let moved = move_within(&store, homes, asked.into_bucket).await;
     store.close().await;
     moved
 }
@@ -135,16 +139,30 @@ async fn move_within(store: &Store, homes: Homes, into_bucket: bool) -> Result<M
             let home = match homes.bucket().filter(|_| into_bucket) {
                 None => Home::Database(&*bytes),
                 Some(bucket) => {
-                    bucket.put(&wanted, bytes.clone()).await?;
-                    // What the database gives up is there, and readable.
-                    bucket.get(&digest(&bytes), bytes.len() as u64).await?;
-                    Home::Bucket(bucket.place())
+                    let home = homes.put(store, bucket, &wanted, &bytes).await?;
+                    // What the database lets go is there, and readable.
+                    if let Home::Bucket(spot) = &home {
+                        bucket.get(&spot.object, &wanted, bytes.len() as u64).await?;
+                    }
+                    home
                 }
             };
-            Ok(store.move_module(&wanted, home).await?)
+            match store.move_module(&wanted, &home).await? {
+                true => Ok(()),
+                false => {
+                    homes.too_late(store, &home).await?;
+                    Err(homes::late())
+                }
+            }
         };
         moved.await.map_err(|error| MoveError::Module { moved: modules, error })?;
         modules += 1;
+    }
+    // The gateway may not be told of the bucket any more.
+    if let Some(bucket) = homes.bucket()
+        && let Err(error) = sweep::sweep(bucket, store).await
+    {
+        tracing::warn!(%error, "objects that no module names stay in the bucket");
     }
     let detail = json!({ "modules": modules, "to": if into_bucket { place.as_str() } else { "database" } });
     store.tell(&Change::new(None, "modules.move", place.clone()).detail(detail)).await?;

@@ -16,7 +16,19 @@ async fn look_into(path: &Path) -> Result<SqliteConnection, StoreError> {
 pub async fn snapshot(path: &Path, copy: &Path) -> Result<(), StoreError> {
     let mut connection = look_into(path).await?;
     sqlx::query("VACUUM INTO $1").bind(copy.to_string_lossy().as_ref()).execute(&mut connection).await?;
+    connection.close().await?;
+    // What is on its way into a bucket may come to be named by the database that goes on: a copy removes none of it.
+    let mut connection = SqliteConnectOptions::new().filename(copy).connect().await?;
+    if has_puts(&mut connection, "main").await? {
+        sqlx::query("DELETE FROM module_puts").execute(&mut connection).await?;
+    }
     Ok(connection.close().await?)
+}
+
+/// Whether a database, by its name in this connection, is of a version that writes down what it puts into a bucket.
+async fn has_puts(connection: &mut SqliteConnection, database: &str) -> Result<bool, StoreError> {
+    let known = format!("SELECT count(*) FROM {database}.sqlite_master WHERE name = 'module_puts'");
+    Ok(sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(known)).fetch_one(connection).await? > 0)
 }
 
 /// What is wrong with a database's structure; `None`: nothing.
@@ -47,8 +59,9 @@ pub async fn module_places(path: &Path) -> Result<Vec<(String, u64)>, StoreError
 }
 
 impl Store {
-    /// Takes the credentials of supervisors over from another state of this gateway: those of sandboxes that both have run on, and know
-    /// what they were given last. Answers the names of sandboxes that only the other state has.
+    /// Takes over from another state of this gateway, which it takes the place of: the credentials of supervisors, of sandboxes that both have,
+    /// which have run on and know what they were given last; and what that one had put into a bucket in vain. Answers the names of sandboxes that
+    /// only the other state has.
     pub(crate) async fn go_on_from(&self, other: &Path) -> Result<Vec<String>, StoreError> {
         // Files alone are put in each other's place.
         let Pool::Sqlite(pool) = &self.write else { return Ok(Vec::new()) };
@@ -56,7 +69,18 @@ impl Store {
         let path = other.to_string_lossy();
         sqlx::query("ATTACH DATABASE $1 AS former").bind(path.as_ref()).execute(&mut *connection).await?;
         let moved = async {
+            let puts = has_puts(&mut connection, "former").await?;
             let mut tx = connection.begin().await?;
+            if puts {
+                sqlx::query(
+                    "INSERT INTO module_puts (place, object, gateway, begun_ms, given_up, removed_ms)
+                     SELECT place, object, gateway, begun_ms, 1, removed_ms FROM former.module_puts AS put
+                     WHERE NOT EXISTS (SELECT 1 FROM modules WHERE place = put.place AND object = put.object)
+                     ON CONFLICT DO NOTHING",
+                )
+                .execute(&mut *tx)
+                .await?;
+            }
             sqlx::query(
                 "DELETE FROM supervisor_keys WHERE sandbox_id IN
                  (SELECT sandbox_id FROM former.supervisor_keys JOIN former.sandboxes ON id = sandbox_id

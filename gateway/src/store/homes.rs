@@ -1,15 +1,32 @@
 //! Where bytes of modules are.
 
 use super::db::{Turn, query};
-use super::{Store, StoreError, uint};
+use super::{Store, StoreError, puts, uint};
 
 /// Where a module's bytes are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Home<B> {
     /// In the database.
     Database(B),
-    /// Somewhere else, as `s3://bucket/prefix`, under their digest.
-    Bucket(String),
+    /// Somewhere else.
+    Bucket(Spot),
+}
+
+/// An object of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spot {
+    /// Which bucket, and where in it: `s3://bucket/prefix`.
+    pub place: String,
+    /// Its name below that.
+    pub object: String,
+}
+
+impl Spot {
+    /// One that was never there before, for the bytes with this digest (`sha256:<hex>`).
+    pub fn new(place: String, digest: &str) -> Self {
+        let id = ulid::Ulid::generate();
+        Self { place, object: format!("{}/{id}.wasm", digest.replacen(':', "/", 1)) }
+    }
 }
 
 /// A module's bytes, as the database knows them.
@@ -24,11 +41,13 @@ pub struct Kept {
 impl Store {
     /// A module's bytes, or where they are.
     pub async fn module_bytes(&self, digest: &str) -> Result<Option<Kept>, StoreError> {
-        let sql = "SELECT size, place, bytes FROM modules LEFT JOIN module_bytes USING (digest) WHERE digest = $1";
+        let sql =
+            "SELECT size, place, object, bytes FROM modules LEFT JOIN module_bytes USING (digest) WHERE digest = $1";
         let Some(row) = query(sql).bind(digest).fetch_optional(&self.read).await? else { return Ok(None) };
-        let (place, bytes): (Option<String>, Option<Vec<u8>>) = (row.try_get("place")?, row.try_get("bytes")?);
+        let (place, object): (Option<String>, Option<String>) = (row.try_get("place")?, row.try_get("object")?);
+        let bytes: Option<Vec<u8>> = row.try_get("bytes")?;
         let home = match place {
-            Some(place) => Home::Bucket(place),
+            Some(place) => Home::Bucket(Spot { place, object: object.unwrap_or_else(|| by_digest(digest)) }),
             None => Home::Database(bytes.unwrap_or_default()),
         };
         Ok(Some(Kept { home, size: uint(row.try_get("size")?) }))
@@ -49,19 +68,31 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("digest")?)).collect()
     }
 
-    /// From now on a module's bytes are there. They are the same bytes.
-    pub async fn move_module(&self, digest: &str, home: Home<&[u8]>) -> Result<(), StoreError> {
+    /// From now on a module's bytes are there. They are the same bytes. False: the object was given up before, and nothing has changed.
+    pub async fn move_module(&self, digest: &str, home: &Home<&[u8]>) -> Result<bool, StoreError> {
         let mut tx = self.write.begin(Turn::Trail).await?;
         query("DELETE FROM module_bytes WHERE digest = $1").bind(digest).execute(&mut tx).await?;
-        let place = match home {
-            Home::Bucket(place) => Some(place),
+        let spot = match home {
+            Home::Bucket(spot) if !puts::settle(&mut tx, spot).await? => return Ok(false),
+            Home::Bucket(spot) => Some(spot),
             Home::Database(bytes) => {
                 let insert = query("INSERT INTO module_bytes (digest, bytes) VALUES ($1, $2)");
-                insert.bind(digest).bind(bytes).execute(&mut tx).await?;
+                insert.bind(digest).bind(*bytes).execute(&mut tx).await?;
                 None
             }
         };
-        query("UPDATE modules SET place = $1 WHERE digest = $2").bind(place).bind(digest).execute(&mut tx).await?;
-        Ok(tx.commit().await?)
+        query("UPDATE modules SET place = $1, object = $2 WHERE digest = $3")
+            .bind(spot.map(|spot| spot.place.as_str()))
+            .bind(spot.map(|spot| spot.object.as_str()))
+            .bind(digest)
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await?;
+        Ok(true)
     }
+}
+
+/// What versions before called an object.
+fn by_digest(digest: &str) -> String {
+    format!("{}.wasm", digest.replacen(':', "/", 1))
 }

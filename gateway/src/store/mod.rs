@@ -17,6 +17,7 @@ mod modules;
 mod proposals;
 mod provider_types;
 mod publishers;
+mod puts;
 mod records;
 mod replicas;
 mod rollouts;
@@ -43,7 +44,7 @@ pub use budgets::{Deal, Use};
 pub use commit::{Effect, NewGeneration};
 pub(crate) use copies::{integrity, module_places, snapshot};
 pub use exports::{Exporting, Progress};
-pub use homes::{Home, Kept};
+pub use homes::{Home, Kept, Spot};
 pub use idempotency::{CallHash, CallState};
 pub use inference::{ProviderSecret, StoredProvider};
 pub use keyring::{Entry, SealedKeys};
@@ -60,6 +61,8 @@ pub use users::KnownToken;
 
 /// The database, where the gateway has one of its own.
 pub(crate) const DATABASE_FILE: &str = "gateway.db";
+/// Says where the database is, where the gateway has none of its own.
+pub(crate) const SERVER_FILE: &str = "database";
 /// The audit trail's head, as this gateway knows it.
 pub(crate) const HEAD_FILE: &str = "audit.head";
 

@@ -4,7 +4,7 @@ use openshell_api::module::Module;
 
 use super::db::{Row, Transaction, query, query_scalar};
 use super::homes::Home;
-use super::{Store, StoreError, int, json, name, parse, timestamp, uint};
+use super::{Store, StoreError, int, json, name, parse, puts, timestamp, uint};
 use crate::audit::Change;
 
 /// What became of a module that was to be stored.
@@ -24,6 +24,8 @@ pub enum StoreModule {
         /// Whose.
         owner: String,
     },
+    /// The bytes took so long to reach the bucket that they were given up, and may be gone. Nothing was stored.
+    Late,
 }
 
 /// Who stores a module.
@@ -54,7 +56,7 @@ impl Store {
     pub async fn put_module(
         &self,
         module: &Module,
-        home: Home<&[u8]>,
+        home: &Home<&[u8]>,
         replace: bool,
         by: By<'_>,
         change: &Change,
@@ -73,13 +75,18 @@ impl Store {
             .bind(&module.digest)
             .fetch_one(&mut *tx)
             .await?;
-        let place = match &home {
+        let spot = match home {
+            Home::Bucket(spot) if kept == 0 && !puts::settle(tx, spot).await? => return Ok(StoreModule::Late),
+            Home::Bucket(spot) => Some(spot),
             Home::Database(_) => None,
-            Home::Bucket(place) => Some(place.as_str()),
         };
+        if let Some(spot) = spot.filter(|_| kept > 0) {
+            // Another attempt was faster, unless this is what the module names already.
+            puts::give_up(tx, spot).await?;
+        }
         query(
-            "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, place, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, place, object, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
              ON CONFLICT (digest) DO UPDATE SET name = excluded.name, version = excluded.version",
         )
         .bind(&module.digest)
@@ -91,7 +98,8 @@ impl Store {
         .bind(module.pure_verdicts)
         .bind(json("schema", &module.settings_schema)?)
         .bind(int(module.size))
-        .bind(place)
+        .bind(spot.map(|spot| spot.place.as_str()))
+        .bind(spot.map(|spot| spot.object.as_str()))
         .bind(module.created_at.to_string())
         .execute(&mut *tx)
         .await?;
@@ -100,7 +108,7 @@ impl Store {
         {
             query("INSERT INTO module_bytes (digest, bytes) VALUES ($1, $2)")
                 .bind(&module.digest)
-                .bind(bytes)
+                .bind(*bytes)
                 .execute(&mut *tx)
                 .await?;
         }

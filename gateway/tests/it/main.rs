@@ -18,6 +18,7 @@ mod proposals;
 mod providers;
 mod publishers;
 mod pushes;
+mod puts;
 mod repeated;
 mod replicas;
 mod rollouts;

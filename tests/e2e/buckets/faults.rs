@@ -108,7 +108,7 @@ async fn a_module_that_was_changed_or_removed_is_not_used_and_can_be_stored_anew
     let stage = stage_with_example(&bucket, &authority).await?;
     let pushed = push(&stage, "built.wasm", "first", &[]).await?.ok()?.json()?;
     let digest = pushed["module"]["digest"].as_str().context("a digest")?;
-    let object = object(digest);
+    let object = bucket.object(digest)?;
     let length = std::fs::metadata(stage.world.path("built.wasm"))?.len();
     let shorter = stage.world.write("shorter", "something else")?.display().to_string();
     let other = stage.world.write("other", &"x".repeat(length.try_into()?))?.display().to_string();

@@ -33,6 +33,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     "0120_runtimes.sql",
     "0125_spending.sql",
     "0130_keyring.sql",
+    "0140_module_puts.sql",
 );
 
 const POSTGRES: &[Step] = steps!("postgres":
@@ -46,6 +47,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     "0120_runtimes.sql",
     "0125_spending.sql",
     "0130_keyring.sql",
+    "0140_module_puts.sql",
 );
 
 pub(super) fn sqlite() -> Migrator {
