@@ -8,6 +8,7 @@ mod world;
 mod api;
 mod audit;
 mod authority;
+mod away;
 mod backups;
 mod exports;
 mod identities;

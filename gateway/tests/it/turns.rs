@@ -14,9 +14,9 @@ use crate::signing::trusts;
 use crate::world::Answer;
 use crate::world::supervisor::{Mood, Supervisor};
 
-const NAMES: [&str; 3] = ["on-a", "on-b", "on-c"];
+pub const NAMES: [&str; 3] = ["on-a", "on-b", "on-c"];
 
-async fn sandboxes(gateways: &[Gateway; 3]) -> Vec<Supervisor> {
+pub async fn sandboxes(gateways: &[Gateway; 3]) -> Vec<Supervisor> {
     let mut supervisors = Vec::new();
     for (gateway, name) in gateways.iter().zip(NAMES) {
         supervisors.push(gateway.sandbox(name).await);
@@ -29,7 +29,7 @@ async fn sandboxes(gateways: &[Gateway; 3]) -> Vec<Supervisor> {
     supervisors
 }
 
-async fn linked(gateway: &Gateway) {
+pub async fn linked(gateway: &Gateway) {
     let all = |rows: &Value| rows["items"].as_array().unwrap().iter().all(|row| row["connected"] == true);
     gateway.until("/v1/sandboxes", all).await;
 }
@@ -47,12 +47,12 @@ async fn traffic(gateways: &[Gateway; 3], done: &AtomicBool) -> u32 {
 }
 
 /// Whether whoever trusts this CA alone, and never talked to it, talks to a gateway.
-async fn talks(gateway: &Gateway, ca: &[u8]) -> bool {
+pub async fn talks(gateway: &Gateway, ca: &[u8]) -> bool {
     let asked = client(ca).get(format!("{}/healthz", gateway.url())).send().await;
     asked.is_ok_and(|answer| answer.status().is_success())
 }
 
-async fn until_talks(gateway: &Gateway, ca: &[u8], wanted: bool) {
+pub async fn until_talks(gateway: &Gateway, ca: &[u8], wanted: bool) {
     for _ in 0..100 {
         if talks(gateway, ca).await == wanted {
             return;
@@ -63,7 +63,7 @@ async fn until_talks(gateway: &Gateway, ca: &[u8], wanted: bool) {
 }
 
 /// Certificates that a supervisor was told to trust.
-fn told(supervisor: &Supervisor) -> usize {
+pub fn told(supervisor: &Supervisor) -> usize {
     let state = supervisor.state.lock().unwrap();
     state.trusted.as_ref().map_or(0, |(_, pem)| pem.matches("BEGIN CERTIFICATE").count())
 }
@@ -84,22 +84,22 @@ async fn unbroken(gateway: &Gateway) {
 }
 
 /// The trail agrees with itself, for somebody who knows this key too, and nothing in it was found broken.
-async fn sound(gateway: &Gateway, key: &Value) {
+pub async fn sound(gateway: &Gateway, key: &Value) {
     verified(gateway).await;
     holds(gateway, key).await;
     unbroken(gateway).await;
 }
 
-async fn turn(gateway: &Gateway, what: &str) -> Value {
+pub async fn turn(gateway: &Gateway, what: &str) -> Value {
     gateway.post(&format!("/v1/{what}/turn"), Value::Null).await.ok()
 }
 
-async fn finish(gateway: &Gateway, what: &str) -> Answer {
+pub async fn finish(gateway: &Gateway, what: &str) -> Answer {
     gateway.post(&format!("/v1/{what}/finish"), json!({})).await
 }
 
 /// Waits until the key has turned and nobody is waited for.
-async fn turned(gateway: &Gateway) -> Value {
+pub async fn turned(gateway: &Gateway) -> Value {
     let nobody = |state: &Value| state["awaits"] == json!([]) && state["gateways"].is_null();
     gateway.until("/v1/signing-key", |state| state["previous"].is_string() && nobody(state)).await
 }

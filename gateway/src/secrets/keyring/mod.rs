@@ -70,7 +70,9 @@ pub enum KeyringError {
     #[error("the passphrase does not open the keys that are kept in the database")]
     WrongPassphrase,
     /// The state directory has keys of another gateway.
-    #[error("{file} of this state directory is not the one that the gateways of the database share")]
+    #[error(
+        "{file} of this state directory is not the one that the gateways of the database share, nor one of the last that they had"
+    )]
     Another {
         /// Which.
         file: &'static str,
@@ -85,7 +87,10 @@ impl KeyringError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::WrongPassphrase => Some("every gateway of a database is given the same passphrase"),
-            Self::Another { .. } => Some("begin with an empty state directory: the keys come from the database"),
+            Self::Another { .. } => Some(
+                "if it was one of them and was away for many turns of their keys, move ca.key, ca.pem and signing.key out of it: the keys come from the \
+                 database; else begin with an empty state directory",
+            ),
             Self::Meanwhile => Some("ask again"),
             Self::SetBack { .. } => Some(
                 "it was put back to an older state: bring back the newer one, or start every gateway with an empty state directory",
