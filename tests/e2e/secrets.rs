@@ -1,5 +1,6 @@
 //! Credentials: a workload holds a placeholder, the proxy attaches the secret where it is bound, and nobody else ever sees it.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +9,7 @@ use crate::support::Stage;
 
 const SECRET: &str = "tok-the-secret-that-nobody-may-see-5b1f";
 const SECOND: &str = "tok-the-secret-that-took-its-place-9c2e";
+const TYPED: &str = "tok-the-secret-that-somebody-typed-77d0";
 
 /// Rules that let two programs do anything to the origin.
 const RULES: &str = "version: 1
@@ -130,13 +132,41 @@ async fn a_placeholder_becomes_the_secret_where_it_is_bound_and_is_refused_elsew
         "it outlives its key"
     );
 
+    // One that is typed at a prompt, which does not show it.
+    let shown = typed(&agent.stage.world.command(&["provider", "update", "key", "--prompt"])).await?;
+    ensure!(shown.contains("Secret for provider key") && !shown.contains(TYPED), "{shown}");
+    agent.inside(r#"curl -s -H "Authorization: Bearer $API_TOKEN" $API/v1/i"#).await?;
+    ensure!(
+        agent.seen("/v1/i", "authorization").as_deref() == Some(&format!("Bearer {TYPED}")),
+        "what was typed is used"
+    );
+
     nowhere(&agent, &records).await
 }
 
-/// Neither secret is anywhere but in the memory of gateway and supervisor.
+/// Runs a command in a terminal, where somebody types the secret when asked for it. Answers what the terminal showed.
+async fn typed(command: &std::process::Command) -> Result<String> {
+    use tokio::io::AsyncWriteExt as _;
+    let mut terminal = tokio::process::Command::new("python3");
+    terminal.args(["-c", include_str!("prompt.py"), "Secret for provider"]);
+    terminal.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => terminal.env(name, value),
+            None => terminal.env_remove(name),
+        };
+    }
+    let mut child = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    child.stdin.take().context("its input")?.write_all(TYPED.as_bytes()).await?;
+    let ended = child.wait_with_output().await?;
+    ensure!(ended.status.success(), "{ended:?}");
+    Ok(String::from_utf8_lossy(&ended.stdout).into_owned())
+}
+
+/// None of the secrets is anywhere but in the memory of gateway and supervisor.
 async fn nowhere(agent: &Agent, records: &str) -> Result<()> {
     let clean = |what: &str, bytes: &[u8]| -> Result<()> {
-        for secret in [SECRET, SECOND] {
+        for secret in [SECRET, SECOND, TYPED] {
             let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
             ensure!(!found, "{what} holds a secret");
         }

@@ -33,6 +33,11 @@ async fn every_refusal_is_a_problem(on: Database) {
     check(Method::PATCH, "/v1/sandboxes", "", 405, "method_not_allowed").await;
     check(Method::POST, "/v1/sandboxes", "{", 400, "bad_request").await;
     check(Method::POST, "/v1/sandboxes", r#"{"nmae":"x"}"#, 422, "bad_request").await;
+    // Nested deeper than any stack: where a body's shape is known, and where it is anybody's.
+    let deep = |begin: &str| format!("{begin}{}", "[".repeat(500_000));
+    check(Method::POST, "/v1/sandboxes", &deep(r#"{"labels":{"a":"#), 422, "bad_request").await;
+    check(Method::POST, "/v1/pushes", &deep(r#"{"module":"sha256:00","settings":"#), 400, "bad_request").await;
+    check(Method::POST, "/v1/pushes", &r#"{"settings":"#.repeat(150_000), 400, "bad_request").await;
     check(Method::POST, "/v1/sandboxes", r#"{"name":"Not A Name"}"#, 422, "bad_request").await;
     check(Method::POST, "/v1/sandboxes", r#"{"name":"taken"}"#, 409, "sandbox_exists").await;
     check(Method::POST, "/v1/sandboxes", r#"{"runtime":"docker"}"#, 422, "runtime_unavailable").await;
@@ -252,8 +257,25 @@ async fn a_monitor_is_told_what_was_decided_and_how_things_stand(on: Database) {
         }))
         .unwrap()
     };
-    a.say(FromSupervisor::Records { first: 1, records: vec![record("01", "deny"), record("02", "allow")] });
-    world.until("/v1/decisions", |found| found["items"].as_array().is_some_and(|found| found.len() == 2)).await;
+    let routed = |id: &str, sensitivity: &str, backend: serde_json::Value| {
+        serde_json::from_value(json!({
+            "id": id, "at": "2026-01-01T00:00:00Z", "sandbox": "a", "generation": 1, "stage": "route",
+            "process": { "executable": "/bin/x", "digest": "", "pid": 1 }, "host": "inference.local", "port": 443,
+            "verdict": if backend.is_null() { "deny" } else { "allow" }, "decision_ns": 1, "memoized": false,
+            "route": { "sensitivity": sensitivity, "backend": backend, "model": "m", "findings": {}, "reason": "r",
+                "charged": { "input_tokens": 1, "cached_tokens": 0, "output_tokens": 1, "cost": 250_000_000_000_u64 } }
+        }))
+        .unwrap()
+    };
+    let records = vec![
+        record("01", "deny"),
+        record("02", "allow"),
+        routed("03", "public", json!("cheap")),
+        routed("04", "public", json!("cheap")),
+        routed("05", "restricted", json!(null)),
+    ];
+    a.say(FromSupervisor::Records { first: 1, records });
+    world.until("/v1/decisions", |found| found["items"].as_array().is_some_and(|found| found.len() == 5)).await;
     let budget = json!({ "budgets": [{ "period": "day", "cost": 2_500_000 }] });
     world.send(world.request(Method::PUT, "/v1/sandboxes/a/inference").json(&budget)).await.ok();
     let text = world.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
@@ -262,6 +284,9 @@ async fn a_monitor_is_told_what_was_decided_and_how_things_stand(on: Database) {
         r#"openshell_decisions_total{stage="connect",verdict="deny",error=""} 1"#,
         r#"openshell_policy_decision_seconds_count{policy="rules@1"} 2"#,
         r#"openshell_sandboxes{phase="running"} 1"#,
+        r#"openshell_inference_requests_total{backend="cheap",sensitivity="public"} 2"#,
+        r#"openshell_inference_requests_total{backend="none",sensitivity="restricted"} 1"#,
+        r#"openshell_inference_cost_dollars_total{backend="cheap",sensitivity="public"} 0.5"#,
         "openshell_sandboxes_connected 1",
         r#"openshell_generations{state="enforced"} 1"#,
         r#"openshell_generations{state="behind"} 0"#,

@@ -357,6 +357,20 @@ async fn pages_of_other_origins_change_nothing_and_bare_headers_are_nobody(on: D
     let world = World::new(on).await;
     let foreign = world.request(Method::POST, "/v1/users").header("origin", "https://evil.test");
     world.send(foreign.json(&json!({ "name": "x", "role": "admin" }))).await.problem(403, "cross_origin");
+    // A page's WebSocket, though its browser has whatever lets it in.
+    world.sandbox("a").await;
+    let streams = format!("{}/v1/sandboxes/a/streams", world.running.endpoint.url.replace("https:", "wss:"));
+    let ca = std::fs::read(&world.running.endpoint.ca).unwrap();
+    let own = streams.replace("wss:", "https:").replace("/v1/sandboxes/a/streams", "");
+    for (origin, status) in [("https://evil.test", Some(403)), ("null", Some(403)), (own.as_str(), None)] {
+        let opened = crate::world::websocket::opened(&streams, &ca, &world.token, Some(origin)).await.unwrap();
+        let refused = match opened {
+            Ok(_) => None,
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => Some(answer.status().as_u16()),
+            Err(error) => panic!("{origin}: {error}"),
+        };
+        assert_eq!(refused, status, "{origin}");
+    }
     let url = format!("{}/v1/whoami", world.running.endpoint.url);
     let bare = world.http.get(url).header("x-forwarded-user", "admin").header("x-forwarded-email", "a@b.test");
     let bare = bare.header("cf-access-authenticated-user-email", "a@b.test").header("remote-user", "admin");

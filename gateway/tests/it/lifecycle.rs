@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::process::Terms;
 use crate::world::{Database, World};
 use openshell_api::launch::LaunchSpec;
 use openshell_api::link::FromSupervisor;
@@ -139,4 +140,20 @@ async fn processes_are_started_adopted_and_ended() {
 
     let missing = adopted.start(&spec(&root, "two")).await;
     assert!(matches!(missing, Err(RuntimeError::NoSupervisor(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_gateway_on_a_state_directory_is_refused_and_the_first_one_goes_on() {
+    let terms = Terms::alone();
+    let first = terms.start("a").await;
+    let supervisor = first.sandbox("s").await;
+    let output = terms.shared("a").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let fact = format!("another gateway (pid {}) is running with the state directory", first.pid());
+    assert!(said.contains(&fact) && said.contains("hint: "), "{said}");
+    // What the first one had said of itself is still there.
+    assert!(first.state().join("endpoint.json").is_file());
+    first.push(&["s"], "one.test").await.unwrap().ok();
+    assert_eq!(supervisor.generation(), 2);
 }

@@ -118,7 +118,8 @@ async fn a_server_that_goes_away_and_comes_back_loses_nothing() {
     let subject = Subject { sandbox: "a", process: ProcessRecord::default(), host: "a.test", port: 443 };
     let record = DecisionRecord::unanswered(subject, Stage::Connect, 2);
     supervisor.say(FromSupervisor::Records { first: 1, records: vec![record.clone()] });
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // A minute is longer than anything waits.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(supervisor.state.lock().unwrap().records_stored.is_empty());
 
     cluster.begin();

@@ -11,6 +11,7 @@ with_both!(
     keys_are_renewed_over_the_link_and_old_ones_overlap,
     a_link_that_is_not_renewed_ends_with_its_key_and_its_refresh_brings_it_back,
     a_pair_whose_acknowledgement_is_lost_is_good,
+    a_clock_that_jumps_shuts_nobody_out_and_lets_no_link_outlive_its_key,
     deletion_revokes_and_one_sandboxs_credentials_are_not_anothers,
 );
 
@@ -91,6 +92,46 @@ async fn a_pair_whose_acknowledgement_is_lost_is_good(on: Database) {
     a.connect();
     connected(&world, "a", true).await;
     assert_eq!(world.items("/v1/audit?action=supervisor").await, json!([]), "nobody had a copy");
+}
+
+/// The gateway's clock jumps: what was written down lies as much nearer, or farther off.
+async fn a_clock_that_jumps_shuts_nobody_out_and_lets_no_link_outlive_its_key(on: Database) {
+    const YEARS_MS: i64 = 10 * 365 * 86_400_000;
+    let world = World::with(on, lives(4)).await;
+    let a = world.sandbox("a").await;
+    let jump = |ms: i64| {
+        let sql = format!("UPDATE supervisor_keys SET expires_ms = expires_ms - {ms} WHERE expires_ms IS NOT NULL");
+        world.database.tamper(&world.dir.path().join("state"), &sql);
+    };
+    a.pairs(1).await;
+    connected(&world, "a", true).await;
+    // Forward: who is linked stays so, and is given new ones.
+    jump(YEARS_MS);
+    let count = a.state.lock().unwrap().pairs.len();
+    a.pairs(count + 1).await;
+    connected(&world, "a", true).await;
+    // Who is away meanwhile has a key that has expired, and comes back by its refresh.
+    a.disconnect();
+    connected(&world, "a", false).await;
+    jump(YEARS_MS);
+    let (key, refresh) = a.state.lock().unwrap().pairs.last().cloned().unwrap();
+    assert!(!a.let_in(&key).await, "it has expired");
+    let count = a.state.lock().unwrap().pairs.len();
+    a.state.lock().unwrap().shows = Some(refresh);
+    a.connect();
+    a.pairs(count + 1).await;
+    connected(&world, "a", true).await;
+    // Backward: the key seems to be good for ten years, and its link ends when it would have.
+    a.disconnect();
+    connected(&world, "a", false).await;
+    jump(-YEARS_MS);
+    a.mood(Mood::KeepOldKeys);
+    a.connect();
+    connected(&world, "a", true).await;
+    let began = std::time::Instant::now();
+    connected(&world, "a", false).await;
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert_eq!(world.items("/v1/audit?action=supervisor").await, json!([]), "nobody is taken for a copy");
 }
 
 async fn deletion_revokes_and_one_sandboxs_credentials_are_not_anothers(on: Database) {
