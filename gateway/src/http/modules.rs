@@ -50,7 +50,7 @@ pub(super) struct Upload {
     (status = 413, description = "too_large: more than 64 MiB", body = Problem),
     (status = 422, description = "not_wasm, core_module, invalid_wasm, unknown_contract, forbidden_import, no_hook; bad_signature, \
         untrusted_publisher, unsigned_module …", body = Problem),
-    (status = 503, description = "bucket_unavailable, bucket_refused: nothing was stored", body = Problem),
+    (status = 503, description = "bucket_unavailable, bucket_refused, put_given_up: nothing was stored", body = Problem),
 ))]
 pub(super) async fn upload(
     Call { gateway, permit }: Call<Operate>,

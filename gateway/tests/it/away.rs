@@ -186,9 +186,11 @@ async fn one_that_was_away_for_too_many_turns_is_told_what_to_do_and_that_works(
     linked(&c).await;
     c.kill();
     linked(&a).await;
-    turns(&mut a, 36).await;
+    turns(&mut a, 50).await;
 
-    let output = terms.shared("c").output().unwrap();
+    // One that is not refused would run on.
+    let refused = tokio::process::Command::from(terms.shared("c")).kill_on_drop(true).output();
+    let output = tokio::time::timeout(Duration::from_secs(30), refused).await.expect("it is refused").unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let fact = "ca.key of this state directory is not the one that the gateways of the database share, nor one of the last that they had";

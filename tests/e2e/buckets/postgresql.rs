@@ -100,6 +100,7 @@ async fn what_the_guide_says_brings_back_database_keys_and_bucket() -> Result<()
     stage.run(&["audit", "verify"]).await?.ok()?;
     push(&stage, "next.wasm", "later", &[]).await?.ok()?;
     enforced(&stage, "later").await?;
+    stage.run(&["sandbox", "delete", "demo"]).await?.ok()?;
     stage.run(&["gateway", "stop"]).await?.ok()?;
 
     // Everything is lost: another machine, another database, another bucket.
