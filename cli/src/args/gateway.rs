@@ -267,7 +267,7 @@ pub struct TrustRemoveArgs {
 #[derive(Debug, Args)]
 pub struct StartCommand {
     /// As what it runs: process, service (of your systemd) or docker. If left out: as it was started last; at first a service
-    /// where your systemd answers, else a process.
+    /// where your systemd answers, else in docker where an engine does, else a process.
     #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
     pub form: Option<Form>,
     /// What the gateway itself is given.

@@ -188,6 +188,63 @@ async fn in_docker_its_sandboxes_are_containers_beside_it() -> Result<()> {
     Ok(())
 }
 
+/// A user without a systemd, whose gateway is where it usually is.
+struct Newcomer {
+    world: World,
+}
+
+impl Newcomer {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.world.command(words);
+        command.env("HOME", self.world.path("home")).env("XDG_RUNTIME_DIR", "/nowhere");
+        command.env_remove("XDG_STATE_HOME").env_remove("OPENSHELL_RUNTIME");
+        command
+    }
+
+    async fn run(&self, words: &[&str]) -> Result<openshell_tests::world::Ran> {
+        finish(self.command(words)).await
+    }
+}
+
+impl Drop for Newcomer {
+    fn drop(&mut self) {
+        let _ = block_in_place(|| self.command(&["gateway", "remove", "local", "--purge", "--yes"]).output());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_machine_that_never_saw_it_an_engine_is_used_unless_sandboxes_are_to_be_processes() -> Result<()> {
+    let Some((world, _)) = empty_yard().await? else { return Ok(()) };
+    let newcomer = Newcomer { world };
+    std::fs::create_dir_all(newcomer.world.path("home"))?;
+    let form = async || {
+        let status = newcomer.run(&["gateway", "status", "-o", "json"]).await?.ok()?.json()?;
+        anyhow::Ok(status["form"].as_str().unwrap_or_default().to_owned())
+    };
+    for (words, variable) in
+        [(&["gateway", "start", "--runtime", "process"][..], None), (&["gateway", "start"], Some("process"))]
+    {
+        let mut start = newcomer.command(words);
+        start.envs(variable.map(|word| ("OPENSHELL_RUNTIME", word)));
+        finish(start).await?.ok()?;
+        ensure!(form().await? == "process", "{words:?}: {}", form().await?);
+        newcomer.run(&["gateway", "remove", "local", "--purge", "--yes"]).await?.ok()?;
+    }
+
+    // It needs nothing but the engine, and reads files of the machine that variables name.
+    let passphrase = newcomer.world.write("passphrase", "correct horse battery\n")?;
+    let create = ["sandbox", "create", "--name", "first", "--from", BUSYBOX, "--network", "none"];
+    let mut create = newcomer.command(&create);
+    create.env("OPENSHELL_PASSPHRASE_FILE", &passphrase);
+    finish(create).await?.ok()?;
+    ensure!(form().await? == "docker", "{}", form().await?);
+    let said = newcomer.run(&["sandbox", "exec", "first", "--", "echo", "here"]).await?.ok()?;
+    ensure!(said.stdout == "here\n", "{said:?}");
+    let key = std::fs::read_to_string(newcomer.world.path("home/.local/state/openshell/gateway/secrets.key"))?;
+    ensure!(key.contains("argon2id"), "{key}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_engine_and_no_systemd_answer_is_said() -> Result<()> {
     let world = World::new()?.with_env("DOCKER_HOST", "unix:///nowhere.sock").with_env("XDG_RUNTIME_DIR", "/nowhere");

@@ -80,7 +80,7 @@ pub async fn start(cx: &Context, command: StartCommand) -> Result<u8, Error> {
     }
     let form = match command.form.or_else(|| kept_form(state_dir)) {
         Some(form) => form,
-        None => local::preferred(state_dir).await,
+        None => local::preferred(state_dir, args.runtime).await,
     };
     let progress = cx.out.progress("starting the gateway");
     let (client, status) = local::start(state_dir, &Plan::new(form, args)).await?;

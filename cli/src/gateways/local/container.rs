@@ -26,6 +26,11 @@ const SUPERVISOR: &str = "openshell-supervisor";
 const SOCKET: &str = "/var/run/docker.sock";
 /// Where programs look for the machine's roots first.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Variables that name files of this machine which the gateway reads.
+const FILES: [&str; 4] =
+    ["AWS_SHARED_CREDENTIALS_FILE", "OPENSHELL_PASSPHRASE_FILE", "OPENSHELL_DATABASE_FILE", "OPENSHELL_MODULES_KEYS"];
+/// Variables that mean nothing in a container: it has one runtime, and writes nowhere but to its state directory.
+const NOT_THERE: [&str; 2] = ["OPENSHELL_RUNTIME", "OPENSHELL_COMPILE_CACHE"];
 /// Files with all of a machine's roots, by distribution.
 const BUNDLES: [&str; 4] =
     [ROOTS, "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"];
@@ -74,6 +79,11 @@ pub(super) async fn stop(state_dir: &Path) -> Result<String, Error> {
     }
     engine.post(&format!("/containers/{name}/stop?t={}", STOP_LIMIT.as_secs()), &Value::Null).await?;
     Ok(format!("container {name}"))
+}
+
+/// Whether there is an engine that a gateway may run in.
+pub(super) async fn answers() -> bool {
+    Engine::find().await.is_ok()
 }
 
 pub(super) async fn is_running(state_dir: &Path) -> bool {
@@ -168,9 +178,9 @@ fn body(state_dir: &Path, plan: &Plan, socket: &Path, image: &str, info: &Value)
     if let Some(bundle) = bundle() {
         mounts.push(bind(&bundle, Path::new(ROOTS), true));
     }
-    let keys = plan.environment.get("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from);
-    for file in [&plan.args.upstream_ca, &plan.args.modules_keys, &keys].into_iter().flatten() {
-        mounts.push(bind(file, file, true));
+    let named = FILES.iter().filter_map(|name| plan.environment.get(*name)).map(PathBuf::from);
+    for file in [&plan.args.upstream_ca, &plan.args.modules_keys].into_iter().flatten().cloned().chain(named) {
+        mounts.push(bind(&file, &file, true));
     }
     if let Some(directory) = plan.args.proxy_socket.as_deref().and_then(Path::parent) {
         mounts.push(bind(directory, directory, false));
@@ -178,7 +188,7 @@ fn body(state_dir: &Path, plan: &Plan, socket: &Path, image: &str, info: &Value)
     let mut environment = vec![format!("DOCKER_HOST=unix://{SOCKET}"), format!("SSL_CERT_FILE={ROOTS}")];
     // The paths and directories of the others are this machine's, and not the container's.
     let own = plan.environment.iter().filter(|(name, _)| {
-        name.starts_with("AWS_") || (name.starts_with("OPENSHELL_") && *name != "OPENSHELL_RUNTIME")
+        name.starts_with("AWS_") || (name.starts_with("OPENSHELL_") && !NOT_THERE.contains(&name.as_str()))
     });
     environment.extend(own.map(|(name, value)| format!("{name}={value}")));
     Ok(json!({
