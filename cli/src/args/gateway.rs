@@ -122,8 +122,8 @@ pub struct AddArgs {
     /// Put it on the machine that `ssh` reaches so: user@host, or a Host of its configuration.
     #[arg(long, value_name = "USER@HOST")]
     pub remote: Option<String>,
-    /// As what it runs there: service, docker or process. If left out: service where a systemd of yours answers, else docker
-    /// where an engine does, else process.
+    /// As what it runs there: docker, service or process. If left out: docker where an engine answers, else service where a
+    /// systemd of yours does, else process.
     #[arg(long, value_enum, value_name = "FORM", requires = "remote", hide_possible_values = true)]
     pub form: Option<Form>,
     /// Where sandboxes go there that name no runtime: `docker` or `process`.
@@ -266,8 +266,8 @@ pub struct TrustRemoveArgs {
 /// Arguments of `gateway start`.
 #[derive(Debug, Args)]
 pub struct StartCommand {
-    /// As what it runs: process, service (of your systemd) or docker. If left out: as it was started last; at first a service
-    /// where your systemd answers, else in docker where an engine does, else a process.
+    /// As what it runs: process, service (of your systemd) or docker. If left out: as it was started last; at first in docker
+    /// where an engine answers, else a service where your systemd does, else a process.
     #[arg(long, value_enum, value_name = "FORM", hide_possible_values = true)]
     pub form: Option<Form>,
     /// What the gateway itself is given.

@@ -148,20 +148,20 @@ pub async fn ensure(state_dir: &Path, note: impl FnOnce(&Plan)) -> Result<Client
     Ok(start(state_dir, &plan).await?.0)
 }
 
-/// As what a gateway runs where nobody said, if it is this user's own gateway in its usual place: as a service where the user's systemd
-/// answers, else as a container where a Docker engine does, unless its sandboxes are to be processes. Everything else is a process.
+/// As what a gateway runs where nobody said, if it is this user's own gateway in its usual place: as a container where a Docker engine
+/// answers, unless its sandboxes are to be processes; else as a service where the user's systemd does. Everything else is a process.
 pub async fn preferred(state_dir: &Path, runtime: Option<RuntimeKind>) -> Form {
     let usual = std::env::var_os("XDG_STATE_HOME").is_none()
         && matches!(Place::local(), Ok(Place::Local(own)) if own == state_dir);
     if !usual {
         return Form::Process;
     }
-    if service::answers().await {
-        return Form::Service;
-    }
     let said = std::env::var("OPENSHELL_RUNTIME").unwrap_or_default();
     let processes = runtime.map_or(said == RuntimeKind::Process.as_str(), |runtime| runtime == RuntimeKind::Process);
-    if !processes && container::answers().await { Form::Docker } else { Form::Process }
+    if !processes && container::answers().await {
+        return Form::Docker;
+    }
+    if service::answers().await { Form::Service } else { Form::Process }
 }
 
 /// Waits until the gateway says that it answers, and does. `ended` tells that it won't any more.

@@ -27,7 +27,7 @@ pub async fn provision(
     progress: &Progress,
 ) -> Result<(Remote, Option<bool>), Error> {
     let tunnel = Tunnel::to(destination, Manners::Asking)?;
-    let best = there::side_load(tunnel.ssh(), progress).await?;
+    there::side_load(tunnel.ssh(), progress).await?;
     progress.teller()("starting the gateway there");
     let mut words = vec!["gateway".to_owned(), "start".into(), "-q".into(), "-o".into(), "json".into()];
     if let Some(runtime) = arguments.runtime {
@@ -36,7 +36,7 @@ pub async fn provision(
     if let Some(image) = &arguments.default_image {
         words.extend(["--default-image".into(), image.clone()]);
     }
-    if let Some(form) = form.or(best) {
+    if let Some(form) = form {
         words.extend(["--form".into(), form.word().into()]);
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -3,7 +3,6 @@
 
 use serde::Deserialize;
 
-use super::super::entry::Form;
 use super::ssh::{Ssh, quoted};
 use crate::error::{Error, GatewayError};
 use crate::output::Progress;
@@ -15,21 +14,10 @@ const PROGRAMS: [&str; 3] = ["openshell-supervisor", "openshell-gateway", "opens
 /// Where they lie.
 const BIN: &str = "${XDG_DATA_HOME:-$HOME/.local/share}/openshell/bin";
 
-/// What a machine says of itself: its kind, as what a gateway would best run there, and the digests of our programs.
+/// What a machine says of itself: its kind, and the digests of our programs.
 fn look() -> String {
     format!(
         r#"uname -sm
-engine="${{DOCKER_HOST:-unix:///var/run/docker.sock}}"
-engine="${{engine#unix://}}"
-if [ -f "${{XDG_STATE_HOME:-$HOME/.local/state}}/openshell/gateway/start.json" ]; then
-  echo as-before
-elif systemctl --user show-environment >/dev/null 2>&1; then
-  echo service
-elif [ -S "$engine" ] && [ -w "$engine" ]; then
-  echo docker
-else
-  echo process
-fi
 bin="{BIN}"
 for program in {}; do
   if [ -x "$bin/$program" ] && command -v sha256sum >/dev/null 2>&1; then
@@ -62,9 +50,8 @@ impl Known {
     }
 }
 
-/// Copies the programs that are not there yet, each whole or not at all, over what runs. Answers as what a gateway would best
-/// run there; `None`: as it did before.
-pub(super) async fn side_load(ssh: &Ssh, progress: &Progress) -> Result<Option<Form>, Error> {
+/// Copies the programs that are not there yet, each whole or not at all, over what runs.
+pub(super) async fn side_load(ssh: &Ssh, progress: &Progress) -> Result<(), Error> {
     use sha2::{Digest as _, Sha256};
     let said = ssh.open(&look()).await?;
     let mut lines = said.lines();
@@ -74,12 +61,6 @@ pub(super) async fn side_load(ssh: &Ssh, progress: &Progress) -> Result<Option<F
     if machine != ours {
         return Err(GatewayError::OtherMachine { found: machine, ours }.into());
     }
-    let best = match lines.next().unwrap_or_default() {
-        "service" => Some(Form::Service),
-        "docker" => Some(Form::Docker),
-        "process" => Some(Form::Process),
-        _ => None,
-    };
     let tell = progress.teller();
     for (program, there) in PROGRAMS.iter().zip(lines) {
         let path = paths::program(program).ok_or_else(|| GatewayError::NoProgram { program: (*program).to_owned() })?;
@@ -95,7 +76,7 @@ pub(super) async fn side_load(ssh: &Ssh, progress: &Progress) -> Result<Option<F
         );
         ssh.feed(&script, &bytes).await?;
     }
-    Ok(best)
+    Ok(())
 }
 
 /// Runs the command line there.
