@@ -69,14 +69,50 @@ impl Done {
 
 /// A statement with its arguments.
 pub(in crate::store) struct Query<'q> {
-    sql: SqlStr,
+    sql: Sql,
     arguments: Vec<Value<'q>>,
     persistent: bool,
 }
 
+/// A statement's text.
+enum Sql {
+    /// Its arguments are `$1`, `$2` and so on.
+    Numbered(SqlStr),
+    /// Its arguments are `?`, in order. SQLite looks a numbered one up among all before it, when it reads the text and when it is
+    /// bound: with hundreds of them that took a seventh of what storing them did.
+    Ordered(String),
+}
+
+impl Sql {
+    fn for_sqlite(self) -> SqlStr {
+        match self {
+            Self::Numbered(sql) => sql,
+            Self::Ordered(sql) => AssertSqlSafe(sql).into_sql_str(),
+        }
+    }
+
+    /// PostgreSQL knows numbers only.
+    fn for_postgres(self) -> SqlStr {
+        match self {
+            Self::Numbered(sql) => sql,
+            Self::Ordered(sql) => {
+                let mut numbered = String::with_capacity(sql.len() * 2);
+                for (number, part) in sql.split('?').enumerate() {
+                    if number > 0 {
+                        numbered.push('$');
+                        numbered.push_str(&number.to_string());
+                    }
+                    numbered.push_str(part);
+                }
+                AssertSqlSafe(numbered).into_sql_str()
+            }
+        }
+    }
+}
+
 /// A statement whose arguments are `$1`, `$2` and so on.
 pub(in crate::store) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q> {
-    Query { sql: sql.into_sql_str(), arguments: Vec::new(), persistent: true }
+    Query { sql: Sql::Numbered(sql.into_sql_str()), arguments: Vec::new(), persistent: true }
 }
 
 /// A statement that answers one column.
@@ -157,7 +193,7 @@ impl<'q> Query<'q> {
     }
 
     fn sqlite(self) -> sqlx::query::Query<'q, Sqlite, SqliteArguments> {
-        let query = sqlx::query::<Sqlite>(self.sql).persistent(self.persistent);
+        let query = sqlx::query::<Sqlite>(self.sql.for_sqlite()).persistent(self.persistent);
         self.arguments.into_iter().fold(query, |query, value| match value {
             Value::Int(value) => query.bind(value),
             Value::Text(value) => query.bind(value.map(Cow::into_owned)),
@@ -175,7 +211,7 @@ impl<'q> Query<'q> {
     }
 
     fn postgres(self) -> sqlx::query::Query<'q, Postgres, PgArguments> {
-        let query = sqlx::query::<Postgres>(self.sql).persistent(self.persistent);
+        let query = sqlx::query::<Postgres>(self.sql.for_postgres()).persistent(self.persistent);
         self.arguments.into_iter().fold(query, |query, value| match value {
             Value::Int(value) => query.bind(value),
             // PostgreSQL's text holds anything but NUL. No name of ours does; a supervisor's words might.
@@ -232,7 +268,7 @@ impl<'q> Builder<'q> {
         Self { sql: sql.to_owned(), arguments: Vec::new() }
     }
 
-    /// More of it; never anything that came from elsewhere.
+    /// More of it, without a question mark; never anything that came from elsewhere.
     pub(in crate::store) fn push(&mut self, sql: impl AsRef<str>) -> &mut Self {
         self.sql.push_str(sql.as_ref());
         self
@@ -241,8 +277,7 @@ impl<'q> Builder<'q> {
     /// An argument.
     pub(in crate::store) fn push_bind(&mut self, value: impl Into<Value<'q>>) -> &mut Self {
         self.arguments.push(value.into());
-        self.sql.push('$');
-        self.sql.push_str(&self.arguments.len().to_string());
+        self.sql.push('?');
         self
     }
 
@@ -264,6 +299,6 @@ impl<'q> Builder<'q> {
 
     /// The whole.
     pub(in crate::store) fn build(self) -> Query<'q> {
-        Query { sql: AssertSqlSafe(self.sql).into_sql_str(), arguments: self.arguments, persistent: true }
+        Query { sql: Sql::Ordered(self.sql), arguments: self.arguments, persistent: true }
     }
 }
