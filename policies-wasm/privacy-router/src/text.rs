@@ -50,6 +50,36 @@ pub fn is_word(b: u8) -> bool {
     class(b) & WORD != 0
 }
 
+/// Where the bytes end that from `at` on are of the classes in `mask`, and which of those they are. Four at a time: the engine asks
+/// in every turn of a loop whether the time is over.
+pub fn span(text: &[u8], at: usize, mask: u8) -> (usize, u8) {
+    let (mut end, mut classes) = (at, 0);
+    while let Some(four) = text.get(end..).and_then(<[u8]>::first_chunk::<4>) {
+        for (k, &b) in four.iter().enumerate() {
+            let here = class(b);
+            if here & mask == 0 {
+                return (end + k, classes);
+            }
+            classes |= here;
+        }
+        end += 4;
+    }
+    while let Some(here) = text.get(end).map(|&b| class(b)).filter(|here| here & mask != 0) {
+        classes |= here;
+        end += 1;
+    }
+    (end, classes)
+}
+
+/// Whether four bytes are small letters.
+fn small(four: [u8; 4]) -> bool {
+    const HIGHS: u32 = 0x8080_8080;
+    let x = u32::from_le_bytes(four);
+    let from_a = (x | HIGHS) - u32::from_le_bytes([b'a'; 4]);
+    let to_z = (u32::from_le_bytes([b'z'; 4]) | HIGHS) - (x & !HIGHS);
+    !x & from_a & to_z & HIGHS == HIGHS
+}
+
 /// First position at or after `from` of a byte that is `wanted`, eight at a time.
 pub fn find(text: &[u8], from: usize, wanted: u8) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -109,26 +139,37 @@ pub fn ends(text: &[u8], end: usize) -> bool {
 /// Words that say what a value near them is: lowercase; a blank in one stands for a blank, `_`, `-`, `.` or nothing.
 pub struct Cues {
     words: &'static [&'static str],
-    /// Bits of the first bytes, modulo 64.
-    firsts: u64,
+    /// Bits of the pairs of bytes that they begin with: most words of a text are told apart by these.
+    pairs: [u64; 16],
+}
+
+/// Which bit two bytes have in [`Cues::pairs`]: letters count by their lowest five bits, whatever their case.
+const fn pair(first: u8, second: u8) -> usize {
+    ((first & 31) as usize) << 5 | (second & 31) as usize
 }
 
 impl Cues {
     /// Of these words.
     pub const fn new(words: &'static [&'static str]) -> Self {
-        let mut firsts = 0;
+        let mut pairs = [0; 16];
         let mut i = 0;
         while i < words.len() {
-            firsts |= 1 << (words[i].as_bytes()[0] & 63);
+            let word = words[i].as_bytes();
+            // After a single letter anything may stand.
+            let alone = word.len() < 2 || word[1] == b' ';
+            let bit = pair(word[0], if alone { 0 } else { word[1] });
+            pairs[bit / 64] |= (if alone { 0xffff_ffff } else { 1 }) << (bit % 64);
             i += 1;
         }
-        Self { words, firsts }
+        Self { words, pairs }
     }
 
     /// Whether one begins at `at` and ends, as a whole word, at `limit` at the latest.
     fn at(&self, text: &[u8], at: usize, limit: usize) -> bool {
+        let bit = pair(text[at], text.get(at + 1).copied().unwrap_or_default());
         let first = text[at].to_ascii_lowercase();
-        self.firsts >> (first & 63) & 1 == 1 && self.words.iter().any(|word| spelled(text, at, limit, word))
+        self.pairs[bit / 64] >> (bit % 64) & 1 == 1
+            && self.words.iter().any(|word| word.as_bytes()[0] == first && spelled(text, at, limit, word))
     }
 }
 
@@ -153,14 +194,27 @@ fn spelled(text: &[u8], at: usize, limit: usize, word: &str) -> bool {
 
 /// Whether one of `cues` stands, as a whole word, within `window` bytes before `at`.
 pub fn near(text: &[u8], at: usize, window: usize, cues: &Cues) -> bool {
-    (at.saturating_sub(window)..at).any(|i| {
+    let mut i = at.saturating_sub(window);
+    let mut before = before(text, i).map_or(0, class);
+    while i < at {
+        // Most bytes are small letters within a word.
+        if before & (LOWER | UPPER) != 0 && text[i..at].first_chunk().is_some_and(|four| small(*four)) {
+            (before, i) = (LOWER, i + 4);
+            continue;
+        }
         let here = class(text[i]);
-        let before = i.checked_sub(1).map_or(0, |j| class(text[j]));
-        let begins = here & (LOWER | UPPER) != 0
-            && (before & (LOWER | UPPER) == 0 || here & UPPER != 0 && before & LOWER != 0)
-            || here & HIGH != 0;
-        begins && cues.at(text, i, at)
-    })
+        let begins = match here {
+            LOWER => before & (LOWER | UPPER) == 0,
+            UPPER => before & UPPER == 0,
+            HIGH => true,
+            _ => false,
+        };
+        if begins && cues.at(text, i, at) {
+            return true;
+        }
+        (before, i) = (here, i + 1);
+    }
+    false
 }
 
 /// Like [`near`], looking both ways.

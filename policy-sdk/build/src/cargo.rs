@@ -123,12 +123,19 @@ impl Package {
             // The stack first: running out of it traps at address 0 instead of overwriting data.
             "-Clink-arg=--stack-first".to_owned(),
         ]);
-        for (setting, value) in
-            [("OPT_LEVEL", "3"), ("PANIC", "abort"), ("CODEGEN_UNITS", "1"), ("DEBUG", "false"), ("STRIP", "debuginfo")]
-        {
+        for (setting, value) in [
+            ("OPT_LEVEL", "3"),
+            ("LTO", "fat"),
+            ("PANIC", "abort"),
+            ("CODEGEN_UNITS", "1"),
+            ("DEBUG", "false"),
+            ("STRIP", "debuginfo"),
+        ] {
             cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }
-        cargo.args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+        // Only this crate type: cargo does not optimise across crates what is a Rust library as well.
+        cargo.args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--target", TARGET]);
+        cargo.arg("--message-format=json-render-diagnostics");
         cargo.arg("--manifest-path").arg(&self.manifest).arg("--target-dir").arg(target_dir);
         let output = run(&mut cargo)?;
         if !output.status.success() {

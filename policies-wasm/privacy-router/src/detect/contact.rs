@@ -80,12 +80,12 @@ pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
         return None;
     }
     let groups = &lengths[..closed.min(16)];
-    let d = digits(&text[at..end]);
     let hit = Some(Hit { kind: "phone", start: at, end });
     if text[at] == b'+' {
-        return if count >= 8 && d[0] != 0 { hit } else { None };
+        let first = text[at..end].iter().find(|b| b.is_ascii_digit());
+        return if count >= 8 && first != Some(&b'0') { hit } else { None };
     }
-    if north_american(&text[at..end], &d, groups) {
+    if north_american(&text[at..end], groups) {
         return hit;
     }
     let plausible = groups.len() <= 6
@@ -95,12 +95,17 @@ pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
 }
 
 /// `(212) 555-0123`, `212-555-0123`, `212.555.0123`, with or without a leading 1; area and exchange begin with 2–9.
-fn north_american(text: &[u8], d: &[u8], groups: &[usize]) -> bool {
-    let (d, groups) = match (d, groups) {
-        ([1, rest @ ..], [1, others @ ..]) => (rest, others),
-        other => other,
+fn north_american(text: &[u8], groups: &[usize]) -> bool {
+    if !matches!(groups, [3, 3, 4] | [1, 3, 3, 4]) {
+        return false;
+    }
+    let d = digits(text);
+    let d = match (d.as_slice(), groups) {
+        ([1, rest @ ..], [1, ..]) => rest,
+        (_, [1, ..]) => return false,
+        (all, _) => all,
     };
-    groups == [3, 3, 4] && d[0] >= 2 && d[3] >= 2 && text.iter().any(|&b| matches!(b, b'-' | b'.' | b'('))
+    d[0] >= 2 && d[3] >= 2 && text.iter().any(|&b| matches!(b, b'-' | b'.' | b'('))
 }
 
 fn looks_like_date(groups: &[usize]) -> bool {

@@ -16,7 +16,7 @@ mod words;
 
 use std::ops::Range;
 
-use crate::text::{DIGIT, MARK, WORD, class};
+use crate::text::{DIGIT, MARK, WORD, class, span};
 
 use custom::Custom;
 
@@ -57,22 +57,14 @@ pub fn scan_parts<'k>(
 fn scan_part<'k>(text: &[u8], part: Range<usize>, custom: &'k Custom, out: &mut Vec<Hit<'k>>) {
     let mut i = part.start;
     while i < part.end {
-        let mut classes = class(text[i]);
-        if classes & WORD != 0 {
-            let start = i;
-            i += 1;
-            while i < text.len() {
-                let next = class(text[i]);
-                if next & WORD == 0 {
-                    break;
-                }
-                classes |= next;
-                i += 1;
-            }
-            word(text, start, i, classes, custom, out);
+        let first = class(text[i]);
+        if first & WORD != 0 {
+            let (end, classes) = span(text, i, WORD);
+            word(text, i, end, classes, custom, out);
+            i = end;
             continue;
         }
-        if classes & MARK != 0 {
+        if first & MARK != 0 {
             out.extend(mark(text, i));
         }
         i += 1;
@@ -95,7 +87,7 @@ fn mark(text: &[u8], at: usize) -> Option<Hit<'static>> {
 /// What can begin with the word at `start..end`, whose bytes have these `classes`.
 fn word<'k>(text: &[u8], start: usize, end: usize, classes: u8, custom: &'k Custom, out: &mut Vec<Hit<'k>>) {
     if class(text[start]) == DIGIT {
-        out.extend(number(text, start, end));
+        out.extend(number(text, start, end, classes));
         custom.word(text, start, end, out);
         return;
     }
@@ -129,9 +121,9 @@ fn word<'k>(text: &[u8], start: usize, end: usize, classes: u8, custom: &'k Cust
 }
 
 /// What can begin with a word that begins with a digit.
-fn number(text: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
+fn number(text: &[u8], start: usize, end: usize, classes: u8) -> Option<Hit<'static>> {
     // Most numbers are short: cards, personal numbers and telephones are not.
-    let long = digits_ahead(text, start);
+    let long = (classes == DIGIT && end - start >= LONG) || digits_ahead(text, start);
     tokens::marked(text, start, end)
         .or_else(|| if long { cards::at(text, start) } else { None })
         .or_else(|| if long { national::at(text, start, end) } else { None })
@@ -141,14 +133,17 @@ fn number(text: &[u8], start: usize, end: usize) -> Option<Hit<'static>> {
         .or_else(|| people::zip(text, start, end))
 }
 
-/// Whether six digits follow from `at` on within what may be one number.
+/// Fewest digits of what is long.
+const LONG: usize = 6;
+
+/// Whether so many digits follow from `at` on within what may be one number.
 fn digits_ahead(text: &[u8], at: usize) -> bool {
     let mut digits = 0;
     for &b in &text[at..text.len().min(at + 24)] {
         match b {
             b'0'..=b'9' => {
                 digits += 1;
-                if digits == 6 {
+                if digits == LONG {
                     return true;
                 }
             }

@@ -231,6 +231,14 @@ struct Written {
     form: &'static str,
     /// Words around must say what it is.
     weak: bool,
+    /// Digits and nothing else.
+    plain: bool,
+}
+
+impl Written {
+    fn new(number: &'static Number, form: &'static str, weak: bool) -> Self {
+        Self { number, form, weak, plain: form.bytes().all(|f| f == b'd') }
+    }
 }
 
 /// Forms by the length of their first run of letters and digits; strong ones first.
@@ -238,11 +246,10 @@ fn forms(first_run: usize) -> &'static [Written] {
     static BY_LENGTH: OnceLock<Vec<Vec<Written>>> = OnceLock::new();
     let by_length = BY_LENGTH.get_or_init(|| {
         let mut table: Vec<Vec<Written>> = Vec::new();
-        let strong = NUMBERS
-            .iter()
-            .flat_map(|number| number.forms.iter().map(move |form| Written { number, form, weak: false }));
+        let strong =
+            NUMBERS.iter().flat_map(|number| number.forms.iter().map(move |form| Written::new(number, form, false)));
         let weak =
-            NUMBERS.iter().flat_map(|number| number.weak.iter().map(move |form| Written { number, form, weak: true }));
+            NUMBERS.iter().flat_map(|number| number.weak.iter().map(move |form| Written::new(number, form, true)));
         for written in strong.chain(weak) {
             let length = written.form.bytes().take_while(|&f| is_word(f)).count();
             table.resize_with(table.len().max(length + 1), Vec::new);
@@ -258,13 +265,24 @@ pub fn at(text: &[u8], at: usize, run_end: usize) -> Option<Hit<'static>> {
     if matches!(before(text, at), Some(b'.' | b'-' | b'/' | b'_')) && at >= 2 && is_word(text[at - 2]) {
         return None;
     }
+    let forms = forms(run_end - at);
+    if forms.is_empty() {
+        return None;
+    }
+    let run = &text[at..run_end];
+    let digits = run.iter().all(u8::is_ascii_digit);
     // One that the words around name comes before one that merely fits.
     let mut fitting = None;
-    for Written { number, form, weak } in forms(run_end - at) {
+    for Written { number, form, weak, plain } in forms {
         if fitting.is_some() && !weak {
             continue;
         }
-        let Some(end) = fits(text, at, form, number.check) else { continue };
+        // A plain one is the whole run.
+        let end = match plain {
+            true => (digits && alone(text, run_end) && (number.check)(run)).then_some(run_end),
+            false => fits(text, at, form, number.check),
+        };
+        let Some(end) = end else { continue };
         let hit = Hit { kind: number.kind, start: at, end };
         if near(text, at, 40, &number.words) {
             return Some(hit);
@@ -274,17 +292,26 @@ pub fn at(text: &[u8], at: usize, run_end: usize) -> Option<Hit<'static>> {
     fitting
 }
 
+/// Whether a number may end at `end`: no letter or digit follows, nor a hyphen and one.
+fn alone(text: &[u8], end: usize) -> bool {
+    ends(text, end) && !(text.get(end) == Some(&b'-') && text.get(end + 1).copied().is_some_and(is_word))
+}
+
 /// End of `form` at `at`, if the text is written so, stands alone and passes `check`.
 fn fits(text: &[u8], at: usize, form: &str, check: Check) -> Option<usize> {
-    let part = text.get(at..at + form.len())?;
+    let end = at + form.len();
+    let part = text.get(at..end)?;
+    // What follows tells most of them apart.
+    if !alone(text, end) {
+        return None;
+    }
     let same = part.iter().zip(form.bytes()).all(|(&b, f)| match f {
         b'd' => b.is_ascii_digit(),
         b'A' => b.is_ascii_alphabetic(),
         b'X' => b.is_ascii_alphanumeric(),
         literal => b == literal,
     });
-    let end = at + form.len();
-    if !same || !ends(text, end) || (text.get(end) == Some(&b'-') && text.get(end + 1).copied().is_some_and(is_word)) {
+    if !same {
         return None;
     }
     let mut compact = [0u8; 24];

@@ -1,7 +1,7 @@
 //! Base64, hexadecimal, percent and JSON escapes.
 
 use super::{Derived, Origin, Writer};
-use crate::text::{DIGIT, JOINT, LOWER, PERCENT, UPPER, class, find, run};
+use crate::text::{DIGIT, JOINT, LOWER, PERCENT, UPPER, class, find, run, span};
 
 /// Shortest encoded run worth reading, in characters: it holds 15 (base64) or 12 (hex) bytes.
 const SHORTEST_BASE64: usize = 20;
@@ -35,9 +35,7 @@ pub fn runs(text: &[u8], mut each: impl FnMut(Derived) -> bool) {
         let classes = class(text[i]);
         if classes & ENCODED != 0 {
             let start = i;
-            while i < text.len() && class(text[i]) & ENCODED != 0 {
-                i += 1;
-            }
+            (i, _) = span(text, start, ENCODED);
             if i - start < SHORTEST_BASE64 {
                 continue;
             }
@@ -108,7 +106,8 @@ fn plain(part: &[u8]) -> Option<Vec<u8>> {
         let bits = four.iter().try_fold(0u32, |bits, &b| Some(bits << 6 | u32::from(sextet(b)?)))?;
         out.copy_from_slice(&bits.to_be_bytes()[1..]);
     }
-    if !head.iter().all(|&b| is_plausible(b)) {
+    let broken = |bytes: &[u8]| std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some());
+    if !head.iter().all(|&b| is_plausible(b)) || broken(&head) {
         return None;
     }
     let head = base64_decode(&part[..part.len().min(64) / 4 * 4])?;
