@@ -107,7 +107,7 @@ pub(super) struct Granted {
 
 /// A record that still lacks the status. Kept when dropped, whatever happens to the request.
 pub(super) struct Pending {
-    record: Option<DecisionRecord>,
+    record: Option<Box<DecisionRecord>>,
     recorder: Arc<dyn Record>,
 }
 
@@ -223,7 +223,7 @@ impl Facts {
         refusal
     }
 
-    fn record(&self, stage: Stage, generation: u64, decision: &Decision) -> DecisionRecord {
+    fn record(&self, stage: Stage, generation: u64, decision: &Decision) -> Box<DecisionRecord> {
         let mut record = self.blank(stage, generation);
         record.decision_ns = u64::try_from(decision.elapsed.as_nanos()).unwrap_or(u64::MAX);
         record.memoized = decision.memoized;
@@ -236,17 +236,17 @@ impl Facts {
         record
     }
 
-    fn blank(&self, stage: Stage, generation: u64) -> DecisionRecord {
+    fn blank(&self, stage: Stage, generation: u64) -> Box<DecisionRecord> {
         let Connection { sandbox, host, port, .. } = &self.connection;
         let process = self.caller.record();
-        DecisionRecord::unanswered(Subject { sandbox, process, host, port: *port }, stage, generation)
+        Box::new(DecisionRecord::unanswered(Subject { sandbox, process, host, port: *port }, stage, generation))
     }
 
-    fn keep(&self, mut record: DecisionRecord, refusal: Option<&Refusal>) {
+    fn keep(&self, mut record: Box<DecisionRecord>, refusal: Option<&Refusal>) {
         if let Some(refusal) = refusal {
             deny(&mut record, refusal);
         }
-        self.recorder.record(record);
+        self.recorder.record(&record);
     }
 }
 
@@ -284,7 +284,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(record) = self.record.take() {
-            self.recorder.record(record);
+            self.recorder.record(&record);
         }
     }
 }

@@ -47,7 +47,7 @@ impl InferenceService {
         }
         let name = backend.name.to_string();
         let asked_model = backend.model.clone().unwrap_or_else(|| case.model.to_owned());
-        let mut record = draft.clone();
+        let mut record = Box::new(draft.clone());
         record.verdict = Verdict::Allow;
         record.credential = backend.provider.as_ref().map(ToString::to_string);
         record.reason = Some(decision.reason.clone());
@@ -82,7 +82,7 @@ impl InferenceService {
                 route.charged = reservation.map(|reservation| reservation.settle(&ended));
             }
             record.answered(status.as_u16());
-            sink.record(record);
+            sink.record(&record);
         }));
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
@@ -98,7 +98,7 @@ impl InferenceService {
         record.reason = Some("counted here, sent nowhere".to_owned());
         let by = case.router.reference();
         (record.policy, record.digest) = (Some(by.name_version), Some(by.digest));
-        self.record.record(record);
+        self.record.record(&record);
         let mut response = json_response(StatusCode::OK, &json!({ "input_tokens": tokens }));
         for (name, text) in
             [("x-openshell-served-by", "openshell"), ("x-openshell-route", "counted here, sent nowhere")]
@@ -120,7 +120,7 @@ impl InferenceService {
         }
     }
 
-    pub(super) fn refused(&self, mut record: DecisionRecord, by: Option<&PolicyRef>, refusal: &Refusal) {
+    pub(super) fn refused(&self, record: &mut DecisionRecord, by: Option<&PolicyRef>, refusal: &Refusal) {
         record.answered(refusal.cause.status().as_u16());
         record.error = Some(refusal.cause.code().to_owned());
         record.reason = Some(refusal.reason.clone());

@@ -174,13 +174,13 @@ impl InferenceService {
             Ok(endpoint) => endpoint,
             Err(unknown) => return unknown_endpoint(unknown).answer(guessed, None, terms.generation, None),
         };
-        let mut draft = self.draft(terms, caller, &parts);
+        let mut draft = Box::new(self.draft(terms, caller, &parts));
         match self.route(terms, caller, &parts, body, endpoint, &mut draft).await {
             Ok(response) => response,
             Err(refusal) => {
                 let by = terms.router.map(Router::reference);
                 let answer = refusal.answer(endpoint.dialect(), by.as_ref(), terms.generation, Some(&draft.id));
-                self.refused(draft, by.as_ref(), &refusal);
+                self.refused(&mut draft, by.as_ref(), &refusal);
                 answer
             }
         }

@@ -95,9 +95,9 @@ pub struct Remembering {
 }
 
 impl Record for Remembering {
-    fn record(&self, record: DecisionRecord) {
+    fn record(&self, record: &DecisionRecord) {
         if record.verdict == Verdict::Deny {
-            self.denials.add(&record);
+            self.denials.add(record);
         }
         self.inner.record(record);
     }

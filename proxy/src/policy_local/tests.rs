@@ -99,7 +99,7 @@ fn denied(path: &str) -> DecisionRecord {
 struct Nowhere;
 
 impl Record for Nowhere {
-    fn record(&self, _record: DecisionRecord) {}
+    fn record(&self, _record: &DecisionRecord) {}
 }
 
 #[tokio::test]
@@ -107,9 +107,9 @@ async fn refusals_are_shown_newest_first_and_each_kind_once() {
     let world = World::new();
     let recorder = Remembering { inner: Arc::new(Nowhere), denials: world.denials.clone() };
     for path in ["/1", "/2", "/1", "/3"] {
-        recorder.record(denied(path));
+        recorder.record(&denied(path));
     }
-    recorder.record(DecisionRecord { verdict: Verdict::Allow, ..denied("/allowed") });
+    recorder.record(&DecisionRecord { verdict: Verdict::Allow, ..denied("/allowed") });
     let (status, answer) = world.ask("GET", "/v1/denials", "").await;
     assert_eq!(status, 200);
     let seen: Vec<_> = answer["denials"].as_array().unwrap().iter().map(|d| (&d["path"], &d["times"])).collect();
@@ -121,7 +121,7 @@ async fn refusals_are_shown_newest_first_and_each_kind_once() {
     assert_eq!(answer["denials"].as_array().map(Vec::len), Some(1));
 
     for number in 0..300 {
-        recorder.record(denied(&format!("/n/{number}")));
+        recorder.record(&denied(&format!("/n/{number}")));
     }
     let (_, answer) = world.ask("GET", "/v1/denials?limit=100000", "").await;
     assert_eq!(answer["denials"].as_array().map(Vec::len), Some(200), "what is remembered is bounded");

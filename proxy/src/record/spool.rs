@@ -154,13 +154,13 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Spool<T> {
     }
 
     /// Keeps one item. Never blocks on the disk: when the queue is full the item is dropped and counted.
-    pub fn push(&self, item: T) {
-        self.settle(self.producer.0.push(&item));
+    pub fn push(&self, item: &T) {
+        self.settle(self.producer.0.push(item));
     }
 
     /// Keeps one item, waiting while the queue is full.
-    pub async fn push_patiently(&self, item: T) {
-        self.settle(self.producer.0.push_patiently(&item).await);
+    pub async fn push_patiently(&self, item: &T) {
+        self.settle(self.producer.0.push_patiently(item).await);
     }
 
     fn settle(&self, taken: Result<(), Refused>) {

@@ -27,7 +27,7 @@ fn open(dir: &Path) -> Spool<LogLine> {
 /// Pushes lines `numbers` and waits until they are on disk.
 async fn fill(spool: &Spool<LogLine>, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        spool.push_patiently(line(number)).await;
+        spool.push_patiently(&line(number)).await;
     }
     spool.flush().await;
 }
@@ -155,7 +155,7 @@ async fn a_full_queue_drops_and_counts() {
     let tiny = SpoolOptions { queue_bytes: 1, pause: Duration::from_millis(20), ..options() };
     let spool = Spool::open(dir.path(), tiny).expect("opens");
     for number in 1..=10_000 {
-        spool.push(line(number));
+        spool.push(&line(number));
     }
     spool.flush().await;
     let stats = spool.stats();
@@ -168,9 +168,9 @@ async fn long_items_and_many_items_come_in_batches() {
     let dir = tempfile::tempdir().expect("a directory");
     let spool = open(dir.path());
     let long = LogLine { line: "x".repeat(700_000), ..line(0) };
-    spool.push(long.clone());
+    spool.push(&long);
     fill(&spool, 2..=5000).await;
-    spool.push(long);
+    spool.push(&long);
     spool.flush().await;
     let read = unstored(&spool);
     assert_eq!(read.len(), 5001);
@@ -194,14 +194,14 @@ async fn who_keeps_up_reads_from_memory_what_others_read_from_disk() {
     let mut next = 1;
     for behind in [5_000, 1, 300] {
         for number in next..next + 100 {
-            spool.push(line(number));
+            spool.push(&line(number));
             reader.wait().await;
             take(reader.fresh().expect("it was written last"), &mut read);
             assert_eq!(reader.fresh(), None, "each is read once");
         }
         next += 100;
         // Longer than a batch, so that one is left in memory when another is read.
-        spool.push(LogLine { line: "x".repeat(200_000), ..line(0) });
+        spool.push(&LogLine { line: "x".repeat(200_000), ..line(0) });
         fill(&spool, next + 1..=next + behind).await;
         next += behind + 1;
         while let Some(batch) = reader.read().expect("reads") {
@@ -218,7 +218,7 @@ async fn a_reader_waits_for_what_comes() {
     let dir = tempfile::tempdir().expect("a directory");
     let spool = open(dir.path());
     let mut reader = spool.reader();
-    spool.push(line(1));
+    spool.push(&line(1));
     reader.wait().await;
     assert!(reader.read().expect("reads").is_some());
     reader.wait_for_room(1).await;

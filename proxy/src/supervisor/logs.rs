@@ -25,13 +25,13 @@ pub struct Logs(pub Spool<LogLine>);
 impl Logs {
     /// One line of the supervisor's own. Never blocks.
     pub fn say(&self, line: impl Into<String>) {
-        self.0.push(line_of("supervisor", line.into()));
+        self.0.push(&line_of("supervisor", line.into()));
     }
 
     /// The line that ends a run of the workload.
     pub async fn end(&self, code: i32) {
         let line = line_of("supervisor", format!("the workload exited with code {code}"));
-        self.0.push_patiently(LogLine { exit_code: Some(code), ..line }).await;
+        self.0.push_patiently(&LogLine { exit_code: Some(code), ..line }).await;
     }
 
     /// A pipe whose other end becomes lines of `stream`. Its writer waits while the log's disk is slower. The task ends
@@ -117,7 +117,7 @@ impl Copy {
 
     async fn log_line(&mut self) {
         let line = line_of(self.stream, text(&std::mem::take(&mut self.line)));
-        self.logs.0.push_patiently(line).await;
+        self.logs.0.push_patiently(&line).await;
     }
 }
 

@@ -155,7 +155,7 @@ pub async fn run(spec: LaunchSpec) -> Result<(), StartError> {
         Ledger::open(&state.path(LEDGER)).map_err(|source| StateError::Io { path: state.path(LEDGER), source })?;
     let ledger = Arc::new(ledger);
     for lost in lost {
-        records.record(lost.record(spec.sandbox.as_str()));
+        records.record(&lost.record(spec.sandbox.as_str()));
     }
     let proposals = Arc::new(Proposals::default());
     let shares = Arc::new(Shares::default());

@@ -38,7 +38,7 @@ impl Refusals for Recorded {
         let process = caller.map(|caller| caller.record()).unwrap_or_default();
         let subject = Subject { sandbox: &self.sandbox, process, host: &destination.host, port: destination.port };
         let record = DecisionRecord::unanswered(subject, Stage::Connect, self.live.load().generation);
-        self.records.record(DecisionRecord {
+        self.records.record(&DecisionRecord {
             error: Some(error.to_owned()),
             reason: Some(match repeated {
                 0 => reason.to_owned(),

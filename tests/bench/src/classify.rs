@@ -1,5 +1,6 @@
 //! How fast the privacy router reads a request: as Wasm, in a fresh instance of the host's engine.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,17 @@ const TEXTS: &[Option<&str>] =
     &[None, Some("prose"), Some("code"), Some("log"), Some("json"), Some("uuid"), Some("numbers")];
 
 /// Prints medians for requests of 2 KB and 100 KB.
-pub fn run() -> Result<()> {
+pub fn run(component: Option<&Path>) -> Result<()> {
     let key = SigningKey::from_bytes(&[7; 32]);
     let router = openshell_bundle::builtin("privacy-router").context("the bundle holds the router")?;
-    let artifact =
-        Compiler::new()?.compile(router.component, "privacy-router", "1.0.0", &serde_json::json!({}), &key)?;
+    let given = component.map(std::fs::read).transpose().context("reading the router")?;
+    let artifact = Compiler::new()?.compile(
+        given.as_deref().unwrap_or(router.component),
+        "privacy-router",
+        "1.0.0",
+        &serde_json::json!({}),
+        &key,
+    )?;
     let opened = Artifact::open(&artifact.bytes, &artifact.digest, &key.verifying_key())?;
     let mut options = LoadOptions::new("bench", opened.manifest().imports.clone());
     options.deadline = Duration::from_secs(5);

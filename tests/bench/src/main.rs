@@ -84,7 +84,11 @@ enum Section {
     #[command(hide = true)]
     Dial(door::dial::Dial),
     /// One reading of a request by the privacy router, as Wasm.
-    Classify,
+    Classify {
+        /// A router's component instead of the built-in one's.
+        #[arg(long)]
+        router: Option<std::path::PathBuf>,
+    },
     /// `inference.local` beside Portkey's gateway (`PORTKEY` names its script) and the LiteLLM proxy (`LITELLM`); what routing costs.
     Inference {
         /// Length of each measurement.
@@ -168,7 +172,7 @@ async fn main() -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&door::dial::run(&dial)?)?);
             Ok(())
         }
-        Section::Classify => classify::run(),
+        Section::Classify { router } => classify::run(router.as_deref()),
         Section::Inference { seconds } => inference::run(seconds).await,
         Section::Ask(ask) => {
             println!("{}", serde_json::to_string(&inference::load::run(ask).await?)?);

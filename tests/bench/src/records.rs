@@ -36,7 +36,7 @@ pub async fn run(rate: u32, seconds: u64) -> Result<()> {
     // Making a record and freeing it is the decision's own work.
     let idle = decide(&records, rate, seconds, drop)?;
     let (before, began) = (spent()?, Instant::now());
-    decide(&records, rate, seconds, |record| spool.record(record))?;
+    decide(&records, rate, seconds, |record| spool.record(&record))?;
     let bytes = delivery.await??;
     let (used, took) = (spent()?.saturating_sub(before), began.elapsed());
     let share = used.saturating_sub(idle).as_secs_f64() / took.as_secs_f64() * 100.0;

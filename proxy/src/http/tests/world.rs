@@ -146,8 +146,8 @@ impl Decide for Rules {
 pub(super) struct Records(Mutex<Vec<DecisionRecord>>);
 
 impl Record for Records {
-    fn record(&self, record: DecisionRecord) {
-        self.0.lock().unwrap().push(record);
+    fn record(&self, record: &DecisionRecord) {
+        self.0.lock().unwrap().push(record.clone());
     }
 }
 

@@ -200,8 +200,8 @@ pub fn backend(name: &str, at: SocketAddr, clearance: Sensitivity, price: u64) -
 pub struct Kept(pub Mutex<Vec<DecisionRecord>>);
 
 impl Record for Kept {
-    fn record(&self, record: DecisionRecord) {
-        self.0.lock().expect("records").push(record);
+    fn record(&self, record: &DecisionRecord) {
+        self.0.lock().expect("records").push(record.clone());
     }
 }
 
