@@ -16,11 +16,16 @@ if [ "${2:-}" = tests ]; then
 else
   "$cargo" build "${flags[@]}" --workspace --bins
 fi
+# What is released is optimised as a whole, by itself: the supervisor and the gateway.
+production=$profile
+[ "$profile" = release ] && production=production flags=(--profile production)
 "$cargo" build "${flags[@]}" -p openshell-proxy --bin openshell-supervisor
+[ "$profile" = debug ] || "$cargo" build "${flags[@]}" -p openshell-gateway --bin openshell-gateway
 
 mkdir -p "$dist"
 for name in openshell openshell-gateway openshell-supervisor openshell-origin openshell-bench; do
   built=$target/$host/$profile/$name
+  case $name in openshell-supervisor | openshell-gateway) built=$target/$host/$production/$name ;; esac
   [ -x "$built" ] || continue
   # A running binary can't be written over: put the new one beside it, then rename.
   cmp -s "$built" "$dist/$name" || { cp "$built" "$dist/.$name.new" && mv -f "$dist/.$name.new" "$dist/$name"; }
