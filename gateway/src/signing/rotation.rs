@@ -181,14 +181,14 @@ pub fn go_on(gateway: &Arc<Gateway>) {
 
 /// `true`: nothing is left to do but to let the key before go.
 async fn step(gateway: &Gateway) -> ApiResult<bool> {
-    if gateway.signing.next().is_some() && !gateway.view().await?.all_know() {
+    if gateway.signing.next().is_some() && !all_know(gateway).await? {
         return Ok(false);
     }
     {
         let mut alone = gateway.locks.alone().await?;
         // Another step may have been faster, and a link may have come to be.
         if gateway.signing.next().is_some() {
-            if !gateway.view().await?.all_know() {
+            if !all_know(gateway).await? {
                 return Ok(false);
             }
             change(gateway).await?;
@@ -200,6 +200,12 @@ async fn step(gateway: &Gateway) -> ApiResult<bool> {
     }
     deliver(gateway).await?;
     Ok(true)
+}
+
+/// Whether everybody who is linked trusts the next key. Nobody says so of links that this gateway has closed because it stops.
+async fn all_know(gateway: &Gateway) -> ApiResult<bool> {
+    let view = gateway.view().await?;
+    Ok(view.all_know() && !gateway.stopping.is_cancelled())
 }
 
 /// The next key signs from now on. The caller holds the gateway-wide lock alone.
