@@ -17,7 +17,7 @@ use openshell_tests::servers::{Server, free_port, python};
 use openshell_tests::world::{Ran, World, finish};
 use tokio::task::block_in_place;
 
-use crate::support::{FULL, Stage};
+use crate::support::{FULL, Shared, Stage, database_url, eventually, kill_gateway};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies-wasm/examples/get-only");
 const SETTINGS: &str = r#"{"host": "api.demo.test", "binaries": ["/usr/bin/curl"]}"#;

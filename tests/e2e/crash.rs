@@ -1,16 +1,8 @@
 //! `kill -9` on the gateway loses nothing that was acknowledged, and sandboxes keep enforcing.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::support::{FULL, READ_ONLY, Stage};
-
-async fn kill_gateway(stage: &Stage) -> Result<()> {
-    let status = stage.run(&["gateway", "status", "-o", "json"]).await?.ok()?.json()?;
-    let pid = status["pid"].as_u64().context("gateway status names no pid")?;
-    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?;
-    ensure!(killed.success());
-    Ok(())
-}
+use crate::support::{FULL, READ_ONLY, Stage, kill_gateway};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_gateway_loses_nothing_and_sandboxes_keep_enforcing() -> Result<()> {
@@ -36,7 +28,7 @@ async fn a_killed_gateway_loses_nothing_and_sandboxes_keep_enforcing() -> Result
         .ok()?;
 
     for _ in 0..3 {
-        kill_gateway(&stage).await?;
+        kill_gateway(&stage.world)?;
         stage.run(&["gateway", "start"]).await?.ok()?;
     }
     let mut codes = String::new();

@@ -12,6 +12,8 @@ use openshell_tests::world::{Ran, World, finish};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::support::kill_gateway;
+
 mod engines;
 mod machines;
 mod ssh;
@@ -142,14 +144,6 @@ impl Yard {
         let id = self.sandbox(name).await?["id"].as_str().context("it has an id")?.to_ascii_lowercase();
         let inspected = self.docker(&["inspect", &format!("openshell-{id}")])?;
         Ok(serde_json::from_str::<Value>(&inspected)?[0].take())
-    }
-
-    /// As a crash: nothing is put in order.
-    async fn kill_gateway(&self) -> Result<()> {
-        let status = self.run(&["gateway", "status", "-o", "json"]).await?.ok()?.json()?;
-        let pid = status["pid"].as_u64().context("it has a pid")?.to_string();
-        ensure!(Command::new("kill").args(["-9", &pid]).status()?.success());
-        Ok(())
     }
 }
 
@@ -401,7 +395,7 @@ async fn a_killed_gateway_finds_its_containers_again_and_removes_strays() -> Res
     yard.allow("kept", "/bin/busybox").await?;
     let before = yard.container("kept").await?;
     let label = before["Config"]["Labels"]["dev.openshell.gateway"].as_str().context("it is labelled")?.to_owned();
-    yard.kill_gateway().await?;
+    kill_gateway(&yard.world)?;
 
     // Meanwhile one container dies, and one is there that no sandbox in the database owns.
     let doomed = yard.docker(&[

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use openshell_tests::origin::Authority;
 use openshell_tests::world::World;
 
-use crate::support::{FULL, READ_ONLY, Stage};
+use crate::support::{FULL, READ_ONLY, Stage, eventually};
 
 /// Holds many connections at once, says how many were closed at once or refused, then lets all go.
 const MANY: &str = "
@@ -118,23 +118,13 @@ async fn a_full_disk_changes_no_verdict_and_no_policy() -> Result<()> {
     ensure!(told, "the reason is not told: {}", pushed.stderr);
 
     disk.free()?;
-    eventually("a push after there is room", async || Ok(stage.rules(FULL).await?.code == 0)).await?;
+    eventually("a push after there is room", 200, async || Ok(stage.rules(FULL).await?.code == 0)).await?;
     stage.check(&[("curl -sS -m 20 -o /dev/null -w '%{http_code}' -X POST $API/room", "201")]).await?;
-    eventually("new decisions are kept", async || {
+    eventually("new decisions are kept", 200, async || {
         let decisions = stage.run(&["decisions", "--sandbox", "demo", "-o", "json"]).await?;
         Ok(decisions.code == 0 && decisions.stdout.contains("/room"))
     })
     .await?;
     drop(stage);
     Ok(())
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..100 {
-        if holds().await? {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    anyhow::bail!("never: {what}")
 }

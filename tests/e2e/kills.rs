@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use openshell_tests::world::{Ran, World, finish};
 use serde_json::Value;
 
+use crate::support::kill_gateway;
+
 /// Rounds, unless `OPENSHELL_KILLS` says how many.
 const ROUNDS: u32 = 8;
 /// Longest time between the begin of a round and its kill, in milliseconds.
@@ -69,14 +71,6 @@ fn traces(world: &World) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
     Ok((found, listed.lines().filter_map(id).collect()))
 }
 
-async fn kill(world: &World) -> Result<()> {
-    let endpoint = std::fs::read(world.path("state/openshell/gateway/endpoint.json"))?;
-    let endpoint: Value = serde_json::from_slice(&endpoint)?;
-    let killed = std::process::Command::new("kill").args(["-9", &endpoint["pid"].to_string()]).status()?;
-    ensure!(killed.success(), "{endpoint}");
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_the_gateway_is_killed_nothing_half_done_remains() -> Result<()> {
     let rounds = std::env::var("OPENSHELL_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(ROUNDS);
@@ -117,7 +111,7 @@ async fn whenever_the_gateway_is_killed_nothing_half_done_remains() -> Result<()
             },
             async {
                 tokio::time::sleep(wait).await;
-                kill(&world).await
+                kill_gateway(&world)
             },
         );
         killed?;

@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use openshell_tests::origin::Authority;
-use openshell_tests::servers::Server;
 use openshell_tests::world::{Ran, World, finish};
-use tokio::task::block_in_place;
 
-use crate::support::{FULL, READ_ONLY, Stage};
+use crate::support::{FULL, READ_ONLY, Shared, Stage};
 
 async fn run(world: &World, arguments: &[&str]) -> Result<Ran> {
     finish(world.command(arguments)).await
@@ -16,20 +14,12 @@ async fn run(world: &World, arguments: &[&str]) -> Result<Ran> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_reaches_the_sandboxes_of_three_gateways_and_one_may_be_killed() -> Result<()> {
-    let postgres = block_in_place(Server::postgres)?;
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port);
-    let secret = tempfile::NamedTempFile::new()?;
-    std::fs::write(secret.path(), "correct horse battery\n")?;
-    let world = || -> Result<World> {
-        let world = World::new()?.with_env("OPENSHELL_DATABASE", &url);
-        Ok(world.with_env("OPENSHELL_PASSPHRASE_FILE", &secret.path().to_string_lossy()))
-    };
+    let shared = Shared::new()?;
     let authority = Authority::new()?;
-    let stage = Stage::within(world()?, &authority, &[], "true").await?;
-    let (second, third) = (world()?, world()?);
+    let stage = Stage::within(shared.world(World::new()?), &authority, &[], "true").await?;
+    let second = shared.gateway(World::new()?, &authority).await?;
+    let third = shared.gateway(World::new()?, &authority).await?;
     for (world, name) in [(&second, "two"), (&third, "three")] {
-        let ca = world.write("origins.pem", authority.pem())?;
-        run(world, &["gateway", "start", "--upstream-ca", &ca.to_string_lossy()]).await?.ok()?;
         run(world, &["sandbox", "create", "--name", name, "--add-host", "api.demo.test:127.0.0.1"]).await?.ok()?;
     }
     let yaml = |text: &str| text.replace("PORT", &stage.origin.address.port().to_string());

@@ -1,11 +1,14 @@
 //! What the end-to-end tests share.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use openshell_tests::origin::{Authority, Origin, OriginConfig};
+use openshell_tests::servers::Server;
 use openshell_tests::world::{Ran, World, finish};
 use tokio::net::TcpListener;
+use tokio::task::block_in_place;
 
 /// A world with an HTTPS origin called `api.demo.test` and a sandbox called `demo` that may be told to reach it.
 pub struct Stage {
@@ -120,3 +123,59 @@ network_policies:
       - {host: api.demo.test, port: PORT, protocol: rest, access: full, allowed_ips: [127.0.0.0/8]}
     binaries: [{path: /usr/bin/curl}]
 ";
+
+/// Where a PostgreSQL of the tests keeps everything.
+pub fn database_url(postgres: &Server) -> String {
+    format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port)
+}
+
+/// What several gateways share: a PostgreSQL, and the passphrase of their keys.
+pub struct Shared {
+    /// Of the database.
+    pub url: String,
+    secret: tempfile::NamedTempFile,
+    _postgres: Server,
+}
+
+impl Shared {
+    pub fn new() -> Result<Self> {
+        let postgres = block_in_place(Server::postgres)?;
+        let secret = tempfile::NamedTempFile::new()?;
+        std::fs::write(secret.path(), "correct horse battery\n")?;
+        Ok(Self { url: database_url(&postgres), secret, _postgres: postgres })
+    }
+
+    /// A world whose gateway shares it.
+    pub fn world(&self, world: World) -> World {
+        let passphrase = self.secret.path().to_string_lossy();
+        world.with_env("OPENSHELL_DATABASE", &self.url).with_env("OPENSHELL_PASSPHRASE_FILE", &passphrase)
+    }
+
+    /// The same, whose gateway runs and trusts origins of this authority.
+    pub async fn gateway(&self, world: World, authority: &Authority) -> Result<World> {
+        let world = self.world(world);
+        let ca = world.write("origins.pem", authority.pem())?;
+        finish(world.command(&["gateway", "start", "--upstream-ca", &ca.to_string_lossy()])).await?.ok()?;
+        Ok(world)
+    }
+}
+
+/// Looks every 100 ms, at most so often.
+pub async fn eventually(what: &str, times: u32, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..times {
+        if holds().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("never: {what}")
+}
+
+/// Kills a world's own gateway, as a crash would: nothing is put in order. Answers its process id.
+pub fn kill_gateway(world: &World) -> Result<u64> {
+    let endpoint = std::fs::read(world.path("state/openshell/gateway/endpoint.json"))?;
+    let endpoint: serde_json::Value = serde_json::from_slice(&endpoint)?;
+    let pid = endpoint["pid"].as_u64().context("no pid")?;
+    ensure!(Command::new("kill").args(["-9", &pid.to_string()]).status()?.success(), "{endpoint}");
+    Ok(pid)
+}

@@ -98,26 +98,20 @@ impl Homes {
             Some(Home::Database(_)) => return Ok(Home::Database(bytes)),
             None => {}
         }
-        self.put(store, bucket, digest, bytes).await
+        Ok(Home::Bucket(self.put(store, bucket, digest, bytes).await?))
     }
 
     /// Puts bytes into the bucket under a name of their own.
-    pub async fn put<'a>(
-        &self,
-        store: &Store,
-        bucket: &Bucket,
-        digest: &str,
-        bytes: &Bytes,
-    ) -> ApiResult<Home<&'a [u8]>> {
+    pub async fn put(&self, store: &Store, bucket: &Bucket, digest: &str, bytes: &Bytes) -> ApiResult<Spot> {
         let spot = Spot::new(bucket.place(), digest);
         store.will_put(&spot, &self.gateway).await?;
-        let put = bucket.put(&spot.object, bytes.clone()).await;
-        let home = Home::Bucket(spot);
-        if let Err(error) = put {
-            self.give_up(store, &home).await;
-            return Err(error.into());
+        match bucket.put(&spot.object, bytes.clone()).await {
+            Ok(()) => Ok(spot),
+            Err(error) => {
+                self.give_up(store, &Home::Bucket(spot)).await;
+                Err(error.into())
+            }
         }
-        Ok(home)
     }
 
     /// No module will name what was put there, unless one does already. What this can't write down is found later by its age.

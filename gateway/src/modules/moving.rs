@@ -139,12 +139,10 @@ async fn move_within(store: &Store, homes: Homes, into_bucket: bool) -> Result<M
             let home = match homes.bucket().filter(|_| into_bucket) {
                 None => Home::Database(&*bytes),
                 Some(bucket) => {
-                    let home = homes.put(store, bucket, &wanted, &bytes).await?;
+                    let spot = homes.put(store, bucket, &wanted, &bytes).await?;
                     // What the database lets go is there, and readable.
-                    if let Home::Bucket(spot) = &home {
-                        bucket.get(&spot.object, &wanted, bytes.len() as u64).await?;
-                    }
-                    home
+                    bucket.get(&spot.object, &wanted, bytes.len() as u64).await?;
+                    Home::Bucket(spot)
                 }
             };
             match store.move_module(&wanted, &home).await? {

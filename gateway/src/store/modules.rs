@@ -76,14 +76,16 @@ impl Store {
             .fetch_one(&mut *tx)
             .await?;
         let spot = match home {
-            Home::Bucket(spot) if kept == 0 && !puts::settle(tx, spot).await? => return Ok(StoreModule::Late),
-            Home::Bucket(spot) => Some(spot),
             Home::Database(_) => None,
+            Home::Bucket(spot) if kept == 0 && !puts::settle(tx, spot).await? => return Ok(StoreModule::Late),
+            Home::Bucket(spot) => {
+                if kept > 0 {
+                    // Another attempt was faster, unless this is what the module names already.
+                    puts::give_up(&mut *tx, spot).await?;
+                }
+                Some(spot)
+            }
         };
-        if let Some(spot) = spot.filter(|_| kept > 0) {
-            // Another attempt was faster, unless this is what the module names already.
-            puts::give_up(tx, spot).await?;
-        }
         query(
             "INSERT INTO modules (digest, name, version, contract, hooks, imports, pure, schema, size, place, object, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)

@@ -5,7 +5,7 @@
 //! and the object is removed from then on. So an object that a module names is never removed, however late a removal arrives: the same bytes
 //! that are put again meanwhile are another object. Times say when an attempt is taken for dead, and never whether a module keeps its bytes.
 
-use super::db::{Transaction, query, query_scalar};
+use super::db::{On, Query, Transaction, query, query_scalar};
 use super::homes::Spot;
 use super::replicas::now_ms;
 use super::{Store, StoreError, uint};
@@ -20,27 +20,15 @@ macro_rules! age_ms {
 impl Store {
     /// This gateway (by its id) is about to put an object there. It may be put once this has answered.
     pub async fn will_put(&self, spot: &Spot, gateway: &str) -> Result<(), StoreError> {
-        query(concat!(
-            "INSERT INTO module_puts (place, object, gateway, begun_ms) VALUES ($1, $2, $3, ",
-            now_ms!(),
-            ")"
-        ))
-        .bind(&spot.place)
-        .bind(&spot.object)
-        .bind(gateway)
-        .execute(&self.write)
-        .await?;
+        let sql =
+            concat!("INSERT INTO module_puts (place, object, gateway, begun_ms) VALUES ($1, $2, $3, ", now_ms!(), ")");
+        about(sql, spot).bind(gateway).execute(&self.write).await?;
         Ok(())
     }
 
     /// No module will name this object, unless one does already.
     pub async fn give_up_put(&self, spot: &Spot) -> Result<(), StoreError> {
-        query("UPDATE module_puts SET given_up = 1 WHERE place = $1 AND object = $2")
-            .bind(&spot.place)
-            .bind(&spot.object)
-            .execute(&self.write)
-            .await?;
-        Ok(())
+        give_up(&self.write, spot).await
     }
 
     /// What this gateway was about to put when it ended is given up.
@@ -66,16 +54,12 @@ impl Store {
     /// An attempt was given up while it was under way, and its transaction has come to nothing: what it put there goes, also where that was
     /// forgotten meanwhile.
     pub async fn put_too_late(&self, spot: &Spot, gateway: &str) -> Result<(), StoreError> {
-        query(concat!(
+        let sql = concat!(
             "INSERT INTO module_puts (place, object, gateway, begun_ms, given_up) VALUES ($1, $2, $3, ",
             now_ms!(),
             ", 1) ON CONFLICT (place, object) DO UPDATE SET begun_ms = excluded.begun_ms, given_up = 1, removed_ms = NULL"
-        ))
-        .bind(&spot.place)
-        .bind(&spot.object)
-        .bind(gateway)
-        .execute(&self.write)
-        .await?;
+        );
+        about(sql, spot).bind(gateway).execute(&self.write).await?;
         Ok(())
     }
 
@@ -118,20 +102,17 @@ impl Store {
 
 /// A module that is stored in this transaction names the object: it stays. False: it was given up before, and may be gone.
 pub(super) async fn settle(tx: &mut Transaction, spot: &Spot) -> Result<bool, StoreError> {
-    let taken = query("DELETE FROM module_puts WHERE place = $1 AND object = $2 AND given_up = 0")
-        .bind(&spot.place)
-        .bind(&spot.object)
-        .execute(&mut *tx)
-        .await?;
-    Ok(taken.rows_affected() == 1)
+    let sql = "DELETE FROM module_puts WHERE place = $1 AND object = $2 AND given_up = 0";
+    Ok(about(sql, spot).execute(tx).await?.rows_affected() == 1)
 }
 
-/// A module that is stored in this transaction has its bytes elsewhere: the object goes.
-pub(super) async fn give_up(tx: &mut Transaction, spot: &Spot) -> Result<(), StoreError> {
-    query("UPDATE module_puts SET given_up = 1 WHERE place = $1 AND object = $2")
-        .bind(&spot.place)
-        .bind(&spot.object)
-        .execute(&mut *tx)
-        .await?;
+/// No module will name this object, unless one does already: it goes. In a transaction: if that is committed.
+pub(super) async fn give_up<'a>(on: impl Into<On<'a>>, spot: &Spot) -> Result<(), StoreError> {
+    about("UPDATE module_puts SET given_up = 1 WHERE place = $1 AND object = $2", spot).execute(on).await?;
     Ok(())
+}
+
+/// A statement about an object: its place is the first argument, and its name the second.
+fn about<'q>(sql: &'static str, spot: &'q Spot) -> Query<'q> {
+    query(sql).bind(&spot.place).bind(&spot.object)
 }

@@ -7,7 +7,7 @@ use openshell_api::launch::LaunchSpec;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Gateway, Terms};
+use crate::process::{Gateway, Terms, launched};
 use crate::replicas::{trio, until};
 use crate::signing::trusts;
 use crate::turns::{NAMES, finish, linked, sandboxes, sound, talks, told, turn, turned, until_talks};
@@ -42,20 +42,7 @@ async fn started(asked: &Gateway, on: &Gateway, name: &str) -> Supervisor {
     };
     let before = launch().map(|spec| spec.token);
     let path = format!("/v1/sandboxes/{name}/start");
-    let starting = asked.post(&path, Value::Null);
-    let linking = async {
-        loop {
-            if let Some(spec) = launch().filter(|spec| Some(&spec.token) != before.as_ref()) {
-                let supervisor = Supervisor::new(spec);
-                supervisor.roam();
-                return supervisor;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let (done, supervisor) = tokio::join!(starting, linking);
-    done.ok();
-    supervisor
+    launched(asked.post(&path, Value::Null), || launch().filter(|spec| Some(&spec.token) != before.as_ref())).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -271,3 +271,50 @@ pub fn entropy(value: &[u8]) -> f32 {
     let n = value.len() as f32;
     counts.iter().filter(|&&c| c > 0).map(|&c| c as f32 / n).map(|p| -p * p.log2()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CUES: Cues = Cues::new(&["tax id", "ph", "v", "p o", "número", "снилс"]);
+
+    /// [`near`], a byte at a time.
+    fn slowly_near(text: &[u8], at: usize, window: usize) -> bool {
+        (at.saturating_sub(window)..at).any(|i| {
+            let here = class(text[i]);
+            let before = i.checked_sub(1).map_or(0, |j| class(text[j]));
+            let begins = here & (LOWER | UPPER) != 0
+                && (before & (LOWER | UPPER) == 0 || here & UPPER != 0 && before & LOWER != 0)
+                || here & HIGH != 0;
+            begins && CUES.words.iter().any(|word| spelled(text, i, at, word))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn several_bytes_at_a_time_read_like_one(
+            text in "(tax id|TaxId|ph|[Pp] ?o|v|número|снилс|[a-z]{1,9}|[A-Z]{1,5}|[ _.-]|[0-9]{1,9}|é){0,12}",
+            (at, window) in (0usize..80, 0usize..50),
+        ) {
+            let text = text.as_bytes();
+            let at = at.min(text.len());
+            prop_assert_eq!(near(text, at, window, &CUES), slowly_near(text, at, window));
+            let end = run(text, at, is_word);
+            let classes = text[at..end].iter().fold(0, |all, &b| all | class(b));
+            prop_assert_eq!(span(text, at, WORD), (end, classes));
+        }
+
+        #[test]
+        fn small_letters_are_told_from_all_others(four in any::<[u8; 4]>(), letters in "[a-z]{4}", at in 0usize..4) {
+            let all = |four: [u8; 4]| four.iter().all(u8::is_ascii_lowercase);
+            prop_assert_eq!(small(four), all(four));
+            let mut nearly = [0; 4];
+            nearly.copy_from_slice(letters.as_bytes());
+            prop_assert!(small(nearly));
+            nearly[at] = four[at];
+            prop_assert_eq!(small(nearly), all(nearly));
+        }
+    }
+}

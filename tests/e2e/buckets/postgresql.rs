@@ -34,10 +34,6 @@ fn by_the_guide(backup: &World, bucket: &Bucket, commands: &str, world: &World, 
     Ok(())
 }
 
-fn url(postgres: &Server) -> String {
-    format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port)
-}
-
 async fn start(world: &World, database: &str, ca: &str) -> Result<Ran> {
     let mut start = world.command(&["gateway", "start", "--upstream-ca", ca]);
     start.env("OPENSHELL_DATABASE", database);
@@ -51,8 +47,13 @@ async fn what_the_guide_says_brings_back_database_keys_and_bucket() -> Result<()
     let bucket = Bucket::new(&authority)?;
     let front = bucket.front()?;
     let postgres = block_in_place(Server::postgres)?;
-    let stage =
-        Stage::within(bucket.world()?.with_env("OPENSHELL_DATABASE", &url(&postgres)), &authority, &[], "true").await?;
+    let stage = Stage::within(
+        bucket.world()?.with_env("OPENSHELL_DATABASE", &database_url(&postgres)),
+        &authority,
+        &[],
+        "true",
+    )
+    .await?;
     let ca = stage.world.path("origins.pem").display().to_string();
     stage.rules(FULL).await?.ok()?;
     stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
@@ -68,7 +69,7 @@ async fn what_the_guide_says_brings_back_database_keys_and_bucket() -> Result<()
     refused(refusal, &["keeps everything in the database postgres at 127.0.0.1", "pg_dump", "Back up PostgreSQL"])
         .await?;
     let backup = World::new()?;
-    by_the_guide(&backup, &bucket, &back_up, &stage.world, &url(&postgres))?;
+    by_the_guide(&backup, &bucket, &back_up, &stage.world, &database_url(&postgres))?;
     for file in ["monday.dump", "monday.keys.tar"] {
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(backup.path(file))?) & 0o777;
         ensure!(mode == 0o600, "{file}: {mode:o}");
@@ -82,8 +83,8 @@ async fn what_the_guide_says_brings_back_database_keys_and_bucket() -> Result<()
     stage.run(&["gateway", "stop"]).await?.ok()?;
     drop(postgres);
     let second = block_in_place(Server::postgres)?;
-    by_the_guide(&backup, &bucket, &restore, &stage.world, &url(&second))?;
-    start(&stage.world, &url(&second), &ca).await?;
+    by_the_guide(&backup, &bucket, &restore, &stage.world, &database_url(&second))?;
+    start(&stage.world, &database_url(&second), &ca).await?;
     // The sandbox has run on, and enforces what the dump says.
     connected(&stage).await?;
     let mut last = enforced(&stage, "first").await;
@@ -108,9 +109,9 @@ async fn what_the_guide_says_brings_back_database_keys_and_bucket() -> Result<()
     let bucket = Bucket::new(&authority)?;
     let front = bucket.front()?;
     let third = block_in_place(Server::postgres)?;
-    let other = bucket.world()?.with_env("OPENSHELL_DATABASE", &url(&third));
-    by_the_guide(&backup, &bucket, &restore, &other, &url(&third))?;
-    start(&other, &url(&third), &ca).await?;
+    let other = bucket.world()?.with_env("OPENSHELL_DATABASE", &database_url(&third));
+    by_the_guide(&backup, &bucket, &restore, &other, &database_url(&third))?;
+    start(&other, &database_url(&third), &ca).await?;
     let there = async |words: &[&str]| finish(other.command(words)).await?.ok();
     there(&["audit", "verify"]).await?;
     let create = ["sandbox", "create", "--name", "fresh", "--provider", "key", "--add-host", "api.demo.test:127.0.0.1"];

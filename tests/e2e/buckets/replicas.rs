@@ -7,19 +7,10 @@ async fn what_is_pushed_on_one_is_read_by_the_others() -> Result<()> {
     let authority = Authority::new()?;
     let bucket = Bucket::new(&authority)?;
     let front = bucket.front()?;
-    let postgres = block_in_place(Server::postgres)?;
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port);
-    let secret = tempfile::NamedTempFile::new()?;
-    std::fs::write(secret.path(), "correct horse battery\n")?;
-    let passphrase = secret.path().to_string_lossy().into_owned();
-    let shared =
-        |world: World| world.with_env("OPENSHELL_DATABASE", &url).with_env("OPENSHELL_PASSPHRASE_FILE", &passphrase);
-    let stage = Stage::within(shared(bucket.world()?), &authority, &[], "true").await?;
-    let others = [shared(bucket.world()?), shared(bucket.world()?)];
-    for world in &others {
-        let ca = world.write("ca.pem", authority.pem())?.display().to_string();
-        finish(world.command(&["gateway", "start", "--upstream-ca", &ca])).await?.ok()?;
-    }
+    let shared = Shared::new()?;
+    let stage = Stage::within(shared.world(bucket.world()?), &authority, &[], "true").await?;
+    let others =
+        [shared.gateway(bucket.world()?, &authority).await?, shared.gateway(bucket.world()?, &authority).await?];
     stage.rules(FULL).await?.ok()?;
     stage.run(&["policy", "build", EXAMPLE, "--out", "built.wasm"]).await?.ok()?;
     let built = stage.world.path("built.wasm").display().to_string();
@@ -42,7 +33,7 @@ async fn what_is_pushed_on_one_is_read_by_the_others() -> Result<()> {
     ensure!(bucket.modules()?.len() == 1);
 
     // One that does not know the bucket would find nothing.
-    let apart = shared(World::new()?);
+    let apart = shared.world(World::new()?);
     refused(finish(apart.command(&["gateway", "start"])).await, &["are kept in s3://modules/prod"]).await?;
     drop(front);
     Ok(())

@@ -23,10 +23,8 @@ use sqlx::{PgPool, Sqlite, SqlitePool};
 
 pub use claim::{Bell, Claim, Claimed};
 pub(super) use postgres::is_unavailable;
-pub(super) use query::{Builder, query, query_scalar};
+pub(super) use query::{Builder, On, Query, query, query_scalar};
 pub(super) use row::Row;
-
-use query::On;
 
 /// Connections to one database.
 #[derive(Clone)]

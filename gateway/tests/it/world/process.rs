@@ -208,23 +208,12 @@ impl Gateway {
             std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
         };
         let before = known(&path);
-        let making = self.post("/v1/sandboxes", json!({ "name": name }));
-        let linking = async {
-            loop {
-                let launch =
-                    known(&path).into_iter().find(|one| !before.contains(one)).map(|one| one.join("launch.json"));
-                if let Some(spec) = launch.and_then(|file| std::fs::read(file).ok()) {
-                    let spec: LaunchSpec = serde_json::from_slice(&spec).unwrap();
-                    let supervisor = Supervisor::new(spec);
-                    supervisor.roam();
-                    return supervisor;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let (made, supervisor) = tokio::join!(making, linking);
-        made.ok();
-        supervisor
+        launched(self.post("/v1/sandboxes", json!({ "name": name })), || {
+            let new = known(&path).into_iter().find(|one| !before.contains(one))?;
+            let spec = std::fs::read(new.join("launch.json")).ok()?;
+            Some(serde_json::from_slice(&spec).unwrap())
+        })
+        .await
     }
 
     /// Pushes `rules` that allow one host; `None`: it went away meanwhile.
@@ -262,4 +251,21 @@ impl Drop for Gateway {
         }
         self.kill();
     }
+}
+
+/// The supervisor that a call has started, once there is a `launch` for it; it goes wherever there is a gateway.
+pub async fn launched(call: impl Future<Output = Answer>, launch: impl Fn() -> Option<LaunchSpec>) -> Supervisor {
+    let linking = async {
+        loop {
+            if let Some(spec) = launch() {
+                let supervisor = Supervisor::new(spec);
+                supervisor.roam();
+                return supervisor;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (done, supervisor) = tokio::join!(call, linking);
+    done.ok();
+    supervisor
 }
