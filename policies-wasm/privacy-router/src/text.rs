@@ -143,9 +143,10 @@ pub struct Cues {
     pairs: [u64; 16],
 }
 
-/// Which bit two bytes have in [`Cues::pairs`]: letters count by their lowest five bits, whatever their case.
+/// Which bit two bytes have in [`Cues::pairs`]: letters count by their lowest five bits, whatever their case; as second byte all that is
+/// neither a letter nor near one counts as nothing.
 const fn pair(first: u8, second: u8) -> usize {
-    ((first & 31) as usize) << 5 | (second & 31) as usize
+    ((first & 31) as usize) << 5 | if second & 64 == 0 { 0 } else { (second & 31) as usize }
 }
 
 impl Cues {
@@ -257,9 +258,34 @@ pub fn continues(text: &[u8], at: usize, word: &str) -> bool {
     text.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// Digits of `text`, as numbers.
-pub fn digits(text: &[u8]) -> Vec<u8> {
-    text.iter().filter(|b| b.is_ascii_digit()).map(|b| b - b'0').collect()
+/// Digits of a number that may be long, as numbers. They lie where they are used: there is one of these for each way in which a number may be read.
+pub struct Digits {
+    digits: [u8; Self::MOST],
+    count: usize,
+}
+
+impl Digits {
+    /// So many are kept.
+    const MOST: usize = 24;
+}
+
+impl std::ops::Deref for Digits {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.digits[..self.count]
+    }
+}
+
+/// Digits of `text`, as numbers: the first 24 of them.
+#[inline(never)]
+pub fn digits(text: &[u8]) -> Digits {
+    let mut all = Digits { digits: [0; Digits::MOST], count: 0 };
+    for (slot, b) in all.digits.iter_mut().zip(text.iter().filter(|b| b.is_ascii_digit())) {
+        *slot = b - b'0';
+        all.count += 1;
+    }
+    all
 }
 
 /// Shannon entropy, in bits per byte.

@@ -191,7 +191,8 @@ pub fn mx_curp(c: &[u8]) -> bool {
 
 /// Two check digits.
 pub fn tr_kimlik(c: &[u8]) -> bool {
-    let d: Vec<i64> = digits(c).into_iter().map(i64::from).collect();
+    let d = digits(c);
+    let d: [i64; 11] = std::array::from_fn(|i| i64::from(d[i]));
     let odd = d[0] + d[2] + d[4] + d[6] + d[8];
     let even = d[1] + d[3] + d[5] + d[7];
     d[0] != 0 && (odd * 7 - even).rem_euclid(10) == d[9] && (odd + even + d[9]) % 10 == d[10]

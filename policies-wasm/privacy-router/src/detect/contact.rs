@@ -90,6 +90,8 @@ pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
     }
     let plausible = groups.len() <= 6
         && !(groups.len() == 3 && looks_like_date(groups))
+        // A number with a decimal point.
+        && !(groups.len() == 2 && groups[0] >= 5 && text[at..end].contains(&b'.'))
         && text[at..end].iter().filter(|&&b| b == b'.').count() != 3;
     if plausible && near(text, at, 28, &PHONE_WORDS) { hit } else { None }
 }
@@ -100,7 +102,7 @@ fn north_american(text: &[u8], groups: &[usize]) -> bool {
         return false;
     }
     let d = digits(text);
-    let d = match (d.as_slice(), groups) {
+    let d = match (&*d, groups) {
         ([1, rest @ ..], [1, ..]) => rest,
         (_, [1, ..]) => return false,
         (all, _) => all,
