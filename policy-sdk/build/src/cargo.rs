@@ -14,6 +14,7 @@ pub(crate) struct Package {
     pub(crate) version: String,
     pub(crate) target_directory: PathBuf,
     pub(crate) stack_bytes: u32,
+    optimize: Optimize,
     id: String,
     manifest: PathBuf,
 }
@@ -42,20 +43,50 @@ struct MetadataPackage {
 struct Settings {
     #[serde(default = "default_stack")]
     stack_bytes: u32,
+    #[serde(default)]
+    optimize: Optimize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { stack_bytes: default_stack(), optimize: Optimize::default() }
+    }
 }
 
 fn default_stack() -> u32 {
     DEFAULT_STACK_BYTES
 }
 
+/// What the compiler strives for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Optimize {
+    /// Decisions that take little time.
+    #[default]
+    Speed,
+    /// Code that is short: it is compiled, sent and loaded sooner. For policies that read much, once, and little for each decision.
+    Size,
+}
+
+impl Optimize {
+    /// As `opt-level` of a Cargo profile.
+    fn level(self) -> &'static str {
+        match self {
+            Self::Speed => "3",
+            Self::Size => "s",
+        }
+    }
+}
+
 /// Stacks a policy may ask for, in bytes.
 const STACKS: std::ops::RangeInclusive<u32> = 4096..=1 << 20;
 
 impl MetadataPackage {
-    fn stack_bytes(&self) -> Result<u32, String> {
-        let Some(table) = self.metadata.get("openshell") else { return Ok(DEFAULT_STACK_BYTES) };
-        let Settings { stack_bytes } =
+    fn settings(&self) -> Result<Settings, String> {
+        let Some(table) = self.metadata.get("openshell") else { return Ok(Settings::default()) };
+        let settings =
             Settings::deserialize(table).map_err(|error| format!("[package.metadata.openshell]: {error}"))?;
+        let stack_bytes = settings.stack_bytes;
         if !STACKS.contains(&stack_bytes) || !stack_bytes.is_multiple_of(16) {
             return Err(format!(
                 "[package.metadata.openshell]: stack-bytes is {stack_bytes}; it must be a multiple of 16 between {} and {}",
@@ -63,7 +94,7 @@ impl MetadataPackage {
                 STACKS.end()
             ));
         }
-        Ok(stack_bytes)
+        Ok(settings)
     }
 }
 
@@ -100,9 +131,10 @@ impl Package {
         if !package.targets.iter().any(|target| target.crate_types.iter().any(|kind| kind == "cdylib")) {
             return Err(BuildError::NoCdylib(package.name));
         }
-        let stack_bytes = package.stack_bytes().map_err(unreadable)?;
+        let Settings { stack_bytes, optimize } = package.settings().map_err(unreadable)?;
         Ok(Self {
             stack_bytes,
+            optimize,
             name: package.name,
             version: package.version,
             target_directory: metadata.target_directory,
@@ -124,7 +156,7 @@ impl Package {
             "-Clink-arg=--stack-first".to_owned(),
         ]);
         for (setting, value) in [
-            ("OPT_LEVEL", "3"),
+            ("OPT_LEVEL", self.optimize.level()),
             ("LTO", "fat"),
             ("PANIC", "abort"),
             ("CODEGEN_UNITS", "1"),
@@ -133,7 +165,7 @@ impl Package {
         ] {
             cargo.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
         }
-        // Only this crate type: cargo does not optimise across crates what is a Rust library as well.
+        // Only this crate type: cargo does not optimize across crates what is a Rust library as well.
         cargo.args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--target", TARGET]);
         cargo.arg("--message-format=json-render-diagnostics");
         cargo.arg("--manifest-path").arg(&self.manifest).arg("--target-dir").arg(target_dir);

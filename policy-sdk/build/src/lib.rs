@@ -34,6 +34,8 @@ pub use toolchain::Toolchain;
 /// ```toml
 /// [package.metadata.openshell]
 /// stack-bytes = 65536
+/// # For short code, which is compiled, sent and loaded sooner, instead of "speed".
+/// optimize = "size"
 /// ```
 pub const DEFAULT_STACK_BYTES: u32 = 16 * 1024;
 

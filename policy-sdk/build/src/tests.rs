@@ -71,6 +71,7 @@ fn crates_that_are_no_policies() {
         ("stack-bytes = 100", "stack-bytes is 100; it must be a multiple of 16 between 4096 and 1048576"),
         ("stack-bytes = 16388", "stack-bytes is 16388"),
         ("stack-bytes = \"64k\"", "expected u32"),
+        ("optimize = \"fast\"", "unknown variant `fast`, expected `speed` or `size`"),
     ] {
         check(
             &[("Cargo.toml", &format!("{policy}[package.metadata.openshell]\n{settings}\n")), ("src/lib.rs", "")],
