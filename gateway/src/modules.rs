@@ -19,6 +19,8 @@ use openshell_policy_host::{Compiler, SigningKey, allocator, check, digest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+pub use artifacts::Transfer;
+
 use artifacts::Artifacts;
 pub use homes::{Homes, HomesError};
 
@@ -286,9 +288,9 @@ impl Modules {
         Ok(tokio::task::spawn_blocking(working).await?)
     }
 
-    /// What to send to a supervisor that lacks an artifact and has others: of which of them it is a patch, and the bytes.
-    pub async fn transfer(&self, store: &Store, digest: &str, have: &[String]) -> ApiResult<(Option<String>, Bytes)> {
-        self.artifacts.transfer(store, digest, have).await
+    /// What to send to a supervisor that lacks an artifact, has others, and takes what is compressed or not.
+    pub async fn transfer(&self, store: &Store, digest: &str, have: &[String], zstd: bool) -> ApiResult<Transfer> {
+        self.artifacts.transfer(store, digest, have, zstd).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod authority;
+pub mod compress;
 pub mod decision;
 pub mod discovery;
 pub mod enforcement;

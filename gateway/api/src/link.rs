@@ -53,6 +53,9 @@ pub enum ToSupervisor {
         /// artifact itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         base: Option<String>,
+        /// The bytes are [compressed](crate::compress). Never those of a patch.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        zstd: bool,
     },
     /// Enforce what was staged. Answered by `Enforcing`, or `Refused` if nothing is staged under that name.
     Activate {
@@ -326,6 +329,9 @@ pub enum FromSupervisor {
         /// Others that it has, of which those may be made. The newest first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         have: Vec<String>,
+        /// They may be [compressed](crate::compress).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        zstd: bool,
     },
     /// Ready to activate.
     Staged {

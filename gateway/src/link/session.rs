@@ -18,6 +18,7 @@ use super::reports::{self, Report};
 use super::{Link, Outgoing, Trusts, keys, reset};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
+use crate::modules::Transfer;
 use crate::signing::rotation;
 use crate::store::{StoreError, SupervisorKey};
 use crate::{authority, budgets, proposals, push};
@@ -248,7 +249,7 @@ pub(super) fn answered(gateway: &Arc<Gateway>, link: &Arc<Link>, message: FromSu
                 }
             });
         }
-        FromSupervisor::Need { push, digests, have } => need(gateway, link, &push, digests, have),
+        FromSupervisor::Need { push, digests, have, zstd } => need(gateway, link, &push, digests, have, zstd),
         FromSupervisor::Staged { push } => tell(link, &push, Event::Staged),
         FromSupervisor::Refused { push, reason } => tell(link, &push, Event::Refused(reason)),
         FromSupervisor::Enforcing { push, generation, connections_cut, swap_ns } => {
@@ -305,9 +306,9 @@ pub(super) async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sends the artifacts that a supervisor lacks, as what differs from one it has where that is little; only those its attempt
-/// refers to.
-fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>, have: Vec<String>) {
+/// Sends the artifacts that a supervisor lacks, as what differs from one it has where that is little, else compressed if it takes
+/// that; only those its attempt refers to.
+fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>, have: Vec<String>, zstd: bool) {
     let wanted: Vec<String> = {
         let attempts = link.attempts();
         let Some(slot) = attempts.get(push) else { return };
@@ -316,8 +317,10 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
     let (gateway, link, push) = (gateway.clone(), link.clone(), push.to_owned());
     tokio::spawn(async move {
         for digest in wanted {
-            let (base, bytes) = match gateway.modules.transfer(&gateway.store, &digest, &have).await {
-                Ok(transfer) => transfer,
+            let (base, zstd, bytes) = match gateway.modules.transfer(&gateway.store, &digest, &have, zstd).await {
+                Ok(Transfer::Whole(bytes)) => (None, false, bytes),
+                Ok(Transfer::Compressed(bytes)) => (None, true, bytes),
+                Ok(Transfer::Patch { base, bytes }) => (Some(base), false, bytes),
                 Err(error) => {
                     tell(&link, &push, Event::Refused(format!("the gateway can't send artifact {digest}: {error}")));
                     return;
@@ -326,7 +329,7 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
             let channel = link.channel();
             let size = bytes.len() as u64;
             let sent = async {
-                link.send(ToSupervisor::Artifact { digest, channel, size, base }).await?;
+                link.send(ToSupervisor::Artifact { digest, channel, size, base, zstd }).await?;
                 link.send_bytes(channel, &bytes).await
             };
             if sent.await.is_err() {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use moka::future::Cache;
-use openshell_api::patch;
+use openshell_api::{compress, patch};
 
 use crate::error::{ApiError, ApiResult};
 use crate::store::Store;
@@ -11,6 +11,8 @@ use crate::store::Store;
 const WHOLE_BYTES: u64 = 64 * 1024 * 1024;
 /// Patches kept in memory, in bytes.
 const PATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// Compressed artifacts kept in memory, in bytes.
+const COMPRESSED_BYTES: u64 = 16 * 1024 * 1024;
 /// Of so many that a supervisor has, at most, a patch is tried.
 const MAX_BASES: usize = 8;
 
@@ -19,20 +21,36 @@ pub(super) struct Artifacts {
     whole: Cache<String, Bytes>,
     /// By base and target; `None`: they have too little in common.
     patches: Cache<(String, String), Option<Bytes>>,
+    /// `None`: that would save little.
+    compressed: Cache<String, Option<Bytes>>,
+}
+
+/// What a supervisor is sent.
+pub enum Transfer {
+    /// The artifact.
+    Whole(Bytes),
+    /// The same, [compressed](compress).
+    Compressed(Bytes),
+    /// What differs from one that it has.
+    Patch {
+        /// Its digest.
+        base: String,
+        /// The [patch].
+        bytes: Bytes,
+    },
 }
 
 impl Artifacts {
     pub fn new() -> Self {
         let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let held = move |bytes: &Option<Bytes>| length(256 + bytes.as_ref().map_or(0, Bytes::len));
         Self {
             whole: Cache::builder()
                 .weigher(move |_, bytes: &Bytes| length(bytes.len()))
                 .max_capacity(WHOLE_BYTES)
                 .build(),
-            patches: Cache::builder()
-                .weigher(move |_, patch: &Option<Bytes>| length(256 + patch.as_ref().map_or(0, Bytes::len)))
-                .max_capacity(PATCH_BYTES)
-                .build(),
+            patches: Cache::builder().weigher(move |_, patch| held(patch)).max_capacity(PATCH_BYTES).build(),
+            compressed: Cache::builder().weigher(move |_, frame| held(frame)).max_capacity(COMPRESSED_BYTES).build(),
         }
     }
 
@@ -78,11 +96,23 @@ impl Artifacts {
         Ok(None)
     }
 
-    /// What to send to a supervisor that has these: of which of them it is a patch, and the bytes.
-    pub async fn transfer(&self, store: &Store, digest: &str, have: &[String]) -> ApiResult<(Option<String>, Bytes)> {
-        match self.patch(store, digest, have).await? {
-            Some((base, patch)) => Ok((Some(base), patch)),
-            None => Ok((None, self.whole(store, digest).await?)),
+    async fn compressed(&self, store: &Store, digest: &str) -> ApiResult<Option<Bytes>> {
+        let made = async {
+            let whole = self.whole(store, digest).await?;
+            let compressed = tokio::task::spawn_blocking(move || compress::compress(&whole));
+            Ok::<_, ApiError>(compressed.await?.map(Bytes::from))
+        };
+        self.compressed.try_get_with_by_ref(digest, made).await.map_err(|error| (*error).clone())
+    }
+
+    /// What to send to a supervisor that has these, and takes what is compressed or not.
+    pub async fn transfer(&self, store: &Store, digest: &str, have: &[String], zstd: bool) -> ApiResult<Transfer> {
+        if let Some((base, bytes)) = self.patch(store, digest, have).await? {
+            return Ok(Transfer::Patch { base, bytes });
         }
+        if zstd && let Some(frame) = self.compressed(store, digest).await? {
+            return Ok(Transfer::Compressed(frame));
+        }
+        Ok(Transfer::Whole(self.whole(store, digest).await?))
     }
 }

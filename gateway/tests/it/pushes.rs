@@ -1,6 +1,6 @@
 //! Two phases, all or none, against supervisors that agree, refuse, vanish and return.
 
-use crate::world::supervisor::Mood;
+use crate::world::supervisor::{Mood, Supervisor};
 use crate::world::{Database, World, allow};
 use serde_json::json;
 
@@ -19,6 +19,7 @@ async fn a_push_reaches_every_sandbox_and_is_acknowledged(on: Database) {
     let world = World::new(on).await;
     let (a, b) = (world.sandbox("a").await, world.sandbox("b").await);
     assert_eq!((a.generation(), a.content().chain.len()), (1, 0), "a new sandbox denies everything");
+    b.mood(Mood::KnowsNoKeys);
 
     let report = world.push(&["a", "b"], "one.test").await.ok();
     assert_eq!(report["enforcing"].as_array().unwrap().len(), 2);
@@ -28,6 +29,13 @@ async fn a_push_reaches_every_sandbox_and_is_acknowledged(on: Database) {
         assert_eq!(supervisor.content().chain[0].name.as_str(), "rules");
         assert_eq!(supervisor.state.lock().unwrap().artifacts_received, 1);
     }
+    let length = |supervisor: &Supervisor| {
+        let state = supervisor.state.lock().unwrap();
+        (state.artifact_bytes, state.artifacts.values().map(|artifact| artifact.len()).sum())
+    };
+    let ((compressed, long), (plain, same)): ((usize, usize), (usize, usize)) = (length(&a), length(&b));
+    assert_eq!((long, plain), (same, same), "who can't say that it takes what is compressed gets it as it is");
+    assert!(compressed < long / 2, "{compressed} of {long} bytes");
     let policies = world.get("/v1/sandboxes/a/policies").await.ok();
     assert_eq!(policies["enforcing"], true);
     assert_eq!(policies["chain"][0]["settings"], crate::world::allow("one.test"));

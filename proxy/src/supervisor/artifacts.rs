@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use openshell_api::compress::{self, DecompressError};
 use openshell_api::patch::{self, PatchError};
 use openshell_policy_host::{Artifact, ArtifactError};
 
@@ -53,6 +54,25 @@ pub enum StoreError {
         /// Why not.
         source: PatchError,
     },
+    /// It was sent compressed, and is not.
+    #[error("artifact {digest} can't be decompressed: {source}")]
+    Compressed {
+        /// Its digest.
+        digest: String,
+        /// Why not.
+        source: DecompressError,
+    },
+}
+
+/// What the gateway sends for an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// The artifact.
+    Whole,
+    /// The same, [compressed](compress).
+    Compressed,
+    /// A [patch] of the one with this digest.
+    PatchOf(String),
 }
 
 /// Artifacts under `state_dir/artifacts`. What it hands out has been checked against digest and signature again: a
@@ -94,8 +114,31 @@ impl ArtifactStore {
         Ok(missing)
     }
 
-    /// Takes what the gateway sent. Refuses bytes that do not have this digest or that none of its keys signed.
-    pub fn insert(&self, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Takes what the gateway sent. Refuses what does not have this digest or what none of its keys signed.
+    pub fn insert(&self, digest: &str, sent: &Sent, bytes: &[u8]) -> Result<(), StoreError> {
+        let digest_of = || digest.to_owned();
+        match sent {
+            Sent::Whole => self.store(digest, bytes),
+            Sent::Compressed => {
+                let whole = compress::decompress(bytes, MAX_ARTIFACT_BYTES)
+                    .map_err(|source| StoreError::Compressed { digest: digest_of(), source })?;
+                self.store(digest, &whole)
+            }
+            Sent::PatchOf(base) => {
+                let path = self.path(base)?;
+                let from = fs::read(&path).map_err(|source| StoreError::Io { path, source })?;
+                let whole = patch::apply(&from, bytes, MAX_ARTIFACT_BYTES).map_err(|source| StoreError::Patch {
+                    digest: digest_of(),
+                    base: base.clone(),
+                    source,
+                })?;
+                drop(from);
+                self.store(digest, &whole)
+            }
+        }
+    }
+
+    fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(digest)?;
         self.check(digest, bytes)?;
         let temporary = path.with_extension("new");
@@ -103,18 +146,6 @@ impl ArtifactStore {
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| sync_directory(&self.dir))
             .map_err(|source| StoreError::Io { path, source })
-    }
-
-    /// Takes an artifact that the gateway sent as a patch of another one.
-    pub fn insert_patched(&self, digest: &str, base: &str, patch: &[u8]) -> Result<(), StoreError> {
-        let path = self.path(base)?;
-        let from = fs::read(&path).map_err(|source| StoreError::Io { path, source })?;
-        let bytes = patch::apply(&from, patch, MAX_ARTIFACT_BYTES).map_err(|source| {
-            let (digest, base) = (digest.to_owned(), base.to_owned());
-            StoreError::Patch { digest, base, source }
-        })?;
-        drop(from);
-        self.insert(digest, &bytes)
     }
 
     /// What is here and may be patched, the newest first.

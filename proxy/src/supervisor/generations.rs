@@ -17,7 +17,7 @@ use openshell_policy_host::{
 };
 use tokio::sync::watch;
 
-use super::artifacts::{ArtifactStore, StoreError};
+use super::artifacts::{ArtifactStore, Sent, StoreError};
 use super::signers::Signers;
 use super::state::{STAGED_EXTENSION, StateDir, StateError};
 use crate::active::{Active, Live};
@@ -290,13 +290,9 @@ impl Generations {
         self.parts.artifacts.bases()
     }
 
-    /// Takes an artifact, or what makes it of `base`. Refuses what does not have this digest or what the gateway did not sign.
-    pub fn insert(&self, digest: &str, base: Option<&str>, bytes: &[u8]) -> Result<(), Refusal> {
-        let artifacts = &self.parts.artifacts;
-        Ok(match base {
-            Some(base) => artifacts.insert_patched(digest, base, bytes),
-            None => artifacts.insert(digest, bytes),
-        }?)
+    /// Takes an artifact. Refuses what does not have this digest or what the gateway did not sign.
+    pub fn insert(&self, digest: &str, sent: &Sent, bytes: &[u8]) -> Result<(), Refusal> {
+        Ok(self.parts.artifacts.insert(digest, sent, bytes)?)
     }
 
     /// Loads and tests what is new in it. Refuses with [`Refusal::Missing`] when an artifact is not (or no longer)

@@ -7,7 +7,7 @@ use openshell_api::generation::SignedGeneration;
 use openshell_api::link::FromSupervisor;
 use tokio::task::{JoinError, JoinSet};
 
-use super::artifacts::MAX_ARTIFACT_BYTES;
+use super::artifacts::{MAX_ARTIFACT_BYTES, Sent};
 use super::generations::{Activated, Generations, Refusal, Staged, Verified};
 
 /// Pushes that may be in flight at once.
@@ -30,17 +30,28 @@ enum Push {
 
 struct Transfer {
     digest: String,
-    /// What arrives is a patch of this one.
-    base: Option<String>,
+    sent: Sent,
     size: usize,
     bytes: Vec<u8>,
 }
 
 /// Work that ended off the link's task.
 enum Done {
-    Stored { digest: String, patched: bool, result: Result<(), Refusal> },
-    Loaded { push: String, artifacts: HashSet<String>, result: Result<Box<Staged>, Refusal> },
-    Activated { push: String, result: Result<(Activated, u32), Refusal> },
+    /// `again`: if it did not work, the gateway may be asked for the artifact as it is.
+    Stored {
+        digest: String,
+        again: bool,
+        result: Result<(), Refusal>,
+    },
+    Loaded {
+        push: String,
+        artifacts: HashSet<String>,
+        result: Result<Box<Staged>, Refusal>,
+    },
+    Activated {
+        push: String,
+        result: Result<(Activated, u32), Refusal>,
+    },
 }
 
 /// The pushes of one link. Methods never block; what takes long runs elsewhere and comes back through [`Self::next`].
@@ -71,10 +82,10 @@ impl Pushes {
     }
 
     /// An artifact is about to arrive. Refuses the pushes that wait for it if it is too large.
-    pub fn announce(&mut self, digest: String, base: Option<String>, channel: u64, size: u64) -> Vec<FromSupervisor> {
+    pub fn announce(&mut self, digest: String, sent: Sent, channel: u64, size: u64) -> Vec<FromSupervisor> {
         match usize::try_from(size).ok().filter(|_| (1..=MAX_ARTIFACT_BYTES).contains(&size)) {
             Some(size) => {
-                self.transfers.insert(channel, Transfer { digest, base, size, bytes: Vec::new() });
+                self.transfers.insert(channel, Transfer { digest, sent, size, bytes: Vec::new() });
                 Vec::new()
             }
             None => {
@@ -91,15 +102,15 @@ impl Pushes {
             return Some(Vec::new());
         }
         let transfer = self.transfers.remove(&channel)?;
-        let Transfer { digest, base, size, bytes } = transfer;
+        let Transfer { digest, sent, size, bytes } = transfer;
         if bytes.len() > size {
             let reason = format!("artifact {digest} is longer than the announced {size} bytes");
             return Some(self.refuse_waiting(&digest, &reason));
         }
         let generations = self.generations.clone();
         self.work.spawn_blocking(move || {
-            let result = generations.insert(&digest, base.as_deref(), &bytes);
-            Done::Stored { digest, patched: base.is_some(), result }
+            let result = generations.insert(&digest, &sent, &bytes);
+            Done::Stored { digest, again: sent != Sent::Whole, result }
         });
         Some(Vec::new())
     }
@@ -142,10 +153,10 @@ impl Pushes {
         let Some(done) = self.work.join_next().await else { return std::future::pending().await };
         match resume(done).await {
             Done::Stored { digest, result: Ok(()), .. } => self.arrived(&digest),
-            Done::Stored { digest, patched: true, result: Err(refusal) } => {
+            Done::Stored { digest, again: true, result: Err(refusal) } => {
                 tracing::warn!(%refusal, "an artifact is asked for again, as a whole");
                 let push = self.waiting(&digest).next().cloned();
-                push.map(|push| FromSupervisor::Need { push, digests: vec![digest], have: Vec::new() })
+                push.map(|push| FromSupervisor::Need { push, digests: vec![digest], have: Vec::new(), zstd: false })
                     .into_iter()
                     .collect()
             }
@@ -176,7 +187,7 @@ impl Pushes {
             Ok(digests) => {
                 let missing = digests.iter().cloned().collect();
                 self.pushes.insert(push.clone(), Push::Waiting { verified: Box::new(verified), missing });
-                Some(FromSupervisor::Need { push, digests, have: self.generations.bases() })
+                Some(FromSupervisor::Need { push, digests, have: self.generations.bases(), zstd: true })
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::artifacts::Sent;
 use super::credentials::Credentials;
 use super::dialer::Socket;
 use super::gateways::Gateways;
@@ -259,8 +260,13 @@ impl Session {
                 let answer = self.pushes.stage(push, generation);
                 self.answer(answer).await?;
             }
-            ToSupervisor::Artifact { digest, channel, size, base } => {
-                let answers = self.pushes.announce(digest, base, channel, size);
+            ToSupervisor::Artifact { digest, channel, size, base, zstd } => {
+                let sent = match base {
+                    Some(base) => Sent::PatchOf(base),
+                    None if zstd => Sent::Compressed,
+                    None => Sent::Whole,
+                };
+                let answers = self.pushes.announce(digest, sent, channel, size);
                 self.answer(answers).await?;
             }
             ToSupervisor::Activate { push } => {

@@ -168,7 +168,7 @@ impl Link {
     /// The next thing said about a push.
     pub async fn outcome(&mut self, name: &str) -> String {
         self.until(|message| match message {
-            FromSupervisor::Need { push, digests, have } if push == name => {
+            FromSupervisor::Need { push, digests, have, .. } if push == name => {
                 let having = have.first().map(|newest| format!(" having {newest}")).unwrap_or_default();
                 Some(format!("need {}{having}", digests.join(" ")))
             }
@@ -189,8 +189,17 @@ impl Link {
 
     /// Sends an artifact, or what makes it of another, in pieces.
     pub async fn patch(&mut self, channel: u64, digest: &str, base: Option<&str>, bytes: &[u8]) {
+        self.send(channel, digest, base, false, bytes).await;
+    }
+
+    /// Sends an artifact compressed, in pieces.
+    pub async fn compressed(&mut self, channel: u64, digest: &str, frame: &[u8]) {
+        self.send(channel, digest, None, true, frame).await;
+    }
+
+    async fn send(&mut self, channel: u64, digest: &str, base: Option<&str>, zstd: bool, bytes: &[u8]) {
         let (digest, base, size) = (digest.to_owned(), base.map(str::to_owned), bytes.len() as u64);
-        self.say(&ToSupervisor::Artifact { digest, channel, size, base }).await;
+        self.say(&ToSupervisor::Artifact { digest, channel, size, base, zstd }).await;
         for chunk in bytes.chunks(MAX_CHUNK) {
             self.bytes(channel, chunk).await;
         }

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use openshell_api::generation::{Content, SignedGeneration};
 use openshell_api::link::ToSupervisor;
-use openshell_api::patch;
+use openshell_api::{compress, patch};
 use openshell_policy_host::SigningKey;
 
 use super::world::{World, binding, compile, rules};
@@ -201,4 +201,33 @@ async fn an_artifact_may_be_made_of_another() {
     assert_eq!(link.activate("two").await, "enforcing 3");
     let stored = world.path("state/artifacts").join(two.digest.trim_start_matches("sha256:"));
     assert_eq!(std::fs::read(&stored).expect("it is kept"), two.bytes);
+}
+
+#[tokio::test]
+async fn an_artifact_may_come_compressed() {
+    let world = World::new().await;
+    let (_supervisor, mut link) = world.begin().await;
+    let compiled = rules(&world.key);
+    let content = || Content { chain: vec![binding("web", compiled)], ..Content::default() };
+    let need = format!("need {}", compiled.digest);
+    let frame = compress::compress(&compiled.bytes).expect("machine code repeats itself");
+    assert!(frame.len() < compiled.bytes.len() / 2, "{} of {} bytes", frame.len(), compiled.bytes.len());
+    let mut damaged = frame.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    // What is no such frame changes nothing, and is followed by the question for the artifact as it is.
+    for (channel, bytes) in (20..).zip([&frame[..frame.len() / 2], &damaged, &compiled.bytes]) {
+        let push = format!("push-{channel}");
+        assert_eq!(link.stage(&push, world.sign(2, content())).await, need);
+        link.compressed(channel, &compiled.digest, bytes).await;
+        assert_eq!(link.outcome(&push).await, need);
+        link.say(&ToSupervisor::Abort { push }).await;
+    }
+
+    assert_eq!(link.stage("good", world.sign(2, content())).await, need);
+    link.compressed(30, &compiled.digest, &frame).await;
+    assert_eq!(link.outcome("good").await, "staged");
+    assert_eq!(link.activate("good").await, "enforcing 2");
+    let stored = world.path("state/artifacts").join(compiled.digest.trim_start_matches("sha256:"));
+    assert_eq!(std::fs::read(&stored).expect("it is kept"), compiled.bytes);
 }

@@ -19,6 +19,6 @@ pub enum Mood {
     KeepOldKeys,
     /// Learns of no other signing key, and does not say so.
     DeafToKeys,
-    /// Of an older version: it can't be told of other signing keys.
+    /// Of an older version: it can't be told of other signing keys, and takes nothing that is compressed.
     KnowsNoKeys,
 }

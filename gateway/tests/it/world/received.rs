@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use openshell_api::patch;
 use openshell_api::signing::GatewayKey;
+use openshell_api::{compress, patch};
 use openshell_policy_host::Artifact;
 
 /// So many are remembered: those of the last pushes.
@@ -16,6 +16,8 @@ pub struct Received {
     pub digest: String,
     /// What it is a patch of.
     pub base: Option<Arc<Vec<u8>>>,
+    /// Whether it is compressed.
+    pub zstd: bool,
     pub bytes: Vec<u8>,
     pub signers: Vec<GatewayKey>,
 }
@@ -30,6 +32,7 @@ impl Received {
         }
         let whole = match &self.base {
             Some(base) => patch::apply(base, &self.bytes, 1 << 28).expect("a patch that fits"),
+            None if self.zstd => compress::decompress(&self.bytes, 1 << 28).expect("what was compressed"),
             None => self.bytes.clone(),
         };
         let opens = self.signers.iter().any(|key| Artifact::open(&whole, &self.digest, key.verifying()).is_ok());
@@ -45,6 +48,10 @@ impl Received {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             (one, other) => one.is_none() && other.is_none(),
         };
-        same_base && self.digest == other.digest && self.signers == other.signers && self.bytes == other.bytes
+        same_base
+            && self.zstd == other.zstd
+            && self.digest == other.digest
+            && self.signers == other.signers
+            && self.bytes == other.bytes
     }
 }

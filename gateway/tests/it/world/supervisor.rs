@@ -76,6 +76,7 @@ struct Transfer {
     digest: String,
     size: u64,
     base: Option<String>,
+    zstd: bool,
     bytes: Vec<u8>,
 }
 
@@ -347,13 +348,14 @@ impl Supervisor {
                             let digests = missing.iter().cloned().collect();
                             *waiting = Some(Waiting { push: push.clone(), generation, missing });
                             let have = state.artifacts.keys().take(8).cloned().collect();
-                            vec![FromSupervisor::Need { push, digests, have }]
+                            let zstd = state.mood != Mood::KnowsNoKeys;
+                            vec![FromSupervisor::Need { push, digests, have, zstd }]
                         }
                     }
                 }
             }
-            ToSupervisor::Artifact { digest, channel, size, base } => {
-                transfers.insert(channel, Transfer { digest, size, base, bytes: Vec::new() });
+            ToSupervisor::Artifact { digest, channel, size, base, zstd } => {
+                transfers.insert(channel, Transfer { digest, size, base, zstd, bytes: Vec::new() });
                 vec![]
             }
             ToSupervisor::Activate { push } => match (state.mood, staged.remove(&push)) {
@@ -452,14 +454,14 @@ impl Supervisor {
 
     fn artifact(
         &self,
-        Transfer { digest, base, bytes, .. }: Transfer,
+        Transfer { digest, base, zstd, bytes, .. }: Transfer,
         waiting: &mut Option<Waiting>,
         staged: &mut HashMap<String, Generation>,
     ) -> Option<FromSupervisor> {
         let mut state = self.state.lock().unwrap();
         state.artifact_bytes += bytes.len();
         let base = base.map(|base| state.artifacts[&base].clone());
-        let received = Received { digest: digest.clone(), base, bytes, signers: self.signers(&state) };
+        let received = Received { digest: digest.clone(), base, zstd, bytes, signers: self.signers(&state) };
         state.artifacts.insert(digest.clone(), received.verified());
         state.artifacts_received += 1;
         let wanted = waiting.as_mut()?;

@@ -6,6 +6,7 @@ use openshell_api::module::Binding;
 use openshell_policy_host::SigningKey;
 
 use super::{Run, World, marked};
+use crate::supervisor::artifacts::Sent;
 use crate::supervisor::generations::Refusal;
 
 fn enforce(run: &Run, signed: SignedGeneration) -> Result<u64, Refusal> {
@@ -152,7 +153,7 @@ fn a_digest_is_never_a_path() {
     let world = World::new();
     let run = world.start();
     for digest in ["../../etc/passwd", "sha256:../x", "sha256:", "", &format!("sha256:{}", "A".repeat(64))] {
-        let refusal = run.generations.insert(digest, None, b"bytes").expect_err("refused").to_string();
+        let refusal = run.generations.insert(digest, &Sent::Whole, b"bytes").expect_err("refused").to_string();
         assert_eq!(refusal, format!("{digest:?} is not a digest"));
     }
 }
