@@ -2,7 +2,7 @@
 //!
 //! Every statement of the store is written once, with `$1` for its arguments, in the SQL that SQLite and PostgreSQL have in common:
 //! integers of 64 bits, text and bytes, `ON CONFLICT`, no booleans. Where they differ, the schemas make up for it
-//! (`migrations/postgres` defines the two functions of SQLite's that are used). [`Query`](query::Query) runs a statement, [`Row`] reads what it
+//! (`migrations/postgres` defines the two functions of SQLite's that are used). [`Query`] runs a statement, [`Row`] reads what it
 //! answers; neither is `sqlx::Any`, which copies every value and numbers no placeholders.
 //!
 //! **One writer, or its turn.** SQLite has one writing connection, so what a transaction has read stays true until it commits.
