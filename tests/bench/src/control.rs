@@ -71,7 +71,7 @@ pub async fn run(count: usize) -> Result<()> {
     println!(
         "Simulated supervisors that speak the real protocol, in another process on the same machine; SQLite. Reads are begun at a fixed \
          rate and timed from then.\n\
-         The slowest push is the first: nothing is compiled yet, and each gets the whole artifact.\n"
+         The slowest push is the first: nothing is compiled yet, and each gets all of the artifact.\n"
     );
     println!("| | |\n|---|---|");
     println!("| first start in an empty directory → answers, slowest of {STARTS} | {} |", time(cold.quantile(1.0)));
