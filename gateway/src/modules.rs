@@ -19,9 +19,8 @@ use openshell_policy_host::{Compiler, SigningKey, allocator, check, digest};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-pub use artifacts::Transfer;
-
 use artifacts::Artifacts;
+pub use artifacts::Transfer;
 pub use homes::{Homes, HomesError};
 
 use crate::audit::Change;

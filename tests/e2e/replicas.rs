@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use openshell_tests::origin::Authority;
 use openshell_tests::world::{Ran, World, finish};
 
-use crate::support::{FULL, READ_ONLY, Shared, Stage};
+use crate::support::{FULL, READ_ONLY, Shared, Stage, kill_gateway};
 
 async fn run(world: &World, arguments: &[&str]) -> Result<Ran> {
     finish(world.command(arguments)).await
@@ -55,9 +55,7 @@ async fn a_policy_reaches_the_sandboxes_of_three_gateways_and_one_may_be_killed(
     }
     run(&second, &["audit", "verify"]).await?.ok()?;
 
-    let status = stage.run(&["gateway", "status", "-g", "local", "-o", "json"]).await?.ok()?.json()?;
-    let pid = status["pid"].as_u64().context("gateway status names no pid")?;
-    ensure!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?.success());
+    kill_gateway(&stage.world)?;
     let killed = Instant::now();
     while run(&second, &["sandbox", "exec", "demo", "--", "true"]).await?.code != 0 {
         ensure!(killed.elapsed() < Duration::from_secs(20), "its sandbox does not move to another gateway");

@@ -317,10 +317,9 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
     let (gateway, link, push) = (gateway.clone(), link.clone(), push.to_owned());
     tokio::spawn(async move {
         for digest in wanted {
-            let (base, zstd, bytes) = match gateway.modules.transfer(&gateway.store, &digest, &have, zstd).await {
-                Ok(Transfer::Whole(bytes)) => (None, false, bytes),
-                Ok(Transfer::Compressed(bytes)) => (None, true, bytes),
-                Ok(Transfer::Patch { base, bytes }) => (Some(base), false, bytes),
+            let sending = gateway.modules.transfer(&gateway.store, &digest, &have, zstd).await;
+            let Transfer { base, zstd, bytes } = match sending {
+                Ok(transfer) => transfer,
                 Err(error) => {
                     tell(&link, &push, Event::Refused(format!("the gateway can't send artifact {digest}: {error}")));
                     return;

@@ -26,18 +26,13 @@ pub(super) struct Artifacts {
 }
 
 /// What a supervisor is sent.
-pub enum Transfer {
-    /// The artifact.
-    Whole(Bytes),
-    /// The same, [compressed](compress).
-    Compressed(Bytes),
-    /// What differs from one that it has.
-    Patch {
-        /// Its digest.
-        base: String,
-        /// The [patch].
-        bytes: Bytes,
-    },
+pub struct Transfer {
+    /// The bytes are a [patch] of this one, which it has.
+    pub base: Option<String>,
+    /// The bytes are [compressed](compress).
+    pub zstd: bool,
+    /// What goes over the link.
+    pub bytes: Bytes,
 }
 
 impl Artifacts {
@@ -108,11 +103,12 @@ impl Artifacts {
     /// What to send to a supervisor that has these, and takes what is compressed or not.
     pub async fn transfer(&self, store: &Store, digest: &str, have: &[String], zstd: bool) -> ApiResult<Transfer> {
         if let Some((base, bytes)) = self.patch(store, digest, have).await? {
-            return Ok(Transfer::Patch { base, bytes });
+            return Ok(Transfer { base: Some(base), zstd: false, bytes });
         }
-        if zstd && let Some(frame) = self.compressed(store, digest).await? {
-            return Ok(Transfer::Compressed(frame));
-        }
-        Ok(Transfer::Whole(self.whole(store, digest).await?))
+        let compressed = if zstd { self.compressed(store, digest).await? } else { None };
+        Ok(match compressed {
+            Some(bytes) => Transfer { base: None, zstd: true, bytes },
+            None => Transfer { base: None, zstd: false, bytes: self.whole(store, digest).await? },
+        })
     }
 }

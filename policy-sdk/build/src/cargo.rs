@@ -39,22 +39,16 @@ struct MetadataPackage {
 
 /// `[package.metadata.openshell]`.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 struct Settings {
-    #[serde(default = "default_stack")]
     stack_bytes: u32,
-    #[serde(default)]
     optimize: Optimize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { stack_bytes: default_stack(), optimize: Optimize::default() }
+        Self { stack_bytes: DEFAULT_STACK_BYTES, optimize: Optimize::default() }
     }
-}
-
-fn default_stack() -> u32 {
-    DEFAULT_STACK_BYTES
 }
 
 /// What the compiler strives for.

@@ -116,26 +116,20 @@ impl ArtifactStore {
 
     /// Takes what the gateway sent. Refuses what does not have this digest or what none of its keys signed.
     pub fn insert(&self, digest: &str, sent: &Sent, bytes: &[u8]) -> Result<(), StoreError> {
-        let digest_of = || digest.to_owned();
-        match sent {
-            Sent::Whole => self.store(digest, bytes),
-            Sent::Compressed => {
-                let whole = compress::decompress(bytes, MAX_ARTIFACT_BYTES)
-                    .map_err(|source| StoreError::Compressed { digest: digest_of(), source })?;
-                self.store(digest, &whole)
-            }
+        let whole = match sent {
+            Sent::Whole => return self.store(digest, bytes),
+            Sent::Compressed => compress::decompress(bytes, MAX_ARTIFACT_BYTES)
+                .map_err(|source| StoreError::Compressed { digest: digest.to_owned(), source })?,
             Sent::PatchOf(base) => {
                 let path = self.path(base)?;
                 let from = fs::read(&path).map_err(|source| StoreError::Io { path, source })?;
-                let whole = patch::apply(&from, bytes, MAX_ARTIFACT_BYTES).map_err(|source| StoreError::Patch {
-                    digest: digest_of(),
-                    base: base.clone(),
-                    source,
-                })?;
-                drop(from);
-                self.store(digest, &whole)
+                patch::apply(&from, bytes, MAX_ARTIFACT_BYTES).map_err(|source| {
+                    let (digest, base) = (digest.to_owned(), base.clone());
+                    StoreError::Patch { digest, base, source }
+                })?
             }
-        }
+        };
+        self.store(digest, &whole)
     }
 
     fn store(&self, digest: &str, bytes: &[u8]) -> Result<(), StoreError> {

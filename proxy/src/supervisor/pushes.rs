@@ -37,21 +37,9 @@ struct Transfer {
 
 /// Work that ended off the link's task.
 enum Done {
-    /// `again`: if it did not work, the gateway may be asked for the artifact as it is.
-    Stored {
-        digest: String,
-        again: bool,
-        result: Result<(), Refusal>,
-    },
-    Loaded {
-        push: String,
-        artifacts: HashSet<String>,
-        result: Result<Box<Staged>, Refusal>,
-    },
-    Activated {
-        push: String,
-        result: Result<(Activated, u32), Refusal>,
-    },
+    Stored { digest: String, sent: Sent, result: Result<(), Refusal> },
+    Loaded { push: String, artifacts: HashSet<String>, result: Result<Box<Staged>, Refusal> },
+    Activated { push: String, result: Result<(Activated, u32), Refusal> },
 }
 
 /// The pushes of one link. Methods never block; what takes long runs elsewhere and comes back through [`Self::next`].
@@ -110,7 +98,7 @@ impl Pushes {
         let generations = self.generations.clone();
         self.work.spawn_blocking(move || {
             let result = generations.insert(&digest, &sent, &bytes);
-            Done::Stored { digest, again: sent != Sent::Whole, result }
+            Done::Stored { digest, sent, result }
         });
         Some(Vec::new())
     }
@@ -153,7 +141,7 @@ impl Pushes {
         let Some(done) = self.work.join_next().await else { return std::future::pending().await };
         match resume(done).await {
             Done::Stored { digest, result: Ok(()), .. } => self.arrived(&digest),
-            Done::Stored { digest, again: true, result: Err(refusal) } => {
+            Done::Stored { digest, sent: Sent::Compressed | Sent::PatchOf(_), result: Err(refusal) } => {
                 tracing::warn!(%refusal, "an artifact is asked for again, as a whole");
                 let push = self.waiting(&digest).next().cloned();
                 push.map(|push| FromSupervisor::Need { push, digests: vec![digest], have: Vec::new(), zstd: false })

@@ -15,6 +15,7 @@ use tokio::task::block_in_place;
 
 use super::BUSYBOX;
 use super::engines::Private;
+use crate::support::kill_gateway;
 
 /// Runs a command of this machine's.
 pub fn run(program: &str, words: &[&str]) -> Result<String> {
@@ -154,8 +155,7 @@ impl Yard {
 
     /// A gateway that ends without a word, and one that begins in its place.
     pub async fn crash(&mut self) -> Result<()> {
-        let status = self.run(&["gateway", "status", "-o", "json"]).await?.ok()?.json()?;
-        run("kill", &["-9", &status["pid"].as_u64().context("a pid")?.to_string()])?;
+        kill_gateway(&self.world)?;
         self.start().await
     }
 

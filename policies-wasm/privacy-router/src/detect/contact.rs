@@ -90,8 +90,6 @@ pub fn phone(text: &[u8], at: usize) -> Option<Hit<'static>> {
     }
     let plausible = groups.len() <= 6
         && !(groups.len() == 3 && looks_like_date(groups))
-        // A number with a decimal point.
-        && !(groups.len() == 2 && groups[0] >= 5 && text[at..end].contains(&b'.'))
         && text[at..end].iter().filter(|&&b| b == b'.').count() != 3;
     if plausible && near(text, at, 28, &PHONE_WORDS) { hit } else { None }
 }

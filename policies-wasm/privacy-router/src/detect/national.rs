@@ -280,8 +280,6 @@ pub fn at(text: &[u8], at: usize, run_end: usize) -> Option<Hit<'static>> {
         // A plain one is the whole run.
         let end = match plain {
             true => (digits && alone(text, run_end) && (number.check)(run)).then_some(run_end),
-            // What follows the run tells most of them apart.
-            false if form.as_bytes().get(run.len()) != text.get(run_end).filter(|_| form.len() > run.len()) => None,
             false => fits(text, at, form, number.check),
         };
         let Some(end) = end else { continue };

@@ -214,17 +214,32 @@ const TELLING: &[&str] = &[
     "paseo",
 ];
 
-/// Bits of the last three letters of every telling word; letters count by their lowest five bits.
-static LAST: [u64; 512] = {
-    let mut bits = [0u64; 512];
-    let mut i = 0;
-    while i < TELLING.len() {
-        let index = last(TELLING[i].as_bytes());
-        bits[index / 64] |= 1 << (index % 64);
-        i += 1;
+/// The last three letters of words, as bits: most words of a text are told from all of them by these. Letters count by their lowest
+/// five bits, whatever their case.
+pub struct Endings([u64; 512]);
+
+impl Endings {
+    /// Of these words.
+    pub const fn of(words: &[&str]) -> Self {
+        let mut bits = [0u64; 512];
+        let mut i = 0;
+        while i < words.len() {
+            let index = last(words[i].as_bytes());
+            bits[index / 64] |= 1 << (index % 64);
+            i += 1;
+        }
+        Self(bits)
     }
-    bits
-};
+
+    /// Whether `word` may be one of them.
+    #[inline]
+    pub fn may_have(&self, word: &[u8]) -> bool {
+        let index = last(word);
+        self.0[index / 64] >> (index % 64) & 1 == 1
+    }
+}
+
+static ENDINGS: Endings = Endings::of(TELLING);
 
 const fn last(word: &[u8]) -> usize {
     let n = word.len();
@@ -251,6 +266,5 @@ pub fn may_tell(word: &[u8]) -> bool {
                 | [b'B' | b'b']
         );
     }
-    let index = last(word);
-    LAST[index / 64] >> (index % 64) & 1 == 1
+    ENDINGS.may_have(word)
 }

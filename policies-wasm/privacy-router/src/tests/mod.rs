@@ -212,6 +212,7 @@ fn finds_personal_data() {
         ("(212) 555-0123", "phone@confidential"),
         ("+49 30 901820", "phone@confidential"),
         ("phone: 030 901820", "phone@confidential"),
+        ("phone: 02345.678901", "phone@confidential"),
         ("1,000,000 rows in 2024", "@public"),
         ("born on 29 February 1980", "birth_date@confidential"),
         ("dob: 1980-02-28", "birth_date@confidential"),
