@@ -112,6 +112,8 @@ const RPC_SERVER: &str = include_str!("servers/rpc_server.py");
 const RPC_CLIENT: &str = include_str!("servers/rpc_client.py");
 const SOCKET_SERVER: &str = include_str!("servers/socket_server.py");
 const SOCKET_CLIENT: &str = include_str!("servers/socket_client.py");
+const HINTS: &str = include_str!("servers/hints.mjs");
+const HINTS_CLIENT: &str = include_str!("servers/hints_client.mjs");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_in_the_clear_and_over_tls() -> Result<()> {
@@ -174,4 +176,36 @@ network_policies:
     stage.upload("socket_client.py", SOCKET_CLIENT).await?;
     let run = format!("{} socket_client.py wss://rpc.test:{}", python()?.display(), server.port);
     stage.check(&[(&run, "text hello\nbinary 2000000\nping ok\nclosed 1000\nsecret 403\n")]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn early_hints() -> Result<()> {
+    let authority = Authority::new()?;
+    let stage = Stage::trusting(&authority, &HOSTS).await?;
+    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    let server = block_in_place(|| Server::node(HINTS, &[("cert.pem", &*certificate), ("key.pem", &*key)]))?;
+    let rules = format!(
+        "version: 1
+network_policies:
+  hints:
+    endpoints: [{{host: rpc.test, port: {}, protocol: rest, access: read-only, allowed_ips: [127.0.0.0/8]}}]
+    binaries: [{{path: /usr/bin/curl}}, {{path: '/usr/bin/node*'}}]
+",
+        server.port
+    );
+    stage.rules(&rules).await?.ok()?;
+    stage.upload("client.mjs", HINTS_CLIENT).await?;
+    let url = format!("https://rpc.test:{}", server.port);
+    let (curl, link) = (format!("curl -sS -i {url}/ --http"), "link: </style.css>; rel=preload; as=style");
+    stage
+        .check(&[
+            (&format!("{curl}1.1 | head -2 | tr -d '\\r'"), &format!("HTTP/1.1 103 Early Hints\n{link}\n")),
+            (&format!("{curl}2 | head -2 | tr -d '\\r'"), &format!("HTTP/2 103 \n{link}\n")),
+            (&format!("{curl}2 | tail -1"), "answered over 2.0\n"),
+            (
+                &format!("node client.mjs {url}"),
+                "hint 103 </style.css>; rel=preload; as=style\nanswer 200\nanswered over 2.0\n",
+            ),
+        ])
+        .await
 }

@@ -139,6 +139,17 @@ impl Server {
         Self::start(command, port, directory)
     }
 
+    /// A module of Node that is given its port; `files` are written beside it.
+    pub fn node(program: &str, files: &[(&str, &str)]) -> Result<Self> {
+        let (directory, port) = (directory("node")?, free_port()?);
+        for (name, contents) in files.iter().chain(&[("server.mjs", program)]) {
+            std::fs::write(directory.path().join(name), contents)?;
+        }
+        let mut command = Command::new("node");
+        command.args(["server.mjs", &port.to_string()]).current_dir(directory.path());
+        Self::start(command, port, directory)
+    }
+
     /// A program that listens on this port.
     pub fn program(command: Command, port: u16) -> Result<Self> {
         Self::start(command, port, directory("program")?)

@@ -8,24 +8,22 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::registry::Registration;
-use super::upstream::boxed;
 use crate::inference::{Body, BoxError};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads a body as far as `cap`. Answers what policies may see (nothing, if it is longer or does not end for ten
 /// seconds, as a stream may) and a body that yields everything, in order, unchanged.
-pub(super) async fn buffer(mut incoming: Incoming, cap: usize) -> Result<(Option<Bytes>, Body), hyper::Error> {
+pub(super) async fn buffer(mut incoming: Body, cap: usize) -> Result<(Option<Bytes>, Body), BoxError> {
     if incoming.is_end_stream() {
-        return Ok((Some(Bytes::new()), boxed(incoming)));
+        return Ok((Some(Bytes::new()), incoming));
     }
     if incoming.size_hint().lower() > cap as u64 {
-        return Ok((None, boxed(incoming)));
+        return Ok((None, incoming));
     }
     let mut read = BytesMut::new();
     let mut trailers = None;
@@ -54,7 +52,7 @@ pub(super) async fn buffer(mut incoming: Incoming, cap: usize) -> Result<(Option
 struct Replayed {
     read: Option<Bytes>,
     trailers: Option<HeaderMap>,
-    rest: Option<Incoming>,
+    rest: Option<Body>,
 }
 
 impl http_body::Body for Replayed {
@@ -66,7 +64,7 @@ impl http_body::Body for Replayed {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
         if let Some(rest) = &mut self.rest {
-            return Pin::new(rest).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BoxError::from)));
+            return Pin::new(rest).poll_frame(cx);
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use openshell_api::decision::Stage;
 use openshell_policy_host::{Capture, Inspection, Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,7 +29,7 @@ use super::relay::{self, Severable};
 use super::serve::{answer, unreachable};
 use super::session::Session;
 use super::stream::{Prefixed, UpstreamIo};
-use super::upstream::lock;
+use super::upstream::{boxed, lock};
 use crate::caller::{Attribution, Caller, Intended};
 use crate::inference::Body;
 
@@ -41,8 +41,6 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Longest request head; beyond it the answer is 431.
 const MAX_HEAD: usize = 64 * 1024;
-const MAX_STREAMS: u32 = 256;
-const H2_WINDOW: u32 = 1 << 20;
 
 /// Serves an accepted connection to its end.
 pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {
@@ -78,7 +76,7 @@ async fn explicit(proxy: Arc<Proxy>, io: Prefixed<TcpStream>, caller: Option<Arc
             let answered = if *request.method() == Method::CONNECT {
                 Box::pin(connect(proxy, caller, request)).await
             } else {
-                forward(proxy, caller, last, request).await
+                forward(proxy, caller, last, request.map(boxed)).await
             };
             Ok::<_, Infallible>(answered.unwrap_or_else(|refusal| refusal.answer(&form)))
         }
@@ -137,7 +135,7 @@ async fn forward(
     proxy: &Arc<Proxy>,
     caller: Option<&Arc<Caller>>,
     last: &Mutex<Option<Arc<Session>>>,
-    request: Request<Incoming>,
+    request: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
     let named = |host: &str, port| Session::new(proxy, caller, host, port, Capture::Forward);
     let scheme = match request.uri().scheme_str() {
@@ -361,7 +359,7 @@ where
         if Interim::suits(request.version()) {
             request.extensions_mut().insert(interim.clone());
         }
-        async move { Ok::<_, Infallible>(answer(session, scheme, request).await) }
+        async move { Ok::<_, Infallible>(answer(session, scheme, request.map(boxed)).await) }
     });
     // A client that closes its side may still want its answer. Not so where TLS ends with it (RFC 5246 §7.2.1), nor where
     // every further token costs: there the end of the client's side cancels what it asked for.
@@ -377,22 +375,11 @@ async fn http2<S>(session: Arc<Session>, io: Prefixed<S>, scheme: Scheme)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let served = super::http2::server::serve(io, |request| {
         let session = Arc::clone(&session);
-        async move { Ok::<_, Infallible>(answer(&session, scheme, request).await) }
+        async move { answer(&session, scheme, request).await }
     });
-    let served = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32)
-        .initial_stream_window_size(H2_WINDOW)
-        .initial_connection_window_size(2 * H2_WINDOW)
-        .keep_alive_interval(HEAD_TIMEOUT)
-        .auto_date_header(false)
-        .enable_connect_protocol()
-        .serve_connection(TokioIo::new(io), service)
-        .await;
-    if let Err(error) = served {
+    if let Err(error) = served.await {
         tracing::debug!(%error, "an HTTP/2 connection ended");
     }
 }

@@ -1,7 +1,8 @@
-//! Interim answers (103 Early Hints, RFC 8297; 102 Processing) on their way to an HTTP/1.1 client.
+//! Interim answers (103 Early Hints, RFC 8297; 102 Processing) on their way to a client.
 //!
-//! hyper's server writes no 1xx but 100, so they are put on the stream beneath it. hyper flushes its stream only when it
-//! has written all it has; while a request waits for its answer, that is the border between two messages.
+//! HTTP/2 sends them as they are. hyper's server of HTTP/1.1 writes no 1xx but 100, so they are put on the stream beneath it:
+//! it flushes its stream only when it has written all it has; while a request waits for its answer, that is the border
+//! between two messages.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Response, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::headers;
@@ -18,9 +19,16 @@ use super::upstream::lock;
 /// Most that may wait, in bytes; more is dropped. Hints are advice.
 const MOST: usize = 16 * 1024;
 
-/// What waits for one connection. Cheap to clone.
+/// What waits for one client: for its connection, or for one stream of that. Cheap to clone. Whoever answers the request
+/// takes it whenever it has to wait for the answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Interim(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Interim(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    heads: Vec<Response<()>>,
+    bytes: usize,
+}
 
 impl Interim {
     /// Whether a client understands them: HTTP/1.0 has none (RFC 9110 §15.2).
@@ -28,31 +36,51 @@ impl Interim {
         version == Version::HTTP_11
     }
 
-    /// Keeps an interim answer until the connection is between two messages.
-    pub(super) fn push(&self, status: StatusCode, headers: &HeaderMap) {
+    /// Keeps what an upstream says before its answer, unless it concerns that hop alone.
+    pub(super) fn hint(&self, status: StatusCode, headers: &HeaderMap) {
         if !matches!(status, StatusCode::EARLY_HINTS | StatusCode::PROCESSING) {
             return;
         }
         let mut headers = headers.clone();
         headers::clean_response(&mut headers);
         headers.remove(CONTENT_LENGTH);
-        let mut head =
-            format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).into_bytes();
-        for (name, value) in &headers {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                head.extend_from_slice(part);
-            }
-        }
-        head.extend_from_slice(b"\r\n");
+        self.keep(status, headers);
+    }
+
+    /// Asks the client for the body that it holds back.
+    pub(super) fn go_on(&self) {
+        self.keep(StatusCode::CONTINUE, HeaderMap::new());
+    }
+
+    fn keep(&self, status: StatusCode, headers: HeaderMap) {
+        let size = |(name, value): (&http::HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + 4;
+        let bytes = 32 + headers.iter().map(size).sum::<usize>();
         let mut waiting = lock(&self.0);
-        if waiting.len() + head.len() <= MOST {
-            waiting.extend_from_slice(&head);
+        if waiting.bytes + bytes <= MOST {
+            let mut head = Response::new(());
+            (*head.status_mut(), *head.headers_mut()) = (status, headers);
+            waiting.heads.push(head);
+            waiting.bytes += bytes;
         }
     }
 
-    fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut lock(&self.0))
+    /// What waits, in order.
+    pub(super) fn take(&self) -> Vec<Response<()>> {
+        std::mem::take(&mut *lock(&self.0)).heads
     }
+}
+
+/// A head as HTTP/1.1 writes it.
+fn write(head: &Response<()>, to: &mut Vec<u8>) {
+    let status = head.status();
+    let reason = status.canonical_reason().unwrap_or("");
+    to.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
+    for (name, value) in head.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            to.extend_from_slice(part);
+        }
+    }
+    to.extend_from_slice(b"\r\n");
 }
 
 /// A client's stream that interim answers are slipped into.
@@ -112,7 +140,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WithInterim<S> {
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.finish(cx))?;
-        self.begun = self.interim.take();
+        for head in self.interim.take() {
+            write(&head, &mut self.begun);
+        }
         ready!(self.finish(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }

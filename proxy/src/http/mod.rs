@@ -23,6 +23,7 @@ mod dial;
 mod exchange;
 mod form;
 mod headers;
+mod http2;
 mod interim;
 mod judge;
 pub(crate) mod names;

@@ -8,8 +8,8 @@ use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Incoming};
 use openshell_api::decision::Stage;
 use openshell_policy_host::{HttpRequest, HttpResponse, Scheme, View};
 
@@ -24,7 +24,7 @@ use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal};
 use super::session::{Local, Session};
 use super::tls::Versions;
-use super::upstream::{UpstreamError, boxed};
+use super::upstream::UpstreamError;
 use super::view::MessageView;
 use super::{headers, path, websocket};
 use crate::inference::{Body, BoxError};
@@ -43,7 +43,7 @@ pub(super) struct Judged {
 }
 
 /// Answers one request; every refusal is an answer.
-pub(super) async fn answer(session: &Arc<Session>, scheme: Scheme, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(session: &Arc<Session>, scheme: Scheme, request: Request<Body>) -> Response<Body> {
     let form = Form::of(request.headers());
     let version = request.version();
     let mut response = match serve(session, scheme, request).await {
@@ -54,14 +54,10 @@ pub(super) async fn answer(session: &Arc<Session>, scheme: Scheme, request: Requ
     response
 }
 
-async fn serve(
-    session: &Arc<Session>,
-    scheme: Scheme,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, Refusal> {
+async fn serve(session: &Arc<Session>, scheme: Scheme, mut request: Request<Body>) -> Result<Response<Body>, Refusal> {
     let decide = session.proxy.enforced.now();
     let refuse = |cause, detail| session.facts.refuse(Stage::Request, decide.generation(), cause, detail);
-    let stream = websocket::from_stream(&mut request);
+    let tunnel = websocket::from_stream(&mut request);
     if let Some(local) = session.local() {
         agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
         let caller = Arc::clone(&session.caller.caller);
@@ -77,10 +73,8 @@ async fn serve(
     let permit = session.permit(&*decide)?;
     agree(session, scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
     let versions = if request.version() == Version::HTTP_2 { Versions::Http2 } else { Versions::Http1 };
-    let is_websocket = stream || headers::is_websocket(&request);
-
     let facts = read_head(scheme, &mut request).map_err(|(cause, detail)| refuse(cause, detail))?;
-    let upgrade = is_websocket.then(|| hyper::upgrade::on(&mut request));
+    let websocket = tunnel.map(websocket::Client::Stream).or_else(|| websocket::Client::upgrading(&mut request));
     let (mut parts, incoming) = request.into_parts();
     // A policy that judges answers has not judged what comes before one.
     let interim = parts.extensions.remove::<Interim>().filter(|_| !decide.watches_responses());
@@ -92,7 +86,7 @@ async fn serve(
         _ => decide.body_wanted(&session.facts.connection, &facts, &view(session, &parts.headers, None)),
     } as usize;
     let (seen, body) = if cap == 0 {
-        (None, boxed(incoming))
+        (None, incoming)
     } else {
         buffer(incoming, cap)
             .await
@@ -113,15 +107,13 @@ async fn serve(
     };
     let mut outgoing = Request::new(body);
     (*outgoing.method_mut(), *outgoing.uri_mut(), *outgoing.headers_mut()) = (parts.method, parts.uri, parts.headers);
+    if let Some(client) = websocket {
+        return Box::pin(websocket::serve(session, scheme, judged, outgoing, client)).await;
+    }
     if let Some(interim) = interim {
-        hyper::ext::on_informational(&mut outgoing, move |hint| interim.push(hint.status(), hint.headers()));
+        outgoing.extensions_mut().insert(interim);
     }
-    match upgrade {
-        Some(upgrade) => {
-            Box::pin(websocket::serve(session, scheme, judged, outgoing, websocket::Client { upgrade, stream })).await
-        }
-        None => relay(session, scheme, versions, judged, outgoing).await,
-    }
+    relay(session, scheme, versions, judged, outgoing).await
 }
 
 async fn relay(
@@ -214,7 +206,7 @@ pub(super) fn unreachable(session: &Session, generation: u64, error: &UpstreamEr
 type Objection = (Cause, String);
 
 /// Host, `:authority`, scheme and the connection's own destination must agree. Leaves exactly one `Host`.
-fn agree(session: &Session, scheme: Scheme, request: &mut Request<Incoming>) -> Result<(), Objection> {
+fn agree(session: &Session, scheme: Scheme, request: &mut Request<Body>) -> Result<(), Objection> {
     let bad = |detail: &str| (Cause::BadRequest, detail.to_owned());
     if *request.method() == Method::CONNECT {
         return Err((Cause::MethodNotAllowed, "CONNECT inside a connection is not served".to_owned()));
@@ -266,7 +258,7 @@ fn mismatch(session: &Session, named: &str) -> Objection {
 }
 
 /// The request as policies see it. Leaves the same path in the request, in origin form: what is judged is what is sent.
-fn read_head(scheme: Scheme, request: &mut Request<Incoming>) -> Result<HttpRequest, Objection> {
+fn read_head(scheme: Scheme, request: &mut Request<Body>) -> Result<HttpRequest, Objection> {
     let uri = request.uri();
     let raw = if uri.path().is_empty() { "/" } else { uri.path() };
     let path = path::normalise(raw)

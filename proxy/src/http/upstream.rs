@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use openshell_policy_host::Scheme;
 use tokio::time::timeout;
 
@@ -16,6 +16,8 @@ use super::address;
 use super::destination::HostPort;
 use super::dial::{DialError, Dialer, Upstream};
 use super::exchange::{Exchanged, H1, H1Body};
+use super::http2::client::{Requests, Unanswered};
+use super::interim::Interim;
 use super::permit::{Permit, default_port};
 use super::stream::UpstreamIo;
 use super::tls::{HandshakeError, Trust, TrustError, Versions};
@@ -24,7 +26,6 @@ use crate::inference::{Body, BoxError};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_LIFE: Duration = Duration::from_secs(55);
 const IDLE_PER_ORIGIN: usize = 64;
-const H2_WINDOW: u32 = 1 << 20;
 
 /// Opens and keeps connections to upstreams. One per sandbox, shared by the proxy and by inference.
 pub struct Upstreams {
@@ -65,8 +66,19 @@ pub enum UpstreamError {
         /// `host:port`.
         destination: String,
         /// Why.
-        error: hyper::Error,
+        error: ProtocolError,
     },
+}
+
+/// Why an exchange broke off, in the words of its protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// HTTP/1.1.
+    #[error(transparent)]
+    Http1(#[from] hyper::Error),
+    /// HTTP/2.
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,7 +99,7 @@ pub(super) struct Origin {
 
 #[derive(Clone)]
 struct H2 {
-    sender: http2::SendRequest<Body>,
+    requests: Requests,
     address: IpAddr,
 }
 
@@ -197,7 +209,7 @@ impl Upstreams {
         origins.retain(|_, origin| {
             lock(&origin.idle).retain(|(_, since)| since.elapsed() < IDLE_LIFE);
             let mut h2 = lock(&origin.h2);
-            if h2.as_ref().is_some_and(|h2| h2.sender.is_closed()) {
+            if h2.as_ref().is_some_and(|h2| h2.requests.is_closed()) {
                 *h2 = None;
             }
             h2.is_some() || !lock(&origin.idle).is_empty() || Arc::strong_count(origin) > 1
@@ -229,22 +241,11 @@ impl Upstreams {
         let http = |error| UpstreamError::Http { destination: destination(permit), error };
         let h2 = versions == Versions::Http2 && (scheme == Scheme::Http || io.negotiated_h2());
         if h2 {
-            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(H2_WINDOW)
-                .initial_connection_window_size(2 * H2_WINDOW)
-                .keep_alive_interval(Duration::from_secs(30))
-                .handshake(TokioIo::new(io))
-                .await
-                .map_err(http)?;
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "an upstream HTTP/2 connection ended");
-                }
-            });
-            Ok(Fresh::H2(H2 { sender, address }))
+            let requests = Requests::begin(io).await.map_err(|error| http(error.into()))?;
+            Ok(Fresh::H2(H2 { requests, address }))
         } else {
-            let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(io)).await.map_err(http)?;
+            let begun = http1::Builder::new().handshake(TokioIo::new(io)).await;
+            let (sender, connection) = begun.map_err(|error| http(error.into()))?;
             Ok(Fresh::H1(H1 { sender, connection, address }))
         }
     }
@@ -276,7 +277,7 @@ impl Origin {
 
     fn h2(&self, permit: &Permit) -> Option<H2> {
         let mut slot = lock(&self.h2);
-        if slot.as_ref().is_some_and(|h2| h2.sender.is_closed()) {
+        if slot.as_ref().is_some_and(|h2| h2.requests.is_closed()) {
             *slot = None;
         }
         slot.clone().filter(|h2| address::check(h2.address, permit.private_ranges()).is_ok())
@@ -299,19 +300,22 @@ async fn exchange_h1(
     }
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    if let Some(interim) = request.extensions_mut().remove::<Interim>() {
+        hyper::ext::on_informational(&mut request, move |head| interim.hint(head.status(), head.headers()));
+    }
     match h1.exchange(request).await {
         Exchanged::Answered(response, h1) => {
             Ok(Ok(response.map(|incoming| Body::new(H1Body::new(incoming, h1, Arc::clone(origin))))))
         }
         Exchanged::Unsent(request) => Ok(Err(request)),
-        Exchanged::Failed(error) => Err(UpstreamError::Http { destination: destination(permit), error }),
+        Exchanged::Failed(error) => Err(UpstreamError::Http { destination: destination(permit), error: error.into() }),
     }
 }
 
 async fn exchange_h2(
     permit: &Permit,
     scheme: Scheme,
-    mut h2: H2,
+    h2: H2,
     mut request: Request<Body>,
 ) -> Result<Sent, UpstreamError> {
     *request.version_mut() = Version::HTTP_2;
@@ -331,21 +335,17 @@ async fn exchange_h2(
             return Err(DialError::Unreachable { destination: destination(permit), detail: error.to_string() }.into());
         }
     }
-    // Kept so that an unsent request can travel on over HTTP/1.1.
-    let retry_host = authority;
-    if h2.sender.ready().await.is_err() {
-        request.headers_mut().insert(HOST, retry_host);
-        return Ok(Err(request));
-    }
-    match h2.sender.try_send_request(request).await {
-        Ok(response) => Ok(Ok(response.map(boxed))),
-        Err(mut failed) => match failed.take_message() {
-            Some(mut request) => {
-                request.headers_mut().insert(HOST, retry_host);
-                Ok(Err(request))
-            }
-            None => Err(UpstreamError::Http { destination: destination(permit), error: failed.into_error() }),
-        },
+    let interim = request.extensions_mut().remove::<Interim>();
+    match h2.requests.exchange(request, interim).await {
+        Ok(response) => Ok(Ok(response)),
+        Err(Unanswered::Unsent(mut request)) => {
+            // It may travel on over HTTP/1.1.
+            request.headers_mut().insert(HOST, authority);
+            Ok(Err(request))
+        }
+        Err(Unanswered::Failed(error)) => {
+            Err(UpstreamError::Http { destination: destination(permit), error: error.into() })
+        }
     }
 }
 

@@ -5,15 +5,14 @@ use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::time::Duration;
 
+use h2::ext::Protocol;
 use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use openshell_policy_host::Scheme;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -21,6 +20,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_util::sync::CancellationToken;
 
 use super::destination::HostPort;
+use super::headers;
+use super::http2::tunnel;
 use super::refusal::Refusal;
 use super::serve::{Judged, respond, unsent};
 use super::session::Session;
@@ -32,21 +33,44 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Close, code 1008 (policy violation), unmasked as a server's frames are.
 const CLOSE_1008: &[u8] = b"\x88\x1e\x03\xf0denied by the new generation";
 
-/// The client's side of a WebSocket.
-pub(super) struct Client {
-    /// What it becomes when the answer is a yes.
-    pub(super) upgrade: OnUpgrade,
-    /// It is a stream of an HTTP/2 connection.
-    pub(super) stream: bool,
+/// The client's side of a WebSocket: what it becomes when the answer is a yes.
+pub(super) enum Client {
+    /// A connection of HTTP/1.1.
+    Connection(OnUpgrade),
+    /// A stream of an HTTP/2 connection.
+    Stream(tunnel::Promised),
 }
 
-/// Writes an extended CONNECT for a WebSocket (RFC 8441 §5) as the upgrade of HTTP/1.1 that it stands for. Answers whether it
-/// was one.
-pub(super) fn from_stream(request: &mut Request<Incoming>) -> bool {
+impl Client {
+    /// Whoever asks for a WebSocket in HTTP/1.1.
+    pub(super) fn upgrading(request: &mut Request<Body>) -> Option<Self> {
+        headers::is_websocket(request).then(|| Self::Connection(hyper::upgrade::on(request)))
+    }
+
+    /// Relays between it and the upstream, once the client has been answered.
+    async fn relay(self, upstream: OnUpgrade, cut: &CancellationToken) {
+        let Ok(upstream) = upstream.await else { return };
+        let _ = match self {
+            Self::Connection(upgrade) => match upgrade.await {
+                Ok(client) => relay(TokioIo::new(client), upstream, cut).await,
+                Err(_) => return,
+            },
+            Self::Stream(promised) => match promised.tunnel().await {
+                Some(client) => relay(client, upstream, cut).await,
+                None => return,
+            },
+        };
+    }
+}
+
+/// Writes an extended CONNECT for a WebSocket (RFC 8441 §5) as the upgrade of HTTP/1.1 that it stands for. Answers its stream,
+/// if it was one.
+pub(super) fn from_stream(request: &mut Request<Body>) -> Option<tunnel::Promised> {
     let asked = request.extensions().get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
     if !asked || *request.method() != Method::CONNECT {
-        return false;
+        return None;
     }
+    let promised = request.extensions_mut().remove::<tunnel::Promised>()?;
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();
     mark(headers);
@@ -55,7 +79,7 @@ pub(super) fn from_stream(request: &mut Request<Incoming>) -> bool {
     if let Ok(key) = HeaderValue::try_from(generate_key()) {
         headers.insert(SEC_WEBSOCKET_KEY, key);
     }
-    true
+    Some(promised)
 }
 
 /// Says that a message changes its connection to a WebSocket, in the words of HTTP/1.1.
@@ -70,8 +94,9 @@ pub(super) async fn serve(
     scheme: Scheme,
     judged: Judged,
     mut outgoing: Request<Body>,
-    Client { upgrade: client, stream }: Client,
+    client: Client,
 ) -> Result<Response<Body>, Refusal> {
+    let stream = matches!(client, Client::Stream(_));
     let headers = outgoing.headers_mut();
     // Nobody else checks it for a client that sent no key.
     let accept = stream.then(|| headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()))).flatten();
@@ -105,10 +130,7 @@ pub(super) async fn serve(
     let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
     let registration = registry.register(&session.facts, Some((facts, view)), generation, enforced);
     session.proxy.spawn(async move {
-        let upgraded = tokio::try_join!(client, upstream);
-        if let Ok((client, upstream)) = upgraded {
-            let _ = relay(client, upstream, registration.cut()).await;
-        }
+        client.relay(upstream, registration.cut()).await;
         drop(registration);
     });
     Ok(response)
@@ -121,7 +143,8 @@ async fn send(
     outgoing: Request<Body>,
 ) -> Result<Response<Body>, UpstreamError> {
     let permit = &judged.permit;
-    let http = |error| UpstreamError::Http { destination: HostPort(permit.host(), permit.port()).to_string(), error };
+    let destination = || HostPort(permit.host(), permit.port()).to_string();
+    let http = |error: hyper::Error| UpstreamError::Http { destination: destination(), error: error.into() };
     let io = session.proxy.upstreams.connect_alone(permit, scheme).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
     session.proxy.spawn(async move {
@@ -131,8 +154,11 @@ async fn send(
 }
 
 /// Ends when either side has ended its stream, or with a close frame to the client when it is cut.
-async fn relay(client: Upgraded, upstream: Upgraded, cut: &CancellationToken) -> io::Result<()> {
-    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+async fn relay<C>(client: C, upstream: Upgraded, cut: &CancellationToken) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite,
+{
+    let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
     let upwards = async {
         let mut buffer = vec![0; BUFFER];

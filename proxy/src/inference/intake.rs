@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use openshell_api::inference::{Backend, Catalogue};
 use openshell_inference_format::endpoint::{Endpoint, Unknown};
 
 use super::refusal::{Cause, Refusal};
-use super::service::BoxError;
+use super::service::Body;
 
 /// Longest request body, in bytes.
 const BODY_CAP: usize = 32 * 1024 * 1024;
@@ -33,11 +34,7 @@ pub fn candidates(catalogue: &Catalogue, endpoint: Endpoint) -> Result<Vec<&Back
 }
 
 /// The whole body. Refuses what is too long, or stops arriving.
-pub async fn collect<B>(body: B) -> Result<Bytes, Refusal>
-where
-    B: http_body::Body<Data = Bytes> + Send,
-    B::Error: Into<BoxError>,
-{
+pub async fn collect(mut body: Body) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(Cause::TooLarge, format!("the body is longer than {} MiB", BODY_CAP / (1024 * 1024)))
             .hint("send less context")
@@ -45,7 +42,6 @@ where
     if body.size_hint().lower() > BODY_CAP as u64 {
         return Err(too_large());
     }
-    let mut body = std::pin::pin!(body);
     let mut all = BytesMut::new();
     loop {
         let frame = tokio::time::timeout(BODY_IDLE, body.frame())

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use openshell_api::decision::{DecisionRecord, RouteRecord};
 use openshell_api::inference::{Backend, Budget, Catalogue, InferenceRules};
 use openshell_inference_format::contract;
@@ -30,7 +28,7 @@ use super::purse::Purse;
 use super::records::findings;
 use super::refusal::{Cause, Refusal};
 use super::router::{Latencies, Router};
-use super::service::{Body, BoxError, Inference};
+use super::service::{Body, Inference};
 use super::sessions::{self, Sessions};
 use super::upstream::{Pooled, Transport};
 use crate::active::{Live, Secrets};
@@ -107,7 +105,7 @@ pub(super) struct Case<'a> {
 
 #[async_trait::async_trait]
 impl Inference for InferenceService {
-    async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    async fn serve(&self, caller: Arc<Caller>, request: Request<Body>) -> Response<Body> {
         let active = self.live.load_full();
         let router = active.router.as_ref().filter(|policy| policy.has(Hook::Route));
         let terms = Terms {
@@ -162,11 +160,7 @@ impl InferenceService {
     }
 
     /// Answers one request. Everything that goes wrong is an answer in the caller's dialect.
-    pub(super) async fn answer<B>(&self, terms: &Terms<'_>, caller: &Caller, parts: Parts, body: B) -> Response<Body>
-    where
-        B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<BoxError>,
-    {
+    pub(super) async fn answer(&self, terms: &Terms<'_>, caller: &Caller, parts: Parts, body: Body) -> Response<Body> {
         let path = parts.uri.path();
         let guessed = endpoint::guess(&parts.headers, path);
         let endpoint = match Endpoint::parse(&parts.method, path) {
@@ -186,19 +180,15 @@ impl InferenceService {
         }
     }
 
-    async fn route<B>(
+    async fn route(
         &self,
         terms: &Terms<'_>,
         caller: &Caller,
         parts: &Parts,
-        body: B,
+        body: Body,
         endpoint: Endpoint,
         draft: &mut DecisionRecord,
-    ) -> Result<Response<Body>, Refusal>
-    where
-        B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Result<Response<Body>, Refusal> {
         let router = terms.router.ok_or_else(|| {
             Refusal::new(Cause::Unavailable, "no router is bound to this sandbox, so no inference request can be judged")
                 .hint("the operator binds one with `openshell policy push --router`, or adds backends with `openshell inference backend add`")

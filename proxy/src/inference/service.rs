@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 
 use crate::caller::Caller;
 
@@ -22,5 +21,5 @@ pub const HOST: &str = "inference.local";
 #[async_trait::async_trait]
 pub trait Inference: Send + Sync {
     /// Answers one request. Dropping the answer's body gives up the request upstream as well.
-    async fn serve(&self, caller: Arc<Caller>, request: http::Request<Incoming>) -> http::Response<Body>;
+    async fn serve(&self, caller: Arc<Caller>, request: http::Request<Body>) -> http::Response<Body>;
 }

@@ -13,7 +13,6 @@ mod tests;
 use std::sync::Arc;
 
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 use openshell_api::Problem;
 use openshell_api::decision::ProcessRecord;
 use openshell_api::proposal::{ProposalStatus, Propose};
@@ -37,7 +36,7 @@ pub type Body = UnsyncBoxBody<bytes::Bytes, BoxError>;
 #[async_trait::async_trait]
 pub trait PolicyLocal: Send + Sync {
     /// Answers one request.
-    async fn serve(&self, caller: Arc<Caller>, request: http::Request<Incoming>) -> http::Response<Body>;
+    async fn serve(&self, caller: Arc<Caller>, request: http::Request<Body>) -> http::Response<Body>;
 }
 
 /// The gateway, as far as proposals are concerned.

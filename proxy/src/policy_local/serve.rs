@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
 use openshell_api::Problem;
 use openshell_api::proposal::{MAX_PROPOSAL, ProposalState, ProposalStatus, Propose};
 use serde_json::{Value, json};
@@ -72,9 +72,14 @@ impl Allowance {
 
 #[async_trait::async_trait]
 impl PolicyLocal for Desk {
-    async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    async fn serve(&self, caller: Arc<Caller>, request: Request<Body>) -> Response<Body> {
         self.answer(&caller, request).await
     }
+}
+
+/// A proposal's text.
+fn whole(body: Body) -> BoxFuture<'static, Result<Bytes, BoxError>> {
+    Limited::new(body, MAX_PROPOSAL).collect().map_ok(Collected::to_bytes).boxed()
 }
 
 impl Desk {
@@ -89,19 +94,11 @@ impl Desk {
         Self { sandbox, denials, proposals, generation, allowance, waiting: Semaphore::new(MAX_WAITING) }
     }
 
-    pub(super) async fn answer<B>(&self, caller: &Caller, request: Request<B>) -> Response<Body>
-    where
-        B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<BoxError>,
-    {
+    pub(super) async fn answer(&self, caller: &Caller, request: Request<Body>) -> Response<Body> {
         self.route(caller, request).await.unwrap_or_else(|problem| refusal(&problem))
     }
 
-    async fn route<B>(&self, caller: &Caller, request: Request<B>) -> Result<Response<Body>, Problem>
-    where
-        B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<BoxError>,
-    {
+    async fn route(&self, caller: &Caller, request: Request<Body>) -> Result<Response<Body>, Problem> {
         let (parts, body) = request.into_parts();
         let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
         let query = parts.uri.query().unwrap_or_default();
@@ -129,20 +126,15 @@ impl Desk {
         Ok(respond(StatusCode::OK, &answer))
     }
 
-    async fn propose<B>(&self, caller: &Caller, body: B) -> Result<Response<Body>, Problem>
-    where
-        B: http_body::Body<Data = Bytes> + Send,
-        B::Error: Into<BoxError>,
-    {
-        let body = Box::pin(tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_PROPOSAL).collect())).await;
-        let body = match body {
+    async fn propose(&self, caller: &Caller, body: Body) -> Result<Response<Body>, Problem> {
+        let body = match tokio::time::timeout(BODY_TIMEOUT, whole(body)).await {
             Err(_) => return Err(Problem::new(408, "timeout", "the proposal did not arrive in time")),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return Err(Problem::new(413, "too_large", format!("a proposal has at most {MAX_PROPOSAL} bytes"))
                     .hint("ask for what is needed now"));
             }
             Ok(Err(error)) => return Err(Problem::new(400, "bad_request", format!("the body broke off: {error}"))),
-            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Ok(body)) => body,
         };
         let asked: Propose = serde_json::from_slice(&body)
             .map_err(|error| Problem::new(400, "bad_proposal", format!("this is no proposal: {error}")).hint(FORM))?;

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use openshell_api::Problem;
@@ -74,7 +73,7 @@ impl World {
 
     async fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
         let request = Request::builder().method(method).uri(target);
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).unwrap();
+        let request = request.body(Full::from(body.to_owned()).map_err(|never| match never {}).boxed_unsync()).unwrap();
         let mut caller = Caller { pid: 7, ..Caller::default() };
         caller.process.executable = "/usr/bin/agent".to_owned();
         let response = self.desk.answer(&caller, request).await;

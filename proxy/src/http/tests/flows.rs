@@ -3,13 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use http::{Request, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use openshell_api::decision::{Stage, Verdict};
 use openshell_policy_host::{Capture, HeaderEdit, HttpResponse, Inspection, Outcome, View};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::world::{Answer, HOST, Io, Rules, SECRET, World, allow, deny, full, get, grant, next, read, send_h1};
+use super::world::{Answer, HOST, Io, Rules, SECRET, World, allow, deny, full, get, grant, hinting, next, send_h1};
 use crate::caller::Intended;
 
 fn json(body: &str) -> serde_json::Value {
@@ -436,21 +435,7 @@ async fn early_hints_come_before_the_answer_unless_a_policy_judges_answers() {
         let response =
             watched.then_some((|_, _| allow(Inspection::Automatic)) as fn(&HttpResponse, &dyn View) -> Outcome);
         let world = World::new(Rules { response, ..Rules::default() }).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (answer, may_answer) = tokio::sync::oneshot::channel::<()>();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(stream.read_u8().await.unwrap());
-            }
-            let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-OpenShell-Forged: 1\r\n\r\n";
-            stream.write_all(hint).await.unwrap();
-            let _ = may_answer.await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
-            std::future::pending::<()>().await;
-        });
+        let (port, answer) = hinting(None).await;
         let mut io = world.tunnel(HOST, port).await.unwrap();
         let head = format!("GET /hinted HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n");
         io.write_all(head.as_bytes()).await.unwrap();
@@ -469,16 +454,4 @@ async fn early_hints_come_before_the_answer_unless_a_policy_judges_answers() {
         assert!(text.starts_with(&format!("HTTP/1.1 {expected}\r\n")), "{text}");
         assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 1, "{text}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn http2_in_the_clear_needs_no_upgrade() {
-    let world = World::new(Rules::default()).await;
-    let tunnel = world.tunnel(HOST, world.plain_port).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tunnel)).await.unwrap();
-    tokio::spawn(connection);
-    let url = format!("http://{HOST}:{}/clear", world.plain_port);
-    let answer = read(sender.send_request(Request::get(url).body(full("")).unwrap()).await.unwrap()).await;
-    assert!(answer.body.starts_with("h2 GET /clear"), "{}", answer.body);
 }

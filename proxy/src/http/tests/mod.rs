@@ -4,6 +4,7 @@
 mod bypass;
 mod faults;
 mod flows;
+mod http2;
 mod live;
 mod units;
 mod world;

@@ -19,11 +19,12 @@ use openshell_api::provider::{Attach, CredentialRule};
 use openshell_policy_host::{
     Connection, Decision, Denial, Grant, HttpRequest, HttpResponse, Inspection, Outcome, PolicyRef, Process, View,
 };
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 
@@ -174,7 +175,7 @@ struct Echo;
 
 #[async_trait::async_trait]
 impl Inference for Echo {
-    async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    async fn serve(&self, caller: Arc<Caller>, request: Request<Body>) -> Response<Body> {
         let text = format!("inference {} for {}", request.uri().path(), caller.process.executable);
         Response::new(full(text))
     }
@@ -182,7 +183,7 @@ impl Inference for Echo {
 
 #[async_trait::async_trait]
 impl PolicyLocal for Echo {
-    async fn serve(&self, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    async fn serve(&self, caller: Arc<Caller>, request: Request<Body>) -> Response<Body> {
         let text = format!("policy {} for {}", request.uri().path(), caller.process.executable);
         Response::new(full(text))
     }
@@ -202,6 +203,8 @@ pub(super) struct World {
     pub(super) tls_port: u16,
     /// Speaks HTTP/1.1 and h2c.
     pub(super) plain_port: u16,
+    /// What origins present: the proxy trusts it.
+    pub(super) origin_tls: Arc<ServerConfig>,
     stop: CancellationToken,
 }
 
@@ -227,8 +230,8 @@ impl World {
 
     pub(super) async fn with(rules: Rules, change: impl FnOnce(ProxyConfig) -> ProxyConfig) -> Self {
         let origin_ca = CertificateAuthority::generate("origin").unwrap();
-        let tls = TlsAcceptor::from(origin_ca.server_config(HOST).unwrap());
-        let tls_port = origin(Some(tls)).await;
+        let origin_tls = origin_ca.server_config(HOST).unwrap();
+        let tls_port = origin(Some(Arc::clone(&origin_tls).into())).await;
         let plain_port = origin(None).await;
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let add_hosts = [HOST, "other.test", "metadata.test"].map(|name| (name.to_owned(), local)).into();
@@ -256,7 +259,7 @@ impl World {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(Arc::clone(&proxy).serve(listener, stop.clone()));
-        Self { proxy, address, rules, records, known, tls_port, plain_port, stop }
+        Self { proxy, address, rules, records, known, tls_port, plain_port, origin_tls, stop }
     }
 
     /// Swaps the rules and re-evaluates, as the supervisor does.
@@ -377,6 +380,36 @@ pub(super) async fn read(response: Response<Incoming>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body, trailers }
 }
 
+async fn io(stream: TcpStream, tls: Option<TlsAcceptor>) -> std::io::Result<Io> {
+    Ok(match tls {
+        Some(tls) => Box::new(tls.accept(stream).await?),
+        None => Box::new(stream),
+    })
+}
+
+/// An HTTP/1.1 origin that sends a hint, and its answer once it may.
+pub(super) async fn hinting(tls: Option<TlsAcceptor>) -> (u16, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (answer, may_answer) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = io(stream, tls).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-OpenShell-Forged: 1\r\n\r\n";
+        stream.write_all(hint).await.unwrap();
+        stream.flush().await.unwrap();
+        let _ = may_answer.await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        stream.flush().await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    (port, answer)
+}
+
 async fn origin(tls: Option<TlsAcceptor>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -385,13 +418,7 @@ async fn origin(tls: Option<TlsAcceptor>) -> u16 {
             let (stream, peer) = listener.accept().await.unwrap();
             let tls = tls.clone();
             tokio::spawn(async move {
-                let io: Io = match tls {
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => Box::new(stream),
-                        Err(_) => return,
-                    },
-                    None => Box::new(stream),
-                };
+                let Ok(io) = io(stream, tls).await else { return };
                 let service =
                     service_fn(move |request| async move { Ok::<_, Infallible>(respond(request, peer).await) });
                 let _ = auto::Builder::new(TokioExecutor::new())

@@ -11,7 +11,7 @@ use openshell_api::inference::{BackendKind, Sensitivity};
 use super::world::{Origin, Simple, World, backend, chat, post, read};
 use crate::caller::Caller;
 use crate::inference::serve::Terms;
-use crate::inference::service::BoxError;
+use crate::inference::service::{Body, BoxError};
 
 const CHAT: &str = "/v1/chat/completions";
 const GOOD: &str = r#"{"id":"1","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
@@ -27,7 +27,7 @@ async fn send_frames(world: &World, frames: Vec<Result<Bytes, BoxError>>, path: 
     let body = StreamBody::new(futures_util::stream::iter(frames.into_iter().map(|frame| frame.map(Frame::data))));
     let terms =
         Terms { generation: 7, router: Some(&Simple), catalogue: &world.catalogue, rules: &world.rules, shared: &[] };
-    read(world.service.answer(&terms, &Caller::default(), parts, body).await).await
+    read(world.service.answer(&terms, &Caller::default(), parts, Body::new(body)).await).await
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -291,7 +291,7 @@ impl World {
         let (parts, body) = request.into_parts();
         let terms =
             Terms { generation: 7, router, catalogue: &self.catalogue, rules: &self.rules, shared: &self.shared };
-        self.service.answer(&terms, &Caller::default(), parts, Full::new(body.into())).await
+        self.service.answer(&terms, &Caller::default(), parts, full(body.into())).await
     }
 
     /// Posts a JSON body and reads the answer.
