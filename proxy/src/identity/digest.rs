@@ -1,11 +1,12 @@
 //! Digests of executables, computed once per version of a file.
 
-use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 
 use moka::sync::Cache;
+use nix::sys::stat::{FileStat, fstat};
 use sha2::{Digest as _, Sha256};
+
+use super::Proc;
 
 /// Most digests kept.
 const KEPT: u64 = 4096;
@@ -16,7 +17,7 @@ const KEPT: u64 = 4096;
 struct Version {
     device: u64,
     inode: u64,
-    size: u64,
+    size: i64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
@@ -31,20 +32,26 @@ impl Default for Digests {
     }
 }
 
+impl From<FileStat> for Version {
+    fn from(of: FileStat) -> Self {
+        Self {
+            device: of.st_dev,
+            inode: of.st_ino,
+            size: of.st_size,
+            modified: (of.st_mtime, of.st_mtime_nsec),
+            changed: (of.st_ctime, of.st_ctime_nsec),
+        }
+    }
+}
+
 impl Digests {
-    /// SHA-256 of a file's content, lowercase hex.
-    pub fn of(&self, mut file: File) -> io::Result<String> {
-        let metadata = file.metadata()?;
-        let version = Version {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        };
-        if let Some(digest) = self.known.get(&version) {
+    /// SHA-256 of what a process executes, lowercase hex.
+    pub fn of(&self, process: &Proc) -> io::Result<String> {
+        if let Some(digest) = self.known.get(&Version::from(process.executed()?)) {
             return Ok(digest);
         }
+        let mut file = process.open_file("exe")?;
+        let version = Version::from(fstat(&file)?);
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 256 * 1024];
         loop {

@@ -1,7 +1,8 @@
 //! Who a process is, from the kernel.
 //!
 //! [`Identifier::identify`] reads the process while it is stopped inside a caught call, so nothing it reads can change
-//! under it. The cost depends on the process's depth, never on how many processes there are.
+//! under it. The cost depends on the process's depth, never on how many processes there are. What can change (executable,
+//! user, arguments, whose child it is) is looked at each time.
 
 use std::fs;
 use std::io;
@@ -14,60 +15,47 @@ use openshell_policy_host::Process;
 use crate::caller::Caller;
 
 mod digest;
+mod known;
 mod script;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use digest::Digests;
+use known::Processes;
 use status::Status;
 
 /// What the kernel appends to the path of an executable that was unlinked.
 const DELETED: &str = " (deleted)";
-/// Longest chain of ancestors reported.
-const DEEPEST: usize = 64;
 /// Longest argv kept, in bytes; the rest is cut off.
 const ARGUMENTS: u64 = 64 * 1024;
 
 /// What a file of `/proc` usually fits in, in bytes.
 const ROOM: usize = 4096;
 
-/// Identifies the processes of one sandbox. Digests are kept across calls.
+/// Identifies the processes of one sandbox.
 pub struct Identifier {
-    /// Process id of the sandbox's init, as numbered on the host; where ancestry ends.
-    init: i32,
+    processes: Processes,
     digests: Digests,
 }
 
 impl Identifier {
     /// For the sandbox whose init has this process id.
     pub fn new(init: i32) -> Self {
-        Self { init, digests: Digests::default() }
+        Self { processes: Processes::new(init), digests: Digests::default() }
     }
 
     /// Identifies the process of a thread (ids as numbered on the host). Fails when any part of it can't be read: a
     /// caller is known or it is not.
     pub fn identify(&self, thread: u32) -> io::Result<Arc<Caller>> {
-        let proc = Proc::open(thread)?;
-        let status = proc.status()?;
-        let executable = proc.executable()?;
-        let digest = self.digests.of(proc.open_file("exe")?)?;
+        let (known, executable) = self.processes.find(thread)?;
+        let proc = &known.proc;
+        let digest = self.digests.of(proc)?;
         let arguments = proc.arguments()?;
         let script = script::find(&executable, &arguments, || proc.link("cwd"));
         let process = Process { executable, digest, script };
-        let ancestors = self.ancestors(status.parent);
-        Ok(Arc::new(Caller { process, pid: status.inner_pid, uid: status.uid, arguments, ancestors }))
-    }
-
-    /// Executables of the ancestors below init. One that ends while we look ends the chain.
-    fn ancestors(&self, mut pid: i32) -> Vec<String> {
-        let mut found = Vec::new();
-        while pid > 1 && pid != self.init && found.len() < DEEPEST {
-            let Ok((executable, parent)) = ancestor(pid) else { break };
-            found.push(executable);
-            pid = parent;
-        }
-        found
+        let ancestors = self.processes.ancestors(thread, &known);
+        Ok(Arc::new(Caller { process, pid: known.inner_pid, uid: proc.user()?, arguments, ancestors }))
     }
 }
 
@@ -76,11 +64,6 @@ pub fn inner_pids(thread: u32) -> io::Result<(u32, Option<u32>)> {
     let status = Proc::open(thread)?.status()?;
     let parent = u32::try_from(status.parent).ok().and_then(|pid| Proc::open(pid).ok()?.status().ok());
     Ok((status.inner_pid, parent.map(|parent| parent.inner_pid)))
-}
-
-fn ancestor(pid: i32) -> io::Result<(String, i32)> {
-    let proc = Proc::open(u32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?)?;
-    Ok((proc.executable()?, proc.status()?.parent))
 }
 
 /// One `/proc/<id>` directory, held open: it stays this process's even when the number is used again.
@@ -110,11 +93,21 @@ impl Proc {
         Ok(nix::fcntl::readlinkat(&self.directory, name)?.to_string_lossy().into_owned())
     }
 
+    /// Its effective user, as the kernel says of the directory (unlike of what is in it) whatever may be traced or dumped.
+    fn user(&self) -> io::Result<u32> {
+        Ok(nix::sys::stat::fstat(&self.directory)?.st_uid)
+    }
+
+    /// The file that it executes.
+    fn executed(&self) -> io::Result<nix::sys::stat::FileStat> {
+        Ok(nix::sys::stat::fstatat(&self.directory, "exe", nix::fcntl::AtFlags::empty())?)
+    }
+
     fn status(&self) -> io::Result<Status> {
         Status::parse(&String::from_utf8_lossy(&self.read("status", 16 * 1024)?))
     }
 
-    /// The path inside the sandbox: the kernel writes it from the root of the mount namespace that the file was
+    /// What it executes, as a path inside the sandbox: the kernel writes it from the root of the mount namespace that the file was
     /// opened in.
     fn executable(&self) -> io::Result<String> {
         let path = self.link("exe")?;

@@ -9,8 +9,6 @@ pub(super) struct Status {
     pub parent: i32,
     /// Its process id in the innermost namespace.
     pub inner_pid: u32,
-    /// Its effective user.
-    pub uid: u32,
 }
 
 impl Status {
@@ -25,7 +23,6 @@ impl Status {
         Ok(Self {
             parent: number(field("PPid").ok_or_else(missing)?.first())? as i32,
             inner_pid: number(field("NStgid").ok_or_else(missing)?.last())?,
-            uid: number(field("Uid").ok_or_else(missing)?.get(1))?,
         })
     }
 }

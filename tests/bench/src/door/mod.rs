@@ -23,6 +23,9 @@ network_policies:
     binaries: [{path: '**'}]
 ";
 
+/// Ancestors of a program that an agent runs: a shell or two, a tool, the agent, what started it.
+const SHELLS: u32 = 5;
+
 /// Descriptors that a supervisor needs for itself, the processes that it remembers included.
 const OWN: u64 = 1024;
 
@@ -49,9 +52,11 @@ pub fn run(count: u32, tunnels: u32) -> Result<()> {
     ensure!(outside.status.success(), "{}", String::from_utf8_lossy(&outside.stderr));
     let mut rows = vec![("outside".to_owned(), serde_json::from_slice::<Dialled>(&outside.stdout)?)];
     for beside in [5, 5000] {
-        let dialled = inside(&world, &arguments(NAME, port, count, beside))?;
+        let dialled = inside(&world, &arguments(NAME, port, count, beside), 0)?;
         rows.push((format!("in a sandbox, beside {beside} processes"), dialled));
     }
+    let dialled = inside(&world, &arguments(NAME, port, count, 0), SHELLS)?;
+    rows.push((format!("in a sandbox, below {SHELLS} shells"), dialled));
     for (what, dialled) in rows {
         println!("| {what} | {} | {} |", time(dialled.median_ns), time(dialled.p99_ns));
     }
@@ -91,8 +96,14 @@ fn arguments(host: &str, port: u16, count: u32, beside: u32) -> Vec<String> {
     std::iter::once("dial".to_owned()).chain(pairs).collect()
 }
 
-fn inside(world: &World, arguments: &[String]) -> Result<Dialled> {
-    let ran = world.shell("bench", &format!("./client {}", arguments.join(" ")))?.ok()?;
+/// Dials as the child of so many shells, each the child of another.
+fn inside(world: &World, arguments: &[String], shells: u32) -> Result<Dialled> {
+    let mut script = format!("./client {}", arguments.join(" "));
+    for _ in 0..shells {
+        // With more to do after it, a shell does not become what it runs.
+        script = format!("sh -c '{}'; true", script.replace('\'', r"'\''"));
+    }
+    let ran = world.shell("bench", &script)?.ok()?;
     serde_json::from_str(&ran.stdout).with_context(|| ran.stdout.clone())
 }
 
