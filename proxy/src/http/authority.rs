@@ -18,6 +18,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use super::tls;
+
 const CERTIFICATE_FILE: &str = "ca.pem";
 const KEY_FILE: &str = "ca-key.pem";
 const CA_DAYS: i64 = 3650;
@@ -98,7 +100,7 @@ impl CertificateAuthority {
             certificate,
             pem,
             leaf_key: KeyPair::generate()?,
-            provider: Arc::new(aws_lc_rs::default_provider()),
+            provider: tls::provider(),
             tickets: aws_lc_rs::Ticketer::new()?,
             leaves: Cache::builder().max_capacity(LEAF_CACHE_ENTRIES).time_to_live(LEAF_CACHE_LIFE).build(),
         })
@@ -152,6 +154,7 @@ impl CertificateAuthority {
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone(), self.certificate.clone()], key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ignore_client_order = true;
         config.ticketer = Arc::clone(&self.tickets);
         config.send_tls13_tickets = 1;
         Ok(config)

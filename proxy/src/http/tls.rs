@@ -1,9 +1,10 @@
-//! TLS towards upstreams: verified against the system's roots and, where given, the operator's own.
+//! TLS towards upstreams: verified against the system's roots and, where given, the operator's own. What both sides agree on
+//! is chosen here, for clients too.
 
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use tokio::net::TcpStream;
@@ -41,6 +42,21 @@ pub enum HandshakeError {
     Handshake(#[from] std::io::Error),
 }
 
+/// The cryptography of both sides. AES-128 with SHA-256 comes first, as browsers have it: processors compute both, and hardly
+/// any SHA-384, which every handshake would hash its secrets with.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| {
+        !matches!(
+            suite.suite(),
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        )
+    });
+    Arc::new(provider)
+}
+
 /// Client-side TLS settings, one per set of offered protocols.
 pub(super) struct Trust {
     http1: TlsConnector,
@@ -67,7 +83,7 @@ impl Trust {
             tracing::warn!("no trusted roots on this system: every upstream certificate will be refused");
         }
         let roots = Arc::new(roots);
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = provider();
         let connector = |alpn: &[&[u8]]| -> Result<TlsConnector, rustls::Error> {
             let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
                 .with_safe_default_protocol_versions()?

@@ -6,7 +6,7 @@ use openshell_policy_host::{HeaderEdit, Scheme};
 use crate::http::address::{self, Forbidden};
 use crate::http::destination::Destination;
 use crate::http::permit::Permit;
-use crate::http::{headers, path, peek};
+use crate::http::{CertificateAuthority, headers, path, peek};
 
 #[test]
 fn addresses() {
@@ -228,4 +228,32 @@ fn operators_permits() {
     check("http://[::1]:8080/v1", Some(("::1", 8080, Scheme::Http)));
     check("ftp://a/", None);
     check("/v1", None);
+}
+
+#[tokio::test]
+async fn suites_that_processors_compute_come_first_and_others_are_taken() {
+    use rustls::CipherSuite as Suite;
+    let authority = CertificateAuthority::generate("box").unwrap();
+    let server = tokio_rustls::TlsAcceptor::from(authority.server_config("a.test").unwrap());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.der().to_vec().into()).unwrap();
+    let check = async |offers: fn(Suite) -> bool, version, expected| {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|suite| offers(suite.suite()));
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let (near, far) = tokio::io::duplex(1 << 14);
+        let client = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let (client, server) = tokio::join!(client.connect("a.test".try_into().unwrap(), near), server.accept(far));
+        server.unwrap();
+        assert_eq!(client.unwrap().get_ref().1.negotiated_cipher_suite().unwrap().suite(), expected);
+    };
+    use rustls::version::{TLS12, TLS13};
+    check(|_| true, &TLS13, Suite::TLS13_AES_128_GCM_SHA256).await;
+    check(|_| true, &TLS12, Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256).await;
+    let other = |suite| suite == Suite::TLS13_CHACHA20_POLY1305_SHA256;
+    check(other, &TLS13, Suite::TLS13_CHACHA20_POLY1305_SHA256).await;
 }
