@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::headers;
 use super::upstream::lock;
 
-/// Most that may wait, in bytes; more is dropped. Hints are advice.
+/// Most that comes before one answer, in bytes; more is dropped. Hints are advice, and no window holds them back.
 const MOST: usize = 16 * 1024;
 
 /// What waits for one client: for its connection, or for one stream of that. Cheap to clone. Whoever answers the request
@@ -27,6 +27,7 @@ pub(super) struct Interim(Arc<Mutex<Waiting>>);
 #[derive(Debug, Default)]
 struct Waiting {
     heads: Vec<Response<()>>,
+    /// Of all heads since the last answer.
     bytes: usize,
 }
 
@@ -66,7 +67,12 @@ impl Interim {
 
     /// What waits, in order.
     pub(super) fn take(&self) -> Vec<Response<()>> {
-        std::mem::take(&mut *lock(&self.0)).heads
+        std::mem::take(&mut lock(&self.0).heads)
+    }
+
+    /// The answer is here: what still waits came together with it, and is of no use any more.
+    fn answered(&self) {
+        *lock(&self.0) = Waiting::default();
     }
 }
 
@@ -109,9 +115,9 @@ impl<S: AsyncWrite + Unpin> WithInterim<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// hyper is about to write. What still waits came together with the answer, and is of no use any more.
+    /// hyper is about to write: an answer.
     fn overtaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        drop(self.interim.take());
+        self.interim.answered();
         self.finish(cx)
     }
 }

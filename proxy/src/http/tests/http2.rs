@@ -122,6 +122,25 @@ async fn early_hints_come_before_the_answer_unless_a_policy_judges_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_hints_without_end_is_not_kept_in_memory() {
+    let mut wire = Wire::new(Rules::default()).await;
+    let (mut response, _) = wire.send(wire.request("GET", "/").body(()).unwrap(), true);
+    let (_, mut reply) = wire.asked().await;
+    for _ in 0..1000 {
+        let hint = Response::builder().status(103).header("link", "x".repeat(1000));
+        reply.send_informational(hint.body(()).unwrap()).unwrap();
+        tokio::task::yield_now().await;
+    }
+    answer(reply, "ok");
+    let mut hints = 0;
+    while interim(&mut response).await.is_some() {
+        hints += 1;
+    }
+    assert!(hints <= 16, "{hints}");
+    assert_eq!(text(response.await.unwrap().into_body()).await.unwrap(), "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn early_hints_of_an_http1_origin_reach_a_stream() {
     let world = World::new(Rules::default()).await;
     let mut tls = rustls::ServerConfig::clone(&world.origin_tls);
