@@ -47,8 +47,12 @@ async fn a_workload_speaks_exits_and_leaves_the_sandbox() {
     let script = "echo $GREETING; echo aside >&2; head -c 3 \"$SSL_CERT_FILE\"; exit 7";
     let world = World::running(&["sh", "-c", script]).await;
     let (_supervisor, mut link) = world.begin().await;
-    assert_eq!(phase(&mut link).await, "running", "{}", world.log());
-    assert_eq!(phase(&mut link).await, "exited 7");
+    let mut said = phase(&mut link).await;
+    // It may be over before anybody could be told that it runs.
+    if said == "running" {
+        said = phase(&mut link).await;
+    }
+    assert_eq!(said, "exited 7", "{}", world.log());
     drop(link);
 
     let mut link = world.gateway.accept().await;
