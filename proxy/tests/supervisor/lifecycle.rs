@@ -44,15 +44,14 @@ async fn a_workload_speaks_exits_and_leaves_the_sandbox() {
     if !can_seal() {
         return;
     }
-    let script = "echo $GREETING; echo aside >&2; head -c 3 \"$SSL_CERT_FILE\"; exit 7";
+    let script = "echo $GREETING; echo aside >&2; head -c 3 \"$SSL_CERT_FILE\"; \
+                  until [ -e heard ]; do sleep 0.02; done; exit 7";
     let world = World::running(&["sh", "-c", script]).await;
     let (_supervisor, mut link) = world.begin().await;
-    let mut said = phase(&mut link).await;
-    // It may be over before anybody could be told that it runs.
-    if said == "running" {
-        said = phase(&mut link).await;
-    }
-    assert_eq!(said, "exited 7", "{}", world.log());
+    assert_eq!(phase(&mut link).await, "running", "{}", world.log());
+    // Over before that was said, it would only be said to have exited.
+    std::fs::write(world.path("workspace/heard"), "").unwrap();
+    assert_eq!(phase(&mut link).await, "exited 7");
     drop(link);
 
     let mut link = world.gateway.accept().await;
