@@ -69,8 +69,9 @@ use registry::Registry;
 /// More connections at once are closed as they come, and the others are unharmed. Fewer, where fewer files may be open:
 /// see [`connections_at_once`].
 const MAX_CONNECTIONS: usize = 16_384;
-/// Descriptors that the rest of the supervisor may need: its link, spools, artifacts, streams, pooled upstreams.
-const OTHER_DESCRIPTORS: u64 = 256;
+/// Descriptors that the rest of the supervisor may need: its link, spools, artifacts, streams, pooled upstreams, and the
+/// processes that it remembers.
+const OTHER_DESCRIPTORS: u64 = 256 + crate::identity::DESCRIPTORS;
 const PRUNE_EVERY: Duration = Duration::from_secs(15);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 

@@ -9,7 +9,7 @@ use super::Proc;
 use super::status::Status;
 
 /// Most processes remembered. Each holds a descriptor, by which it is known for good: its number may be used again.
-const KEPT: u64 = 256;
+pub(super) const KEPT: u64 = 64;
 /// Longest chain of ancestors.
 const DEEPEST: usize = 64;
 
@@ -60,7 +60,7 @@ impl Processes {
     /// Reads a process anew, and its ancestors: those that are known too, unless they are `trusted` to be still who they were.
     fn read(&self, thread: u32, depth: usize, trusted: bool) -> io::Result<Arc<Known>> {
         let proc = Proc::open(thread)?;
-        let Status { parent, inner_pid, .. } = proc.status()?;
+        let Status { parent, inner_pid } = proc.status()?;
         let above = u32::try_from(parent).ok().filter(|_| parent > 1 && parent != self.init && depth < DEEPEST);
         let Some(above) = above else { return Ok(self.keep(thread, Known { proc, inner_pid, parent: None })) };
         let alive = self.known.get(&above).filter(|known| trusted && known.proc.executable().is_ok());

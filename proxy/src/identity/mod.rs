@@ -25,6 +25,8 @@ use digest::Digests;
 use known::Processes;
 use status::Status;
 
+/// Most descriptors that an [`Identifier`] keeps open.
+pub const DESCRIPTORS: u64 = known::KEPT;
 /// What the kernel appends to the path of an executable that was unlinked.
 const DELETED: &str = " (deleted)";
 /// Longest argv kept, in bytes; the rest is cut off.
