@@ -129,24 +129,21 @@ impl Server {
 
     /// The same, given more than its port.
     pub fn python_with(program: &str, files: &[(&str, &str)], more: &[&str]) -> Result<Self> {
-        let (directory, port) = (directory("python")?, free_port()?);
-        for (name, contents) in files {
-            std::fs::write(directory.path().join(name), contents)?;
-        }
-        std::fs::write(directory.path().join("server.py"), program)?;
-        let mut command = Command::new(python()?);
-        command.args(["server.py", &port.to_string()]).args(more).current_dir(directory.path());
-        Self::start(command, port, directory)
+        Self::script(&python()?, "server.py", program, files, more)
     }
 
     /// A module of Node that is given its port; `files` are written beside it.
     pub fn node(program: &str, files: &[(&str, &str)]) -> Result<Self> {
-        let (directory, port) = (directory("node")?, free_port()?);
-        for (name, contents) in files.iter().chain(&[("server.mjs", program)]) {
+        Self::script(Path::new("node"), "server.mjs", program, files, &[])
+    }
+
+    fn script(interpreter: &Path, name: &str, program: &str, files: &[(&str, &str)], more: &[&str]) -> Result<Self> {
+        let (directory, port) = (directory("script")?, free_port()?);
+        for (name, contents) in files.iter().chain(&[(name, program)]) {
             std::fs::write(directory.path().join(name), contents)?;
         }
-        let mut command = Command::new("node");
-        command.args(["server.mjs", &port.to_string()]).current_dir(directory.path());
+        let mut command = Command::new(interpreter);
+        command.args([name, &port.to_string()]).args(more).current_dir(directory.path());
         Self::start(command, port, directory)
     }
 

@@ -35,12 +35,12 @@ use crate::inference::Body;
 
 /// A client that has said nothing for so long may be waiting for the server to speak first.
 const SILENCE: Duration = Duration::from_millis(200);
-/// Longest wait for first bytes that tell the protocol, and for a TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for first bytes that tell the protocol, for a TLS handshake, and for HTTP/2's preface.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a complete request head, the idle time before it included.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Longest request head; beyond it the answer is 431.
-const MAX_HEAD: usize = 64 * 1024;
+/// Longest request head, in bytes (in HTTP/2 as RFC 9113 §10.5.1 counts them); beyond it the answer is 431.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// Serves an accepted connection to its end.
 pub(super) async fn serve(proxy: Arc<Proxy>, stream: TcpStream, peer: SocketAddr) {

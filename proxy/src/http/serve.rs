@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -27,7 +26,7 @@ use super::tls::Versions;
 use super::upstream::UpstreamError;
 use super::view::MessageView;
 use super::{headers, path, websocket};
-use crate::inference::{Body, BoxError};
+use crate::inference::{Body, BoxError, whole};
 
 /// Longest body that is held in memory to be signed, in bytes.
 const SIGNED_BODY: usize = 1024 * 1024;
@@ -316,7 +315,7 @@ async fn sign(
     let (held, body) = match signer.wants_body() {
         false => (Some(Bytes::new()), body),
         true => {
-            let held = whole(body).await;
+            let held = whole(body, SIGNED_BODY).await.ok();
             (held.clone(), full(held.unwrap_or_default()))
         }
     };
@@ -331,21 +330,6 @@ async fn sign(
             Err(judged.granted.record.refuse(cause, detail, judged.granted.by.take()))
         }
     }
-}
-
-/// A body in memory; `None`: it is longer than that may be, or breaks off.
-fn whole(mut body: Body) -> BoxFuture<'static, Option<Bytes>> {
-    Box::pin(async move {
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.ok()?.into_data() else { continue };
-            if read.len() + data.len() > SIGNED_BODY {
-                return None;
-            }
-            read.extend_from_slice(&data);
-        }
-        Some(read.freeze())
-    })
 }
 
 fn full(bytes: Bytes) -> Body {

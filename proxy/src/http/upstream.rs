@@ -238,14 +238,13 @@ impl Upstreams {
 
     async fn connect(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Result<Fresh, UpstreamError> {
         let (io, address) = self.open(permit, scheme, Some(versions)).await?;
-        let http = |error| UpstreamError::Http { destination: destination(permit), error };
         let h2 = versions == Versions::Http2 && (scheme == Scheme::Http || io.negotiated_h2());
         if h2 {
-            let requests = Requests::begin(io).await.map_err(|error| http(error.into()))?;
+            let requests = Requests::begin(io).await.map_err(|error| broke_off(permit, error))?;
             Ok(Fresh::H2(H2 { requests, address }))
         } else {
             let begun = http1::Builder::new().handshake(TokioIo::new(io)).await;
-            let (sender, connection) = begun.map_err(|error| http(error.into()))?;
+            let (sender, connection) = begun.map_err(|error| broke_off(permit, error))?;
             Ok(Fresh::H1(H1 { sender, connection, address }))
         }
     }
@@ -308,7 +307,7 @@ async fn exchange_h1(
             Ok(Ok(response.map(|incoming| Body::new(H1Body::new(incoming, h1, Arc::clone(origin))))))
         }
         Exchanged::Unsent(request) => Ok(Err(request)),
-        Exchanged::Failed(error) => Err(UpstreamError::Http { destination: destination(permit), error: error.into() }),
+        Exchanged::Failed(error) => Err(broke_off(permit, error)),
     }
 }
 
@@ -343,9 +342,7 @@ async fn exchange_h2(
             request.headers_mut().insert(HOST, authority);
             Ok(Err(request))
         }
-        Err(Unanswered::Failed(error)) => {
-            Err(UpstreamError::Http { destination: destination(permit), error: error.into() })
-        }
+        Err(Unanswered::Failed(error)) => Err(broke_off(permit, error)),
     }
 }
 
@@ -365,7 +362,11 @@ fn host_header(permit: &Permit, scheme: Scheme) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }
 
-fn destination(permit: &Permit) -> String {
+pub(super) fn broke_off(permit: &Permit, error: impl Into<ProtocolError>) -> UpstreamError {
+    UpstreamError::Http { destination: destination(permit), error: error.into() }
+}
+
+pub(super) fn destination(permit: &Permit) -> String {
     HostPort(permit.host(), permit.port()).to_string()
 }
 

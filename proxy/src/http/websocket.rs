@@ -19,13 +19,12 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_util::sync::CancellationToken;
 
-use super::destination::HostPort;
 use super::headers;
 use super::http2::tunnel;
 use super::refusal::Refusal;
 use super::serve::{Judged, respond, unsent};
 use super::session::Session;
-use super::upstream::{UpstreamError, boxed};
+use super::upstream::{UpstreamError, boxed, broke_off, destination};
 use crate::inference::Body;
 
 const BUFFER: usize = 16 * 1024;
@@ -111,7 +110,7 @@ pub(super) async fn serve(
         let accepted = answered.is_some_and(|answered| answered.as_bytes() == accept.as_bytes());
         // Any success would tell the client that its WebSocket stands.
         if (switched && !accepted) || response.status().is_success() {
-            let destination = HostPort(judged.permit.host(), judged.permit.port()).to_string();
+            let destination = destination(&judged.permit);
             return Err(unsent(session, judged, &UpstreamError::Accept { destination }));
         }
     }
@@ -143,8 +142,7 @@ async fn send(
     outgoing: Request<Body>,
 ) -> Result<Response<Body>, UpstreamError> {
     let permit = &judged.permit;
-    let destination = || HostPort(permit.host(), permit.port()).to_string();
-    let http = |error: hyper::Error| UpstreamError::Http { destination: destination(), error: error.into() };
+    let http = |error: hyper::Error| broke_off(permit, error);
     let io = session.proxy.upstreams.connect_alone(permit, scheme).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
     session.proxy.spawn(async move {

@@ -32,7 +32,7 @@ mod upstream;
 pub use ledger::{Ledger, Lost};
 pub use purse::Purse;
 pub use serve::{InferenceOptions, InferenceService};
-pub use service::{Body, BoxError, HOST, Inference};
+pub use service::{Body, BoxError, HOST, Inference, whole};
 pub use sessions::{Sessions, Told};
 
 #[cfg(test)]

@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError};
 use openshell_api::Problem;
 use openshell_api::proposal::{MAX_PROPOSAL, ProposalState, ProposalStatus, Propose};
 use serde_json::{Value, json};
@@ -17,7 +15,7 @@ use tokio::time::Instant;
 use super::denials::Denials;
 use super::{Body, PROPOSALS, PolicyLocal, Proposals};
 use crate::caller::Caller;
-use crate::inference::BoxError;
+use crate::inference::{BoxError, whole};
 
 /// Refusals in an answer, unless more or fewer are asked for.
 const DEFAULT_LIMIT: usize = 50;
@@ -77,11 +75,6 @@ impl PolicyLocal for Desk {
     }
 }
 
-/// A proposal's text.
-fn whole(body: Body) -> BoxFuture<'static, Result<Bytes, BoxError>> {
-    Limited::new(body, MAX_PROPOSAL).collect().map_ok(Collected::to_bytes).boxed()
-}
-
 impl Desk {
     /// A desk that shows `denials`, hands proposals on, and calls them approved once `generation` has them.
     pub fn new(
@@ -127,7 +120,7 @@ impl Desk {
     }
 
     async fn propose(&self, caller: &Caller, body: Body) -> Result<Response<Body>, Problem> {
-        let body = match tokio::time::timeout(BODY_TIMEOUT, whole(body)).await {
+        let body = match tokio::time::timeout(BODY_TIMEOUT, whole(body, MAX_PROPOSAL)).await {
             Err(_) => return Err(Problem::new(408, "timeout", "the proposal did not arrive in time")),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return Err(Problem::new(413, "too_large", format!("a proposal has at most {MAX_PROPOSAL} bytes"))

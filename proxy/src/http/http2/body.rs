@@ -11,6 +11,7 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::http::interim::Interim;
 use crate::inference::{Body, BoxError};
 
 /// A body that arrives. `T` is kept as long as it does.
@@ -19,18 +20,19 @@ pub(super) struct Received<T> {
     /// Bytes still to come, where a header has said how many.
     left: Option<u64>,
     data_ended: bool,
-    on_first_poll: Option<Box<dyn FnOnce() + Send>>,
+    /// Where to ask for it when somebody begins to read: its client holds it back until then.
+    held_back: Option<Interim>,
     _kept: T,
 }
 
 impl<T> Received<T> {
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap, kept: T) -> Self {
-        Self { stream, left: content_length(headers), data_ended: false, on_first_poll: None, _kept: kept }
+        Self { stream, left: content_length(headers), data_ended: false, held_back: None, _kept: kept }
     }
 
-    /// Calls that when somebody begins to read.
-    pub(super) fn on_first_poll(mut self, call: impl FnOnce() + Send + 'static) -> Self {
-        self.on_first_poll = Some(Box::new(call));
+    /// One that is asked for when somebody begins to read.
+    pub(super) fn held_back(mut self, interim: Interim) -> Self {
+        self.held_back = Some(interim);
         self
     }
 }
@@ -40,8 +42,8 @@ impl<T: Unpin> http_body::Body for Received<T> {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(call) = self.on_first_poll.take() {
-            call();
+        if let Some(interim) = self.held_back.take() {
+            interim.go_on();
         }
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {

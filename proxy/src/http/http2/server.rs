@@ -16,16 +16,13 @@ use tokio::time::timeout;
 
 use super::body::{self, Received};
 use super::{WINDOW, tunnel};
+use crate::http::connection::{HANDSHAKE_TIMEOUT, MAX_HEAD};
 use crate::http::headers;
 use crate::http::interim::Interim;
 use crate::inference::Body;
 
 /// Most streams at once.
 const MAX_STREAMS: u32 = 256;
-/// Longest list of headers, in bytes as RFC 9113 §10.5.1 counts them.
-const MAX_HEAD: u32 = 64 * 1024;
-/// Longest wait for the client's preface.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two questions whether the client is still there.
 const PING_EVERY: Duration = Duration::from_secs(75);
 
@@ -38,12 +35,12 @@ where
 {
     let handshake = Builder::new()
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEAD)
+        .max_header_list_size(MAX_HEAD as u32)
         .initial_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
         .enable_connect_protocol()
         .handshake::<_, Bytes>(io);
-    let Ok(connection) = timeout(PREFACE_TIMEOUT, handshake).await else { return Ok(()) };
+    let Ok(connection) = timeout(HANDSHAKE_TIMEOUT, handshake).await else { return Ok(()) };
     let mut connection = connection?;
     let Some(pings) = connection.ping_pong() else { return Ok(()) };
     let mut gone = pin!(super::gone(pings, PING_EVERY, || true));
@@ -120,8 +117,7 @@ fn continued(body: Received<()>, headers: &HeaderMap, interim: &Interim) -> Rece
     if !waits || body.is_end_stream() {
         return body;
     }
-    let interim = interim.clone();
-    body.on_first_poll(move || interim.go_on())
+    body.held_back(interim.clone())
 }
 
 async fn send(
