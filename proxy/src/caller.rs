@@ -1,10 +1,12 @@
 //! Who opened a connection, and where it meant to go.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use openshell_api::decision::ProcessRecord;
 use openshell_policy_host::Process;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A process as the kernel reported it when it connected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +47,24 @@ pub struct Attribution {
     pub caller: Arc<Caller>,
     /// Set when it was caught on its way elsewhere; absent when the program spoke to the proxy on purpose.
     pub intended: Option<Intended>,
+}
+
+/// Where connections of the workload arrive.
+pub trait Accept: Send + Sync {
+    /// The next one, and its address. Safe to cancel: none is lost.
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+impl Accept for TcpListener {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        TcpListener::accept(self).await
+    }
+}
+
+impl<A: Accept> Accept for Arc<A> {
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        A::accept(self).await
+    }
 }
 
 /// Says who is behind an accepted connection.

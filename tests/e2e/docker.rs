@@ -443,7 +443,8 @@ async fn what_cant_be_had_is_refused_and_leaves_nothing() -> Result<()> {
         (BUSYBOX, &["--memory", "1m"], "no limit that a sandbox can run with"),
         (BUSYBOX, &["--runtime", "process"], "the runtime process can't give a sandbox an image"),
     ] {
-        let ran = yard.create("refused", image, more).await?;
+        // Quiet: where a machine is slow, progress would be said before the error.
+        let ran = yard.create("refused", image, &[more, &["--quiet"]].concat()).await?;
         ensure!(ran.code != 0 && ran.stderr.contains(expected), "{image} {more:?}: expected {expected:?} in {ran:?}");
         ensure!(ran.stderr.starts_with("error: "), "{ran:?}");
     }

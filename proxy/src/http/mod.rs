@@ -46,7 +46,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,7 +59,7 @@ pub use tls::{HandshakeError, TrustError, Versions};
 pub use upstream::{UpstreamError, Upstreams};
 
 use crate::active::Secrets;
-use crate::caller::Attribute;
+use crate::caller::{Accept, Attribute};
 use crate::inference::Inference;
 use crate::policy_local::PolicyLocal;
 use crate::record::Record;
@@ -71,7 +70,7 @@ use registry::Registry;
 const MAX_CONNECTIONS: usize = 16_384;
 /// Descriptors that the rest of the supervisor may need: its link, spools, artifacts, streams, pooled upstreams, and the
 /// processes that it remembers.
-const OTHER_DESCRIPTORS: u64 = 256 + crate::identity::DESCRIPTORS;
+const OTHER_DESCRIPTORS: u64 = 256 + crate::intercept::DESCRIPTORS;
 const PRUNE_EVERY: Duration = Duration::from_secs(15);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -150,16 +149,16 @@ impl Proxy {
         })
     }
 
-    /// Serves connections until `shutdown`, then closes all of them and returns. The listener may live in another
-    /// network namespace: only what is dialled belongs to this process's own. Several listeners may be served at once;
+    /// Serves connections until `shutdown`, then closes all of them and returns. They may arrive in another
+    /// network namespace: only what is dialled belongs to this process's own. Several entrances may be served at once;
     /// the first shutdown ends them all.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) {
+    pub async fn serve(self: Arc<Self>, entrance: impl Accept, shutdown: CancellationToken) {
         let mut prune = tokio::time::interval(PRUNE_EVERY);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 _ = prune.tick() => self.upstreams.prune(),
-                accepted = listener.accept() => match accepted {
+                accepted = entrance.accept() => match accepted {
                     Ok((stream, peer)) if self.tasks.len() < self.most => {
                         self.spawn(connection::serve(Arc::clone(&self), stream, peer));
                     }

@@ -11,10 +11,10 @@ use super::Proc;
 /// Most digests kept.
 const KEPT: u64 = 4096;
 
-/// What changes when a file's content does. Content can't be written while the file is being executed, and nobody in
+/// What changes when a file's content or name does. Content can't be written while the file is being executed, and nobody in
 /// a sandbox can set the time of a change (`ctime`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Version {
+pub(super) struct Version {
     device: u64,
     inode: u64,
     size: i64,
@@ -45,11 +45,12 @@ impl From<FileStat> for Version {
 }
 
 impl Digests {
-    /// SHA-256 of what a process executes, lowercase hex.
-    pub fn of(&self, process: &Proc) -> io::Result<String> {
-        if let Some(digest) = self.known.get(&Version::from(process.executed()?)) {
+    /// SHA-256 of what a process executes, lowercase hex. Calls `long` before it reads a file that it does not know.
+    pub fn of(&self, process: &Proc, version: Version, long: impl FnOnce()) -> io::Result<String> {
+        if let Some(digest) = self.known.get(&version) {
             return Ok(digest);
         }
+        long();
         let mut file = process.open_file("exe")?;
         let version = Version::from(fstat(&file)?);
         let mut hash = Sha256::new();

@@ -2,7 +2,7 @@
 //!
 //! [`Identifier::identify`] reads the process while it is stopped inside a caught call, so nothing it reads can change
 //! under it. The cost depends on the process's depth, never on how many processes there are. What can change (executable,
-//! user, arguments, whose child it is) is looked at each time.
+//! user, whose child it is) is looked at each time, its arguments whenever it has executed something.
 
 use std::fs;
 use std::io;
@@ -16,17 +16,18 @@ use crate::caller::Caller;
 
 mod digest;
 mod known;
+mod memory;
 mod script;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use digest::Digests;
+use digest::{Digests, Version};
 use known::Processes;
 use status::Status;
 
 /// Most descriptors that an [`Identifier`] keeps open.
-pub const DESCRIPTORS: u64 = known::KEPT;
+pub const DESCRIPTORS: u64 = 2 * known::KEPT;
 /// What the kernel appends to the path of an executable that was unlinked.
 const DELETED: &str = " (deleted)";
 /// Longest argv kept, in bytes; the rest is cut off.
@@ -48,16 +49,25 @@ impl Identifier {
     }
 
     /// Identifies the process of a thread (ids as numbered on the host). Fails when any part of it can't be read: a
-    /// caller is known or it is not.
-    pub fn identify(&self, thread: u32) -> io::Result<Arc<Caller>> {
-        let (known, executable) = self.processes.find(thread)?;
+    /// caller is known or it is not. Calls `long` before what may take long.
+    pub fn identify(&self, thread: u32, long: impl FnOnce()) -> io::Result<Arc<Caller>> {
+        let (known, version) = self.processes.find(thread)?;
         let proc = &known.proc;
-        let digest = self.digests.of(proc)?;
+        let uid = proc.user()?;
+        let ancestors = self.processes.ancestors(thread, &known);
+        if let Some(caller) = known.caller(version)
+            && (caller.uid, &caller.ancestors) == (uid, &ancestors)
+        {
+            return Ok(caller);
+        }
+        let executable = proc.executable()?;
+        let digest = self.digests.of(proc, version, long)?;
         let arguments = proc.arguments()?;
         let script = script::find(&executable, &arguments, || proc.link("cwd"));
         let process = Process { executable, digest, script };
-        let ancestors = self.processes.ancestors(thread, &known);
-        Ok(Arc::new(Caller { process, pid: known.inner_pid, uid: proc.user()?, arguments, ancestors }))
+        let caller = Arc::new(Caller { process, pid: known.inner_pid, uid, arguments, ancestors });
+        known.remember(version, &caller);
+        Ok(caller)
     }
 }
 
@@ -101,8 +111,8 @@ impl Proc {
     }
 
     /// The file that it executes.
-    fn executed(&self) -> io::Result<nix::sys::stat::FileStat> {
-        Ok(nix::sys::stat::fstatat(&self.directory, "exe", nix::fcntl::AtFlags::empty())?)
+    fn executed(&self) -> io::Result<Version> {
+        Ok(nix::sys::stat::fstatat(&self.directory, "exe", nix::fcntl::AtFlags::empty())?.into())
     }
 
     fn status(&self) -> io::Result<Status> {

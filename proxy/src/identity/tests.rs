@@ -1,5 +1,6 @@
+use super::memory::Memory;
 use super::status::Status;
-use super::{Identifier, script};
+use super::{Identifier, Proc, script};
 
 #[track_caller]
 fn check_script(argv: &str, expected: Option<&str>) {
@@ -42,7 +43,7 @@ fn this_process() {
     use sha2::Digest as _;
     let digest = hex::encode(sha2::Sha256::digest(std::fs::read(&executable).unwrap()));
     for _ in 0..2 {
-        let caller = identifier.identify(std::process::id()).unwrap();
+        let caller = identifier.identify(std::process::id(), || ()).unwrap();
         assert_eq!(caller.process.executable, executable.to_string_lossy());
         assert_eq!(caller.process.digest, digest);
         assert_eq!(caller.arguments, std::env::args().collect::<Vec<_>>());
@@ -97,19 +98,25 @@ fn what_changes_of_a_process_or_its_ancestors_is_seen_though_both_are_known() {
 
     let mut shell = Shell::start();
     let caller = |pid: u32| {
-        let caller = identifier.identify(pid).unwrap();
+        let caller = identifier.identify(pid, || ()).unwrap();
         (caller.process.executable.clone(), caller.arguments[1..].to_vec(), caller.ancestors.clone())
     };
     let none: [String; 0] = [];
     for _ in 0..2 {
         assert_eq!(caller(shell.child.id()), (bash.to_owned(), none.to_vec(), none.to_vec()));
     }
+    shell.tell(&format!("exec {bash} --norc 2>/dev/null"));
+    shell.tell("echo");
+    shell.hear();
+    let norc = vec!["--norc".to_owned()];
+    for _ in 0..2 {
+        assert_eq!(caller(shell.child.id()), (bash.to_owned(), norc.clone(), none.to_vec()));
+    }
     // A child of a child, and what each of them becomes without a new number: another name of the same file, too.
     shell.tell(&format!("{tool} --norc 2>/dev/null"));
     shell.tell(&format!("{bash} --norc 2>/dev/null"));
     shell.tell("echo $PPID $$");
     let pids: Vec<u32> = shell.hear().split(' ').map(|pid| pid.parse().unwrap()).collect();
-    let norc = vec!["--norc".to_owned()];
     for _ in 0..2 {
         assert_eq!(caller(pids[1]), (bash.to_owned(), norc.clone(), vec![tool.to_owned(), bash.to_owned()]));
     }
@@ -136,6 +143,25 @@ fn what_changes_of_a_process_or_its_ancestors_is_seen_though_both_are_known() {
 }
 
 #[test]
+fn memory_is_a_processes_until_it_executes_something_or_ends() {
+    let here = std::process::id();
+    let parent = i32::try_from(here).unwrap();
+    let of = |pid: u32| Memory::of(&Proc::open(pid).unwrap(), pid, parent);
+    assert!(of(here).is_none(), "it is shared");
+    let mut shell = Shell::start();
+    let first = of(shell.child.id()).unwrap();
+    assert!(first.lives() && first.lives());
+    shell.tell("exec bash");
+    shell.tell("echo");
+    shell.hear();
+    let second = of(shell.child.id()).unwrap();
+    assert!(!first.lives() && second.lives());
+    shell.child.kill().unwrap();
+    shell.child.wait().unwrap();
+    assert!(!second.lives());
+}
+
+#[test]
 fn nobody() {
-    assert!(Identifier::new(1).identify(u32::MAX >> 1).is_err());
+    assert!(Identifier::new(1).identify(u32::MAX >> 1, || ()).is_err());
 }

@@ -46,7 +46,9 @@ impl Callers {
 
     /// Claims a socket for connecting it. `None`: another thread is at it.
     pub(super) fn begin(&self, cookie: u64) -> Option<Connecting<'_>> {
-        self.state().connecting.insert(cookie).then_some(Connecting { callers: self, cookie })
+        let mut state = self.state();
+        let others = state.made.len();
+        state.connecting.insert(cookie).then_some(Connecting { callers: self, cookie, others })
     }
 
     fn take(&self, peer: SocketAddr) -> Result<Option<Attribution>, ()> {
@@ -68,9 +70,15 @@ impl Callers {
 pub(super) struct Connecting<'a> {
     callers: &'a Callers,
     cookie: u64,
+    others: usize,
 }
 
 impl Connecting<'_> {
+    /// How many connections were not yet asked about when it began.
+    pub fn others(&self) -> usize {
+        self.others
+    }
+
     /// Remembers the connection from `local`.
     pub fn made(self, local: SocketAddr, socket: OwnedFd, attribution: Attribution) {
         let now = Instant::now();

@@ -7,21 +7,24 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::addresses::{self, Destination};
-use super::notify::{Answer, Notification, Notifications};
-use super::sockets::{self, Kind};
+use super::notify::{Answer, Notification, Notifications, Turn};
+use super::sockets::{self, Kind, Takers};
 use super::throttle::Throttle;
-use super::{Callers, Names, Probing, Reason, Refusal, Refusals, fastopen, intended, memory};
+use super::{Callers, Entrance, Names, Probing, Reason, Refusal, Refusals, fastopen, intended, memory};
 use crate::caller::{Attribution, Caller, Intended};
 use crate::identity::Identifier;
 use crate::isolation::seccomp;
 
 /// Threads that answer. A blocking connect occupies one, though never for long: the proxy is on the same machine.
 const THREADS: usize = 4;
+/// From so many connections on that the proxy has not accepted yet, one more may have to wait: its listener holds 4096.
+const CROWD: usize = 1024;
 
 /// Everything that answering takes.
 pub struct Door {
     notifications: Notifications,
     identifier: Identifier,
+    takers: Takers,
     callers: Arc<Callers>,
     names: Arc<Names>,
     refusals: Arc<dyn Refusals>,
@@ -29,40 +32,37 @@ pub struct Door {
     throttle: Throttle,
     /// Port of the proxy on the sandbox's loopback.
     proxy_port: u16,
-    /// Whether the proxy listens on `::1` as well.
-    proxy_v6: bool,
+    /// Where the proxy listens: `127.0.0.1` and, where the kernel has IPv6, `::1`.
+    entrances: Vec<Arc<Entrance>>,
 }
 
 /// A connection that was made for a caller, or the `errno` it gets.
 pub(super) type Outcome = Result<(), i32>;
 
 impl Door {
-    /// For one sandbox: `notify` is its seccomp notification descriptor.
+    /// For one sandbox: `notify` is its seccomp notification descriptor. Connections are `led` to the proxy's entrances, and whose
+    /// they are is remembered there.
     pub fn new(
         notify: OwnedFd,
         identifier: Identifier,
         names: Arc<Names>,
         refusals: Arc<dyn Refusals>,
         proxy_port: u16,
-        proxy_v6: bool,
+        (callers, entrances): (Arc<Callers>, Vec<Arc<Entrance>>),
     ) -> Self {
         let notifications = Notifications::new(notify);
         Self {
             notifications,
             identifier,
-            callers: Arc::default(),
+            takers: Takers::default(),
+            callers,
             names,
             refusals,
             probing: Probing::default(),
             throttle: Throttle::default(),
             proxy_port,
-            proxy_v6,
+            entrances,
         }
-    }
-
-    /// Who is behind the connections that the proxy accepts.
-    pub fn callers(&self) -> Arc<Callers> {
-        self.callers.clone()
     }
 
     /// Which process is the probe.
@@ -81,12 +81,14 @@ impl Door {
     }
 
     fn attend(&self) {
+        let mut turn = self.notifications.turn();
         loop {
-            match self.notifications.next() {
+            match turn.next() {
                 Ok(Some(caught)) => {
-                    if let Some(answer) = self.decide(&caught) {
+                    if let Some(answer) = self.decide(&caught, &mut turn) {
                         self.notifications.answer(caught.id, answer);
                     }
+                    self.ring();
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -98,18 +100,18 @@ impl Door {
     }
 
     /// `None`: the caller is gone.
-    fn decide(&self, caught: &Notification) -> Option<Answer> {
+    fn decide(&self, caught: &Notification, turn: &mut Turn<'_>) -> Option<Answer> {
         let answer = match caught.call {
             _ if !seccomp::is_native(caught.architecture, caught.call) => {
-                self.forbid(caught, Reason::ForeignEntry, libc::ENOSYS)
+                self.forbid(caught, turn, Reason::ForeignEntry, libc::ENOSYS)
             }
-            libc::SYS_io_uring_setup => self.forbid(caught, Reason::IoUring, libc::ENOSYS),
+            libc::SYS_io_uring_setup => self.forbid(caught, turn, Reason::IoUring, libc::ENOSYS),
             libc::SYS_socket if caught.arguments[0] as i32 == libc::AF_PACKET => {
-                self.forbid(caught, Reason::PacketSocket, libc::EPERM)
+                self.forbid(caught, turn, Reason::PacketSocket, libc::EPERM)
             }
-            libc::SYS_socket => self.forbid(caught, Reason::RawSocket, libc::EPERM),
-            libc::SYS_connect => self.connect(caught),
-            libc::SYS_sendto | libc::SYS_sendmsg => fastopen::decide(self, caught),
+            libc::SYS_socket => self.forbid(caught, turn, Reason::RawSocket, libc::EPERM),
+            libc::SYS_connect => self.connect(caught, turn),
+            libc::SYS_sendto | libc::SYS_sendmsg => fastopen::decide(self, caught, turn),
             _ => Answer::Fail(libc::ENOSYS),
         };
         self.is_current(caught).then_some(answer)
@@ -120,21 +122,26 @@ impl Door {
         self.notifications.is_valid(caught.id)
     }
 
-    fn connect(&self, caught: &Notification) -> Answer {
+    fn connect(&self, caught: &Notification, turn: &mut Turn<'_>) -> Answer {
         let [fd, address, length, ..] = caught.arguments;
         match self.destination(caught.thread, address, length) {
             Err(errno) => Answer::Fail(errno),
             Ok(Destination::Local) => Answer::Continue,
             Ok(Destination::Malformed) => Answer::Fail(libc::EINVAL),
             Ok(Destination::Inet(destination)) if self.stays_home(destination) => Answer::Continue,
-            Ok(Destination::Inet(destination)) => match sockets::take(caught.thread, fd as RawFd) {
-                Ok(socket) => match self.lead(caught, socket, destination) {
+            Ok(Destination::Inet(destination)) => match self.take(caught, fd as RawFd) {
+                Ok(socket) => match self.lead(caught, turn, socket, destination) {
                     Ok(()) => Answer::Return(0),
                     Err(errno) => Answer::Fail(errno),
                 },
-                Err(error) => Answer::Fail(errno_of(&error)),
+                Err(errno) => Answer::Fail(errno),
             },
         }
+    }
+
+    /// The socket that a caller means by a descriptor.
+    pub(super) fn take(&self, caught: &Notification, fd: RawFd) -> Result<OwnedFd, i32> {
+        self.takers.take(caught.thread, fd).map_err(|error| errno_of(&error))
     }
 
     /// Reads a destination from the caller's memory.
@@ -151,12 +158,18 @@ impl Door {
     }
 
     /// Connects the caller's socket to the proxy, and remembers whose it is.
-    pub(super) fn lead(&self, caught: &Notification, socket: OwnedFd, destination: SocketAddr) -> Outcome {
+    pub(super) fn lead(
+        &self,
+        caught: &Notification,
+        turn: &mut Turn<'_>,
+        socket: OwnedFd,
+        destination: SocketAddr,
+    ) -> Outcome {
         let v6 = match sockets::kind(socket.as_fd()).map_err(|error| errno_of(&error))? {
             Kind::Tcp { v6 } => v6,
             Kind::Udp if addresses::is_home(destination.ip()) => return Err(libc::ECONNREFUSED),
             Kind::Udp => {
-                self.refuse_caught(caught, destination, Reason::Datagram);
+                self.refuse_caught(caught, turn, destination, Reason::Datagram);
                 return Err(libc::ENETUNREACH);
             }
             Kind::Other => return Err(libc::EAFNOSUPPORT),
@@ -165,9 +178,9 @@ impl Door {
             return Err(libc::EAFNOSUPPORT);
         }
         if self.probing.is(caught.thread) {
-            return self.connect_to_proxy(socket, v6, None);
+            return self.connect_to_proxy(socket, turn, v6, None);
         }
-        let Ok(caller) = self.identify(caught) else {
+        let Ok(caller) = self.identify(caught, turn) else {
             self.refuse(None, destination, Reason::UnknownCaller);
             return Err(libc::EACCES);
         };
@@ -178,7 +191,7 @@ impl Door {
         let explicit = addresses::is_proxy(destination, self.proxy_port);
         let intended = (!explicit).then(|| intended(&self.names, destination));
         let attribution = Attribution { caller: caller.clone(), intended };
-        let outcome = self.connect_to_proxy(socket, v6, Some(attribution));
+        let outcome = self.connect_to_proxy(socket, turn, v6, Some(attribution));
         if let Err(errno) = outcome
             && !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN)
         {
@@ -188,12 +201,23 @@ impl Door {
     }
 
     /// Without an attribution the proxy will not know whose connection it is, and so refuse it.
-    fn connect_to_proxy(&self, socket: OwnedFd, v6: bool, attribution: Option<Attribution>) -> Outcome {
+    fn connect_to_proxy(
+        &self,
+        socket: OwnedFd,
+        turn: &mut Turn<'_>,
+        v6: bool,
+        attribution: Option<Attribution>,
+    ) -> Outcome {
         let errno = |error: io::Error| errno_of(&error);
         let cookie = sockets::cookie(socket.as_fd()).map_err(errno)?;
         let connecting = self.callers.begin(cookie).ok_or(libc::EALREADY)?;
+        if connecting.others() >= CROWD {
+            turn.pass();
+        }
         let fresh = sockets::is_fresh(socket.as_fd()).map_err(errno)?;
-        let outcome = sockets::connect(socket.as_fd(), self.proxy_for(v6)).map_err(errno);
+        let (proxy, entrance) = self.proxy_for(v6);
+        let outcome = sockets::connect(socket.as_fd(), proxy).map_err(errno);
+        entrance.inspect(|entrance| entrance.expect());
         // A later connect() on the same socket only reports how the first one went.
         if fresh
             && matches!(outcome, Ok(()) | Err(libc::EINPROGRESS))
@@ -205,32 +229,45 @@ impl Door {
         outcome
     }
 
-    fn proxy_for(&self, v6: bool) -> SocketAddr {
-        let ip = match (v6, self.proxy_v6) {
+    /// The proxy's address for a socket, and where connections to it arrive.
+    fn proxy_for(&self, v6: bool) -> (SocketAddr, Option<&Entrance>) {
+        let ip = match (v6, self.entrances.len() > 1) {
             (false, _) => IpAddr::V4(Ipv4Addr::LOCALHOST),
             (true, true) => IpAddr::V6(Ipv6Addr::LOCALHOST),
             (true, false) => IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped()),
         };
-        SocketAddr::new(ip, self.proxy_port)
+        let entrance = if v6 { self.entrances.last() } else { self.entrances.first() };
+        (SocketAddr::new(ip, self.proxy_port), entrance.map(|entrance| &**entrance))
     }
 
-    pub(super) fn identify(&self, caught: &Notification) -> io::Result<Arc<Caller>> {
-        self.identifier.identify(caught.thread)
+    /// Lets the proxy take in what was led there. After the caller's answer, which need not wait for it.
+    pub(super) fn ring(&self) {
+        self.entrances.iter().for_each(|entrance| entrance.ring());
+    }
+
+    fn identify(&self, caught: &Notification, turn: &mut Turn<'_>) -> io::Result<Arc<Caller>> {
+        self.identifier.identify(caught.thread, || turn.pass())
     }
 
     /// Refuses what nobody may do, and tells of it.
-    fn forbid(&self, caught: &Notification, reason: Reason, errno: i32) -> Answer {
+    fn forbid(&self, caught: &Notification, turn: &mut Turn<'_>, reason: Reason, errno: i32) -> Answer {
         if !self.probing.is(caught.thread) {
             let nowhere = Intended { host: String::new(), port: 0 };
-            self.tell(self.identify(caught).ok(), nowhere, reason);
+            self.tell(self.identify(caught, turn).ok(), nowhere, reason);
         }
         Answer::Fail(errno)
     }
 
     /// Tells that a caught call was refused; not of the probe, whose calls are made to be.
-    pub(super) fn refuse_caught(&self, caught: &Notification, destination: SocketAddr, reason: Reason) {
+    pub(super) fn refuse_caught(
+        &self,
+        caught: &Notification,
+        turn: &mut Turn<'_>,
+        destination: SocketAddr,
+        reason: Reason,
+    ) {
         if !self.probing.is(caught.thread) {
-            self.refuse(self.identify(caught).ok(), destination, reason);
+            self.refuse(self.identify(caught, turn).ok(), destination, reason);
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, RawFd};
 
 use super::addresses::Destination;
 use super::door::{Door, errno_of};
-use super::notify::{Answer, Notification};
+use super::notify::{Answer, Notification, Turn};
 use super::sockets::{self, Kind};
 use super::{Reason, memory};
 
@@ -24,7 +24,7 @@ struct Sending {
     flags: i32,
 }
 
-pub(super) fn decide(door: &Door, caught: &Notification) -> Answer {
+pub(super) fn decide(door: &Door, caught: &Notification, turn: &mut Turn<'_>) -> Answer {
     let sending = match parse(caught) {
         Ok(sending) => sending,
         Err(errno) => return Answer::Fail(errno),
@@ -38,7 +38,7 @@ pub(super) fn decide(door: &Door, caught: &Notification) -> Answer {
         Ok(Destination::Local) => Answer::Continue,
         Ok(Destination::Malformed) => Answer::Fail(libc::EINVAL),
         Ok(Destination::Inet(destination)) if door.stays_home(destination) => Answer::Continue,
-        Ok(Destination::Inet(destination)) => match leave(door, caught, &sending, destination) {
+        Ok(Destination::Inet(destination)) => match leave(door, caught, turn, &sending, destination) {
             Ok(sent) => Answer::Return(sent),
             Err(errno) => Answer::Fail(errno),
         },
@@ -68,22 +68,31 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks_exact(8).filter_map(word).collect()
 }
 
-fn leave(door: &Door, caught: &Notification, sending: &Sending, destination: SocketAddr) -> Result<i64, i32> {
+fn leave(
+    door: &Door,
+    caught: &Notification,
+    turn: &mut Turn<'_>,
+    sending: &Sending,
+    destination: SocketAddr,
+) -> Result<i64, i32> {
     let errno = |error: std::io::Error| errno_of(&error);
-    let socket = sockets::take(caught.thread, sending.fd).map_err(errno)?;
+    let socket = door.take(caught, sending.fd)?;
     match sockets::kind(socket.as_fd()).map_err(errno)? {
         Kind::Tcp { .. } if sending.flags & libc::MSG_FASTOPEN != 0 => {}
         // Without fast open the kernel ignores the address of a stream.
         Kind::Tcp { .. } => return Err(if is_connected(&socket) { libc::EISCONN } else { libc::EPIPE }),
         Kind::Udp => {
-            door.refuse_caught(caught, destination, Reason::Datagram);
+            door.refuse_caught(caught, turn, destination, Reason::Datagram);
             return Err(libc::ENETUNREACH);
         }
         Kind::Other => return Err(libc::EAFNOSUPPORT),
     }
     let bytes = gather(caught.thread, &sending.buffers)?;
     let again = socket.try_clone().map_err(errno)?;
-    door.lead(caught, socket, destination)?;
+    // A blocking send may wait for the proxy to read.
+    turn.pass();
+    door.lead(caught, turn, socket, destination)?;
+    door.ring();
     let sent = sockets::send(again.as_fd(), &bytes, sending.flags & !libc::MSG_FASTOPEN).map_err(errno)?;
     Ok(sent as i64)
 }

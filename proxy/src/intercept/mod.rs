@@ -21,6 +21,7 @@ mod addresses;
 mod callers;
 mod dns;
 mod door;
+mod entrance;
 mod fastopen;
 mod memory;
 mod names;
@@ -32,8 +33,12 @@ mod throttle;
 pub use callers::Callers;
 pub use dns::{answer, serve_tcp, serve_udp};
 pub use door::Door;
+pub use entrance::Entrance;
 pub use names::Names;
 pub use probing::{ProbeRuns, Probing};
+
+/// Most descriptors that a [`Door`] keeps open besides those of connections under way.
+pub const DESCRIPTORS: u64 = crate::identity::DESCRIPTORS + sockets::KEPT;
 
 /// What was refused without ever reaching the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -29,6 +30,32 @@ pub(super) enum Answer {
 
 pub(super) struct Notifications {
     fd: OwnedFd,
+    waiting: Mutex<()>,
+}
+
+/// A thread's turn to wait for caught calls: one at a time has it, for the kernel (since Linux 6.11) would wake all that
+/// wait. It is kept while a call is answered, which takes less time than waking another thread does, unless more wait.
+pub(super) struct Turn<'a> {
+    notifications: &'a Notifications,
+    held: Option<MutexGuard<'a, ()>>,
+}
+
+impl Turn<'_> {
+    /// Waits for the turn, then for the next caught call; `None` once no process is left that could make one.
+    pub fn next(&mut self) -> io::Result<Option<Notification>> {
+        let notifications = self.notifications;
+        self.held.get_or_insert_with(|| notifications.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let caught = notifications.next()?;
+        if notifications.state().is_ok_and(|events| events.contains(PollFlags::POLLIN)) {
+            self.pass();
+        }
+        Ok(caught)
+    }
+
+    /// Lets another thread wait: what this one does next may take long.
+    pub fn pass(&mut self) {
+        self.held = None;
+    }
 }
 
 impl Notifications {
@@ -37,14 +64,16 @@ impl Notifications {
         const SYNC_WAKE_UP: u64 = 1;
         // SAFETY: this request takes its flags as a number; a kernel without it answers EINVAL, and nothing changes.
         unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
-        Self { fd }
+        Self { fd, waiting: Mutex::default() }
     }
 
-    /// Waits for the next caught call; `None` once no process is left that could make one.
-    ///
-    /// Many may wait at once, and the kernel wakes one of them for each call. (Those that `poll` it would wake all.)
-    /// Before Linux 6.11 it does not tell those who wait that the last process is gone: they wait on, and end with us.
-    pub fn next(&self) -> io::Result<Option<Notification>> {
+    /// No turn yet.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn { notifications: self, held: None }
+    }
+
+    /// Before Linux 6.11 the kernel does not tell who waits that the last process is gone: it waits on, and ends with us.
+    fn next(&self) -> io::Result<Option<Notification>> {
         loop {
             // SAFETY: all zeroes is a valid seccomp_notif, and what the kernel asks for.
             let mut caught: libc::seccomp_notif = unsafe { std::mem::zeroed() };
@@ -72,14 +101,19 @@ impl Notifications {
 
     /// Whether no process is left that could make a call.
     fn is_over(&self) -> io::Result<bool> {
+        let events = self.state()?;
+        Ok(!events.contains(PollFlags::POLLIN)
+            && events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL))
+    }
+
+    /// What `poll` says: `POLLIN` where a caught call waits for somebody to take it.
+    fn state(&self) -> io::Result<PollFlags> {
         let mut state = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         match poll(&mut state, PollTimeout::ZERO) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let events = state[0].revents().unwrap_or(PollFlags::empty());
-        Ok(!events.contains(PollFlags::POLLIN)
-            && events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL))
+        Ok(state[0].revents().unwrap_or(PollFlags::empty()))
     }
 
     /// Whether the thread still waits in this very call: what was read about it is then about it.

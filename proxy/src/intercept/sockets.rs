@@ -4,6 +4,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use moka::sync::Cache;
 
 /// Turns `-1` into the thread's `errno`.
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
@@ -13,24 +16,54 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     }
 }
 
-/// A duplicate of a thread's descriptor.
-pub(super) fn take(thread: u32, fd: RawFd) -> io::Result<OwnedFd> {
-    /// Since Linux 6.9: the thread itself, whose table of descriptors may be its own.
-    const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
-    let open = |id: u32, flags: libc::c_uint| {
-        // SAFETY: plain numbers.
-        let pidfd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, id as libc::pid_t, flags) })?;
-        // SAFETY: a fresh descriptor that nobody else knows.
-        Ok::<_, io::Error>(unsafe { OwnedFd::from_raw_fd(pidfd as RawFd) })
-    };
-    let pidfd = match open(thread, PIDFD_THREAD) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(leader(thread)?, 0)?,
-        other => other?,
-    };
+/// Most threads remembered, by a descriptor each.
+pub(super) const KEPT: u64 = 64;
+/// Since Linux 6.9: the thread itself, whose table of descriptors may be its own.
+const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
+
+/// Takes sockets of threads, and remembers these.
+pub(super) struct Takers {
+    known: Cache<u32, Arc<OwnedFd>>,
+}
+
+impl Default for Takers {
+    fn default() -> Self {
+        Self { known: Cache::new(KEPT) }
+    }
+}
+
+impl Takers {
+    /// A duplicate of a thread's descriptor.
+    pub fn take(&self, thread: u32, fd: RawFd) -> io::Result<OwnedFd> {
+        // Of a thread that has ended nothing can be taken: its number may be another's now.
+        if let Some(taken) = self.known.get(&thread).and_then(|known| duplicate(&known, fd).ok()) {
+            return Ok(taken);
+        }
+        match open(thread, PIDFD_THREAD) {
+            Ok(found) => {
+                let taken = duplicate(&found, fd)?;
+                self.known.insert(thread, Arc::new(found));
+                Ok(taken)
+            }
+            // Not remembered: the process may go on when the thread has ended.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => duplicate(&open(leader(thread)?, 0)?, fd),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn duplicate(pidfd: &OwnedFd, fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
     let taken = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
     // SAFETY: a fresh descriptor that nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(taken as RawFd) })
+}
+
+fn open(id: u32, flags: libc::c_uint) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let pidfd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, id as libc::pid_t, flags) })?;
+    // SAFETY: a fresh descriptor that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd as RawFd) })
 }
 
 fn leader(thread: u32) -> io::Result<u32> {

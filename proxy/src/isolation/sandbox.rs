@@ -9,7 +9,7 @@ use super::keeper::{self, Handover};
 use super::spawn::Spawner;
 use super::{Prover, SealConfig, SealError, Wall};
 use crate::identity::Identifier;
-use crate::intercept::{self, Callers, Door, Names, Probing, Refusals};
+use crate::intercept::{self, Callers, Door, Entrance, Names, Probing, Refusals};
 
 /// What the walls turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub struct Seal {
 
 /// A sealed sandbox without a workload. It lives until [`Spawner::kill`], or until this process ends.
 pub struct Sandbox {
-    /// The proxy's listeners inside: `127.0.0.1` and, where the kernel has IPv6, `::1`. Connections that programs
+    /// Where the proxy listens inside: `127.0.0.1` and, where the kernel has IPv6, `::1`. Connections that programs
     /// make to it on purpose and those caught on their way elsewhere arrive here alike.
-    pub listeners: Vec<TcpListener>,
+    pub entrances: Vec<Arc<Entrance>>,
     /// Who is behind each accepted connection; implements [`crate::caller::Attribute`].
     pub callers: Arc<Callers>,
     /// Starts processes inside.
@@ -47,9 +47,9 @@ impl Sandbox {
         let spawner = Spawner { control: control.clone() };
         let guard_pid = handover.guard_pid;
         match open(handover, config.proxy_port, refusals) {
-            Ok(Opened { listeners, callers, probing, seal }) => {
+            Ok(Opened { entrances, callers, probing, seal }) => {
                 let prover = Prover::new(control, probing, &config, seal.clone(), guard_pid);
-                Ok(Self { listeners, callers, spawner, prover, seal })
+                Ok(Self { entrances, callers, spawner, prover, seal })
             }
             Err(error) => {
                 spawner.kill();
@@ -60,7 +60,7 @@ impl Sandbox {
 }
 
 struct Opened {
-    listeners: Vec<TcpListener>,
+    entrances: Vec<Arc<Entrance>>,
     callers: Arc<Callers>,
     probing: Probing,
     seal: Seal,
@@ -73,12 +73,14 @@ fn open(handover: Handover, proxy_port: u16, refusals: Arc<dyn Refusals>) -> std
     dns_udp.set_nonblocking(true)?;
     tokio::spawn(report(intercept::serve_udp(UdpSocket::from_std(dns_udp)?, names.clone())));
     tokio::spawn(report(intercept::serve_tcp(listener(dns_tcp)?, names.clone())));
-    let proxy_v6 = listeners.len() > 1;
-    let listeners = listeners.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
-    let door = Door::new(notify, Identifier::new(init_pid), names, refusals, proxy_port, proxy_v6);
-    let (callers, probing) = (door.callers(), door.probing());
+    let callers = Arc::<Callers>::default();
+    let entrance = |listener| Entrance::new(listener, callers.clone()).map(Arc::new);
+    let entrances = listeners.into_iter().map(entrance).collect::<Result<Vec<_>, _>>()?;
+    let led = (callers.clone(), entrances.clone());
+    let door = Door::new(notify, Identifier::new(init_pid), names, refusals, proxy_port, led);
+    let probing = door.probing();
     door.open()?;
-    Ok(Opened { listeners, callers, probing, seal: Seal { uid, gid, init_pid, degraded } })
+    Ok(Opened { entrances, callers, probing, seal: Seal { uid, gid, init_pid, degraded } })
 }
 
 fn listener(fd: OwnedFd) -> std::io::Result<TcpListener> {

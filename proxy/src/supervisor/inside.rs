@@ -150,7 +150,7 @@ async fn try_seal(
     environment.extend(spec.env.clone());
     workload::trust(&mut environment);
     let refusals = Recorded { sandbox: sandbox.clone(), live: live.clone(), records: records.clone() };
-    let Sandbox { listeners, callers, spawner, prover, seal } = Sandbox::seal(config, Arc::new(refusals)).await?;
+    let Sandbox { entrances, callers, spawner, prover, seal } = Sandbox::seal(config, Arc::new(refusals)).await?;
 
     let inference = InferenceService::new(InferenceOptions {
         sandbox: sandbox.clone(),
@@ -175,8 +175,8 @@ async fn try_seal(
         inference: Some(Arc::new(inference)),
         policy_local: Arc::new(policy_local),
     });
-    let serve = |listener| tokio::spawn(proxy.clone().serve(listener, shutdown.clone()));
-    let proxies = listeners.into_iter().map(serve).collect();
+    let serve = |entrance| tokio::spawn(proxy.clone().serve(entrance, shutdown.clone()));
+    let proxies = entrances.into_iter().map(serve).collect();
     let workdir = spec.workdir.as_deref().map_or_else(|| Path::new(&spec.workspace), Path::new).to_owned();
     if let Err(error) =
         prove(&prover, spec.degraded.iter().cloned().chain(seal.degraded.iter().map(wall_name)).collect(), workload)

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::Failed;
-use openshell_proxy::caller::{Attribute as _, Attribution};
-use openshell_proxy::intercept::{Callers, Refusal, Refusals};
+use openshell_proxy::caller::{Accept as _, Attribute as _, Attribution};
+use openshell_proxy::intercept::{Callers, Entrance, Refusal, Refusals};
 use openshell_proxy::isolation::{ExitStatus, Sandbox, SealConfig, SpawnRequest, Stdio};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
@@ -64,8 +64,8 @@ impl World {
         let refusals = Arc::new(Kept::default());
         let mut sandbox = Sandbox::seal(config.clone(), refusals.clone()).await.unwrap();
         let seen = Arc::new(Mutex::default());
-        for listener in std::mem::take(&mut sandbox.listeners) {
-            tokio::spawn(serve(listener, sandbox.callers.clone(), Arc::clone(&seen)));
+        for entrance in std::mem::take(&mut sandbox.entrances) {
+            tokio::spawn(serve(entrance, sandbox.callers.clone(), Arc::clone(&seen)));
         }
         Self { workspace, config, sandbox, refusals, seen }
     }
@@ -127,8 +127,8 @@ impl Drop for World {
     }
 }
 
-async fn serve(listener: TcpListener, callers: Arc<Callers>, seen: Arc<Mutex<Vec<Attribution>>>) {
-    while let Ok((stream, peer)) = listener.accept().await {
+async fn serve(entrance: Arc<Entrance>, callers: Arc<Callers>, seen: Arc<Mutex<Vec<Attribution>>>) {
+    while let Ok((stream, peer)) = entrance.accept().await {
         let (callers, seen) = (callers.clone(), seen.clone());
         tokio::spawn(async move {
             let local = stream.local_addr().unwrap();
