@@ -24,8 +24,9 @@ release: setup
 demo: build
 	@scripts/demo.sh
 
+# What the tests drive is fetched while they are compiled.
 test: setup
-	@scripts/build.sh debug tests
+	@scripts/test-tools.sh & tools=$$!; scripts/build.sh debug tests && wait $$tools
 	@scripts/test.sh
 
 bench: release

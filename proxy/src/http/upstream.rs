@@ -26,6 +26,8 @@ use crate::inference::{Body, BoxError};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_LIFE: Duration = Duration::from_secs(55);
 const IDLE_PER_ORIGIN: usize = 64;
+/// How often a request is sent that upstreams say they did not take.
+const ATTEMPTS: u32 = 3;
 
 /// Opens and keeps connections to upstreams. One per sandbox, shared by the proxy and by inference.
 pub struct Upstreams {
@@ -104,7 +106,7 @@ struct H2 {
 }
 
 #[allow(clippy::large_enum_variant, reason = "moved once, never kept")]
-enum Fresh {
+enum Taken {
     H1(H1),
     H2(H2),
 }
@@ -125,8 +127,8 @@ impl Upstreams {
     }
 
     /// Sends one request to where the permit says, whatever authority its URI names (`Host` is kept if set, else made
-    /// from the permit). The response streams; dropping its body gives up the request. Retried only where nothing
-    /// of it was sent, because a pooled connection had been closed.
+    /// from the permit). The response streams; dropping its body gives up the request. Sent again only where nothing was done
+    /// of it: its connection had been closed, or the upstream says that it did not take it.
     pub async fn send(
         &self,
         permit: &Permit,
@@ -153,38 +155,43 @@ impl Upstreams {
                 Err(unsent) => request = unsent,
             }
         }
-        if versions == Versions::Http2
-            && let Some(h2) = origin.h2(permit)
-        {
-            match exchange_h2(permit, scheme, h2, request).await? {
+        for _ in 0..ATTEMPTS {
+            let sent = match self.take(origin, permit, scheme, versions).await? {
+                Taken::H1(h1) => exchange_h1(origin, permit, scheme, h1, request).await?,
+                Taken::H2(h2) => exchange_h2(permit, scheme, h2, request).await?,
+            };
+            match sent {
                 Ok(response) => return Ok(response),
                 Err(unsent) => request = unsent,
             }
         }
-        let fresh = match versions {
-            Versions::Http1 => self.connect(permit, scheme, versions).await?,
-            Versions::Http2 => {
-                let _one = origin.negotiating.lock().await;
-                match origin.h2(permit) {
-                    Some(h2) => Fresh::H2(h2),
-                    None => {
-                        let fresh = self.connect(permit, scheme, versions).await?;
-                        if let Fresh::H2(h2) = &fresh {
-                            *lock(&origin.h2) = Some(h2.clone());
-                        }
-                        fresh
-                    }
-                }
-            }
-        };
-        let sent = match fresh {
-            Fresh::H1(h1) => exchange_h1(origin, permit, scheme, h1, request).await?,
-            Fresh::H2(h2) => exchange_h2(permit, scheme, h2, request).await?,
-        };
-        sent.map_err(|_| {
-            let destination = destination(permit);
-            DialError::Unreachable { destination, detail: "it closed the connection at once".to_owned() }.into()
-        })
+        let detail = format!("it took none of {ATTEMPTS} attempts to send a request");
+        Err(DialError::Unreachable { destination: destination(permit), detail }.into())
+    }
+
+    /// HTTP/2 that is shared, or else a connection of its own.
+    async fn take(
+        &self,
+        origin: &Origin,
+        permit: &Permit,
+        scheme: Scheme,
+        versions: Versions,
+    ) -> Result<Taken, UpstreamError> {
+        if versions == Versions::Http1 {
+            return self.connect(permit, scheme, versions).await;
+        }
+        if let Some(h2) = origin.h2(permit) {
+            return Ok(Taken::H2(h2));
+        }
+        let _one = origin.negotiating.lock().await;
+        if let Some(h2) = origin.h2(permit) {
+            return Ok(Taken::H2(h2));
+        }
+        let fresh = self.connect(permit, scheme, versions).await?;
+        if let Taken::H2(h2) = &fresh {
+            *lock(&origin.h2) = Some(h2.clone());
+        }
+        Ok(fresh)
     }
 
     /// A connection of its own, outside the pool, for a request that will take it over (an upgrade).
@@ -236,16 +243,16 @@ impl Upstreams {
         Ok((io, address.ip()))
     }
 
-    async fn connect(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Result<Fresh, UpstreamError> {
+    async fn connect(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Result<Taken, UpstreamError> {
         let (io, address) = self.open(permit, scheme, Some(versions)).await?;
         let h2 = versions == Versions::Http2 && (scheme == Scheme::Http || io.negotiated_h2());
         if h2 {
             let requests = Requests::begin(io).await.map_err(|error| broke_off(permit, error))?;
-            Ok(Fresh::H2(H2 { requests, address }))
+            Ok(Taken::H2(H2 { requests, address }))
         } else {
             let begun = http1::Builder::new().handshake(TokioIo::new(io)).await;
             let (sender, connection) = begun.map_err(|error| broke_off(permit, error))?;
-            Ok(Fresh::H1(H1 { sender, connection, address }))
+            Ok(Taken::H1(H1 { sender, connection, address }))
         }
     }
 }
@@ -299,7 +306,7 @@ async fn exchange_h1(
     }
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    if let Some(interim) = request.extensions_mut().remove::<Interim>() {
+    if let Some(interim) = request.extensions().get::<Interim>().cloned() {
         hyper::ext::on_informational(&mut request, move |head| interim.hint(head.status(), head.headers()));
     }
     match h1.exchange(request).await {
@@ -334,10 +341,10 @@ async fn exchange_h2(
             return Err(DialError::Unreachable { destination: destination(permit), detail: error.to_string() }.into());
         }
     }
-    let interim = request.extensions_mut().remove::<Interim>();
+    let interim = request.extensions().get::<Interim>().cloned();
     match h2.requests.exchange(request, interim).await {
         Ok(response) => Ok(Ok(response)),
-        Err(Unanswered::Unsent(mut request)) => {
+        Err(Unanswered::Undone(mut request)) => {
             // It may travel on over HTTP/1.1.
             request.headers_mut().insert(HOST, authority);
             Ok(Err(request))

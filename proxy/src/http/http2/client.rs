@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::task::noop_waker_ref;
+use h2::Reason;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::{Method, Request, Response};
 use http_body::Body as _;
@@ -18,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::WINDOW;
+use super::again;
 use super::body::{self, Received};
 use crate::http::interim::Interim;
 use crate::inference::Body;
@@ -36,8 +38,8 @@ pub(in crate::http) struct Requests {
 
 /// Why a request got no answer.
 pub(in crate::http) enum Unanswered {
-    /// Nothing of it was sent.
-    Unsent(Request<Body>),
+    /// Nothing was done of it: it was not sent, or the upstream says so.
+    Undone(Request<Body>),
     /// Something may have been.
     Failed(h2::Error),
 }
@@ -108,16 +110,26 @@ impl Requests {
         interim: Option<Interim>,
     ) -> Result<Response<Body>, Unanswered> {
         let open = Open::new(&self.open);
-        let Ok(mut requests) = self.requests.ready().await else { return Err(Unanswered::Unsent(request)) };
+        let Ok(mut requests) = self.requests.ready().await else { return Err(Unanswered::Undone(request)) };
         let (mut head, body) = request.into_parts();
+        let (body, again) = again::keep(body);
         let ends = body.is_end_stream();
         if !ends || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             body::declare_length(&mut head.headers, &body);
         }
-        let sent = requests.send_request(Request::from_parts(head, ()), ends);
+        let sent = requests.send_request(Request::from_parts(head.clone(), ()), ends);
         let (response, stream) = sent.map_err(Unanswered::Failed)?;
         let upload = if ends { None } else { begin(body::send(body, stream)) };
-        let response = answer(response, interim).await.map_err(Unanswered::Failed)?;
+        let response = match answer(response, interim).await {
+            Ok(response) => response,
+            Err(error) if undone(&error) => {
+                drop(upload);
+                let body = again.body().ok_or(Unanswered::Failed(error))?;
+                return Err(Unanswered::Undone(Request::from_parts(head, body)));
+            }
+            Err(error) => return Err(Unanswered::Failed(error)),
+        };
+        again.forget();
         // An answer may come, and end, before the request has; that ends by itself.
         if let Some(upload) = upload {
             upload.detach();
@@ -126,6 +138,13 @@ impl Requests {
         let body = Received::new(stream, &head.headers, open);
         Ok(Response::from_parts(head, Body::new(body)))
     }
+}
+
+/// Whether an upstream has done nothing of a request, and may be sent it again (RFC 9113 §8.7): it says so of a stream, or of all
+/// after the last that it took.
+fn undone(error: &h2::Error) -> bool {
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    error.is_remote() && (refused || error.is_go_away())
 }
 
 /// Sends what is there at once; the rest is another task's, for an answer may need it, and it an answer.

@@ -1,8 +1,9 @@
 //! HTTP/2 (RFC 9113) on both sides, on the `h2` crate itself: what hyper makes of it knows no interim answers.
 //!
 //! [`server`] takes a client's connection apart into requests, [`client`] sends requests on an upstream's. [`body`] is what
-//! streams in either direction, [`tunnel`] a stream that became a WebSocket's (RFC 8441).
+//! streams in either direction ([`again`]: kept to be sent again), [`tunnel`] a stream that became a WebSocket's (RFC 8441).
 
+mod again;
 mod body;
 pub(super) mod client;
 pub(super) mod server;

@@ -63,7 +63,7 @@ impl Wire {
     }
 }
 
-async fn connect(world: &World, port: u16) -> SendRequest<Bytes> {
+pub(super) async fn connect(world: &World, port: u16) -> SendRequest<Bytes> {
     let tunnel = world.tunnel(HOST, port).await.unwrap();
     let (client, connection) = h2::client::handshake(tunnel).await.unwrap();
     tokio::spawn(connection);
@@ -74,7 +74,7 @@ async fn interim(response: &mut ResponseFuture) -> Option<Response<()>> {
     poll_fn(|cx| response.poll_informational(cx)).await.map(Result::unwrap)
 }
 
-async fn text(mut body: RecvStream) -> Result<String, h2::Error> {
+pub(super) async fn text(mut body: RecvStream) -> Result<String, h2::Error> {
     let mut all = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;

@@ -1,6 +1,7 @@
 //! The proxy between real sockets: origins are hyper servers on loopback, clients are real ones or raw bytes.
 //! Policies are closures here; real Wasm policies meet the proxy in the end-to-end tests.
 
+mod again;
 mod bypass;
 mod faults;
 mod flows;
