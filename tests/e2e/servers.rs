@@ -114,6 +114,7 @@ const SOCKET_SERVER: &str = include_str!("servers/socket_server.py");
 const SOCKET_CLIENT: &str = include_str!("servers/socket_client.py");
 const HINTS: &str = include_str!("servers/hints.mjs");
 const HINTS_CLIENT: &str = include_str!("servers/hints_client.mjs");
+const MANY_CLIENT: &str = include_str!("servers/many_client.mjs");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_in_the_clear_and_over_tls() -> Result<()> {
@@ -208,4 +209,32 @@ network_policies:
             ),
         ])
         .await
+}
+
+/// nginx ends a connection after so many requests, and takes none of those that are under way towards it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nginx_did_not_take_is_sent_again_and_once() -> Result<()> {
+    let authority = Authority::new()?;
+    let stage = Stage::trusting(&authority, &HOSTS).await?;
+    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    let settings = "server { listen LISTEN ssl http2; keepalive_requests 20; ssl_certificate HERE/cert.pem;
+        ssl_certificate_key HERE/key.pem; location / { return 200 ok; } }";
+    let files = [("cert.pem", &*certificate), ("key.pem", &*key)];
+    let nginx = block_in_place(|| Server::nginx(settings, &files))?;
+    let rules = format!(
+        "version: 1
+network_policies:
+  many:
+    endpoints: [{{host: rpc.test, port: {}, protocol: rest, access: read-write, allowed_ips: [127.0.0.0/8]}}]
+    binaries: [{{path: '/usr/bin/node*'}}]
+",
+        nginx.port
+    );
+    stage.rules(&rules).await?.ok()?;
+    stage.upload("client.mjs", MANY_CLIENT).await?;
+    let script = format!("node client.mjs https://rpc.test:{}", nginx.port);
+    stage.check(&[(&script, "{\"200\":400}\n")]).await?;
+    let taken = std::fs::read_to_string(nginx.path("access.log"))?.lines().count();
+    ensure!(taken == 400, "nginx answered {taken} requests");
+    Ok(())
 }
