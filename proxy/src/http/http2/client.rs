@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::WINDOW;
-use super::again;
+use super::again::{self, Again};
 use super::body::{self, Received};
 use crate::http::interim::Interim;
 use crate::inference::Body;
@@ -118,14 +118,18 @@ impl Requests {
             body::declare_length(&mut head.headers, &body);
         }
         let sent = requests.send_request(Request::from_parts(head.clone(), ()), ends);
-        let (response, stream) = sent.map_err(Unanswered::Failed)?;
+        let (response, stream) = match sent {
+            Ok(sent) => sent,
+            // The connection ended just now: the request has not become a stream of it.
+            Err(error) if error.is_go_away() || error.is_io() => return Err(again.undone(head, error)),
+            Err(error) => return Err(Unanswered::Failed(error)),
+        };
         let upload = if ends { None } else { begin(body::send(body, stream)) };
         let response = match answer(response, interim).await {
             Ok(response) => response,
             Err(error) if undone(&error) => {
                 drop(upload);
-                let body = again.body().ok_or(Unanswered::Failed(error))?;
-                return Err(Unanswered::Undone(Request::from_parts(head, body)));
+                return Err(again.undone(head, error));
             }
             Err(error) => return Err(Unanswered::Failed(error)),
         };
@@ -137,6 +141,16 @@ impl Requests {
         let (head, stream) = response.into_parts();
         let body = Received::new(stream, &head.headers, open);
         Ok(Response::from_parts(head, Body::new(body)))
+    }
+}
+
+impl Again {
+    /// The request, where it can be sent again.
+    fn undone(self, head: http::request::Parts, error: h2::Error) -> Unanswered {
+        match self.body() {
+            Some(body) => Unanswered::Undone(Request::from_parts(head, body)),
+            None => Unanswered::Failed(error),
+        }
     }
 }
 
