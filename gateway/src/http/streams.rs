@@ -1,7 +1,7 @@
 //! Streams into a sandbox: a WebSocket of the client, bridged to the sandbox's link.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -28,6 +28,10 @@ use crate::store::SandboxRow;
 
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(20);
+/// How long a sandbox that runs may take to find the gateway again.
+const RETURN: Duration = Duration::from_secs(10);
+/// Between two looks for it.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How long a client that was told the end may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(5);
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -47,10 +51,23 @@ pub(super) async fn open(
 ) -> ApiResult<Response> {
     let row = named(&gateway, &name).await?;
     permit.owns(&row)?;
-    let link = gateway.link(&row.id).await?.ok_or_else(|| not_connected(&gateway, &row))?;
+    let link = linked(&gateway, &row).await?.ok_or_else(|| not_connected(&gateway, &row))?;
     let upgrade = upgrade.map_err(not_a_websocket)?.max_message_size(MAX_MESSAGE);
     let change = permit.change(&row.name);
     Ok(upgrade.on_upgrade(move |socket| bridge(gateway, link, change, socket)))
+}
+
+/// A sandbox's link. One that runs is waited for: a gateway that has just begun anew is found again by its sandboxes.
+async fn linked(gateway: &Gateway, row: &SandboxRow) -> ApiResult<Option<Arc<Link>>> {
+    let deadline = Instant::now() + RETURN;
+    loop {
+        let link = gateway.link(&row.id).await?;
+        let comes = row.phase == Phase::Running && !gateway.is_lost(row) && Instant::now() < deadline;
+        if link.is_some() || !comes {
+            return Ok(link);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 /// Why nothing can run in a sandbox now.
