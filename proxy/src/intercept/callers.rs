@@ -52,10 +52,14 @@ impl Callers {
     }
 
     fn take(&self, peer: SocketAddr) -> Result<Option<Attribution>, ()> {
-        let mut state = self.state();
-        match state.made.remove(&peer) {
+        let (made, none_comes) = {
+            let mut state = self.state();
+            (state.made.remove(&peer), state.connecting.is_empty())
+        };
+        // Its socket is closed here, while nobody waits for the lock.
+        match made {
             Some(made) => Ok(Some(made.attribution)),
-            None if state.connecting.is_empty() => Ok(None),
+            None if none_comes => Ok(None),
             None => Err(()),
         }
     }

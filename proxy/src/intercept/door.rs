@@ -75,13 +75,13 @@ impl Door {
         let door = Arc::new(self);
         for number in 0..THREADS {
             let door = door.clone();
-            std::thread::Builder::new().name(format!("sandbox-door-{number}")).spawn(move || door.attend())?;
+            std::thread::Builder::new().name(format!("sandbox-door-{number}")).spawn(move || door.attend(number))?;
         }
         Ok(())
     }
 
-    fn attend(&self) {
-        let mut turn = self.notifications.turn();
+    fn attend(&self, number: usize) {
+        let mut turn = self.notifications.turn(number);
         loop {
             match turn.next() {
                 Ok(Some(caught)) => {
