@@ -1,5 +1,6 @@
 //! Request bodies that policies want to see, and response bodies that can be cut.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,14 +46,23 @@ pub(super) async fn buffer(mut incoming: Body, cap: usize) -> Result<(Option<Byt
     let read = read.freeze();
     let seen = complete.then(|| read.clone());
     let rest = (!complete).then_some(incoming);
-    Ok((seen, Body::new(Replayed { read: Some(read).filter(|read| !read.is_empty()), trailers, rest })))
+    let read = Some(read).filter(|read| !read.is_empty()).into_iter().collect();
+    Ok((seen, Body::new(Replayed { read, trailers, rest })))
 }
 
 /// What was read, then what was not.
-struct Replayed {
-    read: Option<Bytes>,
+pub(super) struct Replayed {
+    read: VecDeque<Bytes>,
+    /// Where nothing is left to read.
     trailers: Option<HeaderMap>,
     rest: Option<Body>,
+}
+
+impl Replayed {
+    /// A body without trailers that were read.
+    pub(super) fn new(read: VecDeque<Bytes>, rest: Body) -> Self {
+        Self { read, trailers: None, rest: Some(rest) }
+    }
 }
 
 impl http_body::Body for Replayed {
@@ -60,7 +70,7 @@ impl http_body::Body for Replayed {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(read) = self.read.take() {
+        if let Some(read) = self.read.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
         if let Some(rest) = &mut self.rest {
@@ -70,11 +80,11 @@ impl http_body::Body for Replayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_none() && self.trailers.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+        self.read.is_empty() && self.trailers.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        let read = self.read.as_ref().map_or(0, |read| read.len() as u64);
+        let read: u64 = self.read.iter().map(|read| read.len() as u64).sum();
         let mut hint = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + read);

@@ -1,4 +1,4 @@
-//! A request's body, kept as far as it was sent until there is an answer: whoever did nothing of the request may be sent it again.
+//! A request, its body kept as far as it was sent until there is an answer: whoever did nothing of it may be sent it again.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -6,68 +6,73 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Request;
+use http::request::Parts;
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::http::body::Replayed;
 use crate::http::upstream::lock;
 use crate::inference::{Body, BoxError};
 
 /// Most that is kept of one body, in bytes.
 const MOST: usize = 1 << 20;
 
-/// What it takes to send a body again.
-pub(super) struct Again(Option<Arc<Mutex<Kept>>>);
-
-struct Kept {
-    body: Body,
-    sent: VecDeque<Bytes>,
-    /// Of what is kept.
-    bytes: usize,
-    /// Whether `body` has nothing more.
-    ended: bool,
-    /// Whether `sent` and the rest of `body` are still all of it.
-    whole: bool,
+/// What it takes to send a request again.
+pub(super) struct Again {
+    head: Parts,
+    /// `None`: it has no body.
+    kept: Option<Arc<Mutex<Kept>>>,
 }
 
-/// The body to send, and what it takes to send it again.
-pub(super) fn keep(body: Body) -> (Body, Again) {
+struct Kept {
+    /// What is still to be sent.
+    body: Body,
+    /// What was sent; `None`: it is not all here any more.
+    sent: Option<VecDeque<Bytes>>,
+    /// Length of what was sent.
+    bytes: usize,
+}
+
+/// The body to send, and what it takes to send the request again.
+pub(super) fn keep(head: &Parts, body: Body) -> (Body, Again) {
+    let head = head.clone();
     if body.is_end_stream() {
-        return (body, Again(None));
+        return (body, Again { head, kept: None });
     }
-    let kept = Kept { body, sent: VecDeque::new(), bytes: 0, ended: false, whole: true };
-    let kept = Arc::new(Mutex::new(kept));
-    (Body::new(Sending(Arc::clone(&kept))), Again(Some(kept)))
+    let kept = Arc::new(Mutex::new(Kept { body, sent: Some(VecDeque::new()), bytes: 0 }));
+    (Body::new(Sending(Arc::clone(&kept))), Again { head, kept: Some(kept) })
 }
 
 impl Again {
     /// Nobody will want it again.
     pub(super) fn forget(self) {
-        if let Some(kept) = self.0 {
-            lock(&kept).give_up();
+        if let Some(kept) = self.kept {
+            lock(&kept).sent = None;
         }
     }
 
-    /// All of it, from the start; `None`: too much was sent, or the body broke off. Nobody may be sending it any more.
-    pub(super) fn body(self) -> Option<Body> {
-        let Some(kept) = self.0 else { return Some(Body::default()) };
-        let mut kept = lock(&kept);
-        let (sent, ended) = (std::mem::take(&mut kept.sent), kept.ended);
-        let rest = std::mem::take(&mut kept.body);
-        kept.whole.then(|| Body::new(Replay { sent, rest: (!ended).then_some(rest) }))
+    /// All of it; `None`: too much was sent, or the body broke off. Nobody may be sending it any more.
+    pub(super) fn request(self) -> Option<Request<Body>> {
+        let body = match self.kept {
+            Some(kept) => lock(&kept).take()?,
+            None => Body::default(),
+        };
+        Some(Request::from_parts(self.head, body))
     }
 }
 
 impl Kept {
-    fn give_up(&mut self) {
-        self.whole = false;
-        self.sent = VecDeque::new();
-    }
-
     fn keep(&mut self, data: &Bytes) {
         self.bytes += data.len();
-        match self.whole && self.bytes <= MOST {
-            true => self.sent.push_back(data.clone()),
-            false => self.give_up(),
+        match &mut self.sent {
+            Some(sent) if self.bytes <= MOST => sent.push_back(data.clone()),
+            sent => *sent = None,
         }
+    }
+
+    fn take(&mut self) -> Option<Body> {
+        let sent = self.sent.take()?;
+        Some(Body::new(Replayed::new(sent, std::mem::take(&mut self.body))))
     }
 }
 
@@ -83,12 +88,13 @@ impl http_body::Body for Sending {
         let polled = Pin::new(&mut kept.body).poll_frame(cx);
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(None) => kept.ended = true,
+            // Nobody may ask it again.
+            Poll::Ready(None) => kept.body = Body::default(),
             Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
                 Some(data) => kept.keep(data),
-                None => kept.give_up(),
+                None => kept.sent = None,
             },
-            Poll::Ready(Some(Err(_))) => kept.give_up(),
+            Poll::Ready(Some(Err(_))) => kept.sent = None,
         }
         polled
     }
@@ -99,41 +105,5 @@ impl http_body::Body for Sending {
 
     fn size_hint(&self) -> SizeHint {
         lock(&self.0).body.size_hint()
-    }
-}
-
-/// What was sent, then the rest.
-struct Replay {
-    sent: VecDeque<Bytes>,
-    /// `None`: there is no more.
-    rest: Option<Body>,
-}
-
-impl http_body::Body for Replay {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(data) = self.sent.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.sent.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let kept: u64 = self.sent.iter().map(|data| data.len() as u64).sum();
-        let mut hint = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        if let Some(most) = hint.upper() {
-            hint.set_upper(most.saturating_add(kept));
-        }
-        hint.set_lower(hint.lower().saturating_add(kept));
-        hint
     }
 }

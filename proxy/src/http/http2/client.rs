@@ -44,6 +44,13 @@ pub(in crate::http) enum Unanswered {
     Failed(h2::Error),
 }
 
+impl Unanswered {
+    /// Nothing was done of the request; unless it can't be sent again, that it failed is all there is to say.
+    fn undone(again: Again, error: h2::Error) -> Self {
+        again.request().map_or(Self::Failed(error), Self::Undone)
+    }
+}
+
 /// Counts a stream as open, as long as it lives.
 struct Open(Arc<AtomicUsize>);
 
@@ -112,16 +119,16 @@ impl Requests {
         let open = Open::new(&self.open);
         let Ok(mut requests) = self.requests.ready().await else { return Err(Unanswered::Undone(request)) };
         let (mut head, body) = request.into_parts();
-        let (body, again) = again::keep(body);
         let ends = body.is_end_stream();
         if !ends || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             body::declare_length(&mut head.headers, &body);
         }
-        let sent = requests.send_request(Request::from_parts(head.clone(), ()), ends);
+        let (body, again) = again::keep(&head, body);
+        let sent = requests.send_request(Request::from_parts(head, ()), ends);
         let (response, stream) = match sent {
             Ok(sent) => sent,
             // The connection ended just now: the request has not become a stream of it.
-            Err(error) if error.is_go_away() || error.is_io() => return Err(again.undone(head, error)),
+            Err(error) if error.is_go_away() || error.is_io() => return Err(Unanswered::undone(again, error)),
             Err(error) => return Err(Unanswered::Failed(error)),
         };
         let upload = if ends { None } else { begin(body::send(body, stream)) };
@@ -129,7 +136,7 @@ impl Requests {
             Ok(response) => response,
             Err(error) if undone(&error) => {
                 drop(upload);
-                return Err(again.undone(head, error));
+                return Err(Unanswered::undone(again, error));
             }
             Err(error) => return Err(Unanswered::Failed(error)),
         };
@@ -141,16 +148,6 @@ impl Requests {
         let (head, stream) = response.into_parts();
         let body = Received::new(stream, &head.headers, open);
         Ok(Response::from_parts(head, Body::new(body)))
-    }
-}
-
-impl Again {
-    /// The request, where it can be sent again.
-    fn undone(self, head: http::request::Parts, error: h2::Error) -> Unanswered {
-        match self.body() {
-            Some(body) => Unanswered::Undone(Request::from_parts(head, body)),
-            None => Unanswered::Failed(error),
-        }
     }
 }
 
