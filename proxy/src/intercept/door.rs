@@ -40,18 +40,21 @@ pub struct Door {
 pub(super) type Outcome = Result<(), i32>;
 
 impl Door {
-    /// For one sandbox: `notify` is its seccomp notification descriptor. Connections are `led` to the proxy's entrances, and whose
-    /// they are is remembered there.
+    /// For one sandbox: `notify` is its seccomp notification descriptor, `listeners` are the proxy's inside, on `127.0.0.1` and, where
+    /// the kernel has IPv6, on `::1`.
     pub fn new(
         notify: OwnedFd,
         identifier: Identifier,
         names: Arc<Names>,
         refusals: Arc<dyn Refusals>,
         proxy_port: u16,
-        (callers, entrances): (Arc<Callers>, Vec<Arc<Entrance>>),
-    ) -> Self {
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
         let notifications = Notifications::new(notify);
-        Self {
+        let callers = Arc::<Callers>::default();
+        let entrance = |listener| Entrance::new(listener, callers.clone()).map(Arc::new);
+        let entrances = listeners.into_iter().map(entrance).collect::<io::Result<_>>()?;
+        Ok(Self {
             notifications,
             identifier,
             takers: Takers::default(),
@@ -62,7 +65,17 @@ impl Door {
             throttle: Throttle::default(),
             proxy_port,
             entrances,
-        }
+        })
+    }
+
+    /// Where the proxy takes in what is led to it.
+    pub fn entrances(&self) -> Vec<Arc<Entrance>> {
+        self.entrances.clone()
+    }
+
+    /// Who is behind the connections that the proxy accepts.
+    pub fn callers(&self) -> Arc<Callers> {
+        self.callers.clone()
     }
 
     /// Which process is the probe.

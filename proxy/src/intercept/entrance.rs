@@ -30,7 +30,7 @@ pub struct Entrance {
 
 impl Entrance {
     /// Around a listening socket. `callers` says who is still to arrive.
-    pub fn new(listener: OwnedFd, callers: Arc<Callers>) -> io::Result<Self> {
+    pub(super) fn new(listener: OwnedFd, callers: Arc<Callers>) -> io::Result<Self> {
         let listener = TcpListener::from(listener);
         listener.set_nonblocking(true)?;
         Ok(Self { listener, callers, due: AtomicBool::new(false), bell: Notify::new() })
@@ -43,7 +43,7 @@ impl Entrance {
 
     /// Wakes who accepts, if there is something to accept.
     pub(super) fn ring(&self) {
-        if self.due.load(Ordering::Acquire) && self.due.swap(false, Ordering::AcqRel) {
+        if self.due.swap(false, Ordering::AcqRel) {
             self.bell.notify_one();
         }
     }

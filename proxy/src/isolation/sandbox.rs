@@ -73,12 +73,8 @@ fn open(handover: Handover, proxy_port: u16, refusals: Arc<dyn Refusals>) -> std
     dns_udp.set_nonblocking(true)?;
     tokio::spawn(report(intercept::serve_udp(UdpSocket::from_std(dns_udp)?, names.clone())));
     tokio::spawn(report(intercept::serve_tcp(listener(dns_tcp)?, names.clone())));
-    let callers = Arc::<Callers>::default();
-    let entrance = |listener| Entrance::new(listener, callers.clone()).map(Arc::new);
-    let entrances = listeners.into_iter().map(entrance).collect::<Result<Vec<_>, _>>()?;
-    let led = (callers.clone(), entrances.clone());
-    let door = Door::new(notify, Identifier::new(init_pid), names, refusals, proxy_port, led);
-    let probing = door.probing();
+    let door = Door::new(notify, Identifier::new(init_pid), names, refusals, proxy_port, listeners)?;
+    let (entrances, callers, probing) = (door.entrances(), door.callers(), door.probing());
     door.open()?;
     Ok(Opened { entrances, callers, probing, seal: Seal { uid, gid, init_pid, degraded } })
 }
