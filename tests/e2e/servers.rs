@@ -14,6 +14,14 @@ async fn stage() -> Result<Stage> {
     Stage::knowing(&HOSTS).await
 }
 
+/// The same, which trusts who has this certificate of `rpc.test` and its key.
+async fn trusting() -> Result<(Stage, String, String)> {
+    let authority = Authority::new()?;
+    let stage = Stage::trusting(&authority, &HOSTS).await?;
+    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    Ok((stage, certificate, key))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_and_redis() -> Result<()> {
     let stage = stage().await?;
@@ -118,9 +126,7 @@ const MANY_CLIENT: &str = include_str!("servers/many_client.mjs");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_in_the_clear_and_over_tls() -> Result<()> {
-    let authority = Authority::new()?;
-    let stage = Stage::trusting(&authority, &HOSTS).await?;
-    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    let (stage, certificate, key) = trusting().await?;
     for tls in [true, false] {
         let files = if tls { vec![("cert.pem", &*certificate), ("key.pem", &*key)] } else { vec![] };
         let server = block_in_place(|| Server::python(RPC_SERVER, &files))?;
@@ -154,9 +160,7 @@ network_policies:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets() -> Result<()> {
-    let authority = Authority::new()?;
-    let stage = Stage::trusting(&authority, &HOSTS).await?;
-    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    let (stage, certificate, key) = trusting().await?;
     let files = [("cert.pem", &*certificate), ("key.pem", &*key)];
     let server = block_in_place(|| Server::python(SOCKET_SERVER, &files))?;
     let rules = format!(
@@ -181,9 +185,7 @@ network_policies:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn early_hints() -> Result<()> {
-    let authority = Authority::new()?;
-    let stage = Stage::trusting(&authority, &HOSTS).await?;
-    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    let (stage, certificate, key) = trusting().await?;
     let server = block_in_place(|| Server::node(HINTS, &[("cert.pem", &*certificate), ("key.pem", &*key)]))?;
     let rules = format!(
         "version: 1
@@ -214,9 +216,7 @@ network_policies:
 /// nginx ends a connection after so many requests, and takes none of those that are under way towards it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nginx_did_not_take_is_sent_again_and_once() -> Result<()> {
-    let authority = Authority::new()?;
-    let stage = Stage::trusting(&authority, &HOSTS).await?;
-    let (certificate, key) = authority.issue(&["rpc.test".to_owned()])?;
+    let (stage, certificate, key) = trusting().await?;
     let settings = "server { listen LISTEN ssl http2; keepalive_requests 20; ssl_certificate HERE/cert.pem;
         ssl_certificate_key HERE/key.pem; location / { return 200 ok; } }";
     let files = [("cert.pem", &*certificate), ("key.pem", &*key)];

@@ -221,6 +221,17 @@ async fn commands_run_over_the_sandboxes_link(on: Database) {
     assert_eq!(frames, [(1, b"in".to_vec())]);
     assert_eq!(end, json!({ "type": "exited", "code": 0 }));
 
+    // It has lost the gateway, and finds it again.
+    a.disconnect();
+    world.until("/v1/sandboxes/a", |sandbox| sandbox["connected"] == false).await;
+    let again = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        a.connect();
+    };
+    let echo = json!({ "type": "exec", "exec": { "command": ["echo", "hi"] } });
+    let ((_, end), ()) = tokio::join!(exec(&world, echo, &[]), again);
+    assert_eq!(end, json!({ "type": "exited", "code": 7 }));
+
     let (_, end) = exec(&world, json!({ "type": "exec", "exec": { "command": [] } }), &[]).await;
     assert_eq!(end["type"], "failed");
     let (_, end) = exec(&world, json!({ "cmd": 1 }), &[]).await;
