@@ -18,14 +18,17 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LONGEST_METHOD: usize = 64;
 const MOST_BLANK: usize = 1024;
 
-/// `None`: more bytes are needed.
+/// `None`: more bytes are needed. What is said of some bytes is said of all that begin with them: in how many pieces they
+/// come changes nothing.
 pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
     let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n' | b' ' | b'\t')).count();
-    let bytes = &bytes[blank..];
-    if bytes.is_empty() {
-        return (blank > MOST_BLANK).then_some(Protocol::Other);
+    if blank > MOST_BLANK {
+        // A request may still follow, and the origin may have skipped the blanks.
+        return Some(Protocol::Http1);
     }
+    let bytes = &bytes[blank..];
     match bytes {
+        [] => return None,
         [0x16] => return None,
         [0x16, 0x03, ..] => return Some(Protocol::Tls),
         _ if bytes.starts_with(PREFACE) => return Some(Protocol::Http2),
@@ -46,10 +49,13 @@ pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
     }
     let target = &bytes[method..];
     let spaces = target.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-    match target.get(spaces..) {
-        None | Some([]) => (spaces > MOST_BLANK).then_some(Protocol::Other),
-        Some([b'/' | b'*' | b'?' | b'%', ..]) => Some(Protocol::Http1),
-        Some(rest) => {
+    if spaces > MOST_BLANK {
+        return Some(Protocol::Http1);
+    }
+    match &target[spaces..] {
+        [] => None,
+        [b'/' | b'*' | b'?' | b'%', ..] => Some(Protocol::Http1),
+        rest => {
             let scheme = &rest[..rest.len().min(4)];
             if scheme.eq_ignore_ascii_case(b"http") {
                 Some(Protocol::Http1)

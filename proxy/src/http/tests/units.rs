@@ -137,6 +137,9 @@ fn protocols() {
     use peek::Protocol::{Http1, Http2, Other, Tls};
     let check = |bytes: &[u8], expected: Option<peek::Protocol>| {
         assert_eq!(peek::classify(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
+        // In however many pieces they come: what is decided first is what the whole is.
+        let first = (0..=bytes.len()).find_map(|length| peek::classify(&bytes[..length]));
+        assert_eq!(first, expected, "in pieces: {:?}", String::from_utf8_lossy(bytes));
     };
     check(b"", None);
     check(b"\x16", None);
@@ -160,7 +163,13 @@ fn protocols() {
     check(b"PING\r\n", Some(Other));
     check(b"SET key value\r\n", Some(Other));
     check(&[b'a'; 65], Some(Other));
-    check(&[b'\n'; 2000], Some(Other));
+    let padded = |before: &str, blanks: &str, after: &str| [before, &blanks.repeat(2000), after].concat().into_bytes();
+    check(&padded("", "\n", ""), Some(Http1));
+    check(&padded("", "\r\n", "GET / HTTP/1.1\r\n"), Some(Http1));
+    check(&padded("", " ", "\x16\x03"), Some(Http1));
+    check(&padded("GET", " ", ""), Some(Http1));
+    check(&padded("GET", "\t", "/ HTTP/1.1\r\n"), Some(Http1));
+    check(&padded("GET", " ", "key"), Some(Http1));
     check(b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Some(Other));
 }
 
