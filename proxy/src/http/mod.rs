@@ -8,7 +8,7 @@
 //! `Upstreams::send(&permit, scheme, Versions::Http1, request)` answers a response whose body streams.
 //!
 //! Absences: no policy is skipped by staying silent; no name that is denied is looked up; no address is dialled that
-//! was not checked; no request is sent again that anything was done of; no secret is in a record, a refusal or a log.
+//! was not checked; no request is sent again that anything was done of, unless it is safe; no secret is in a record, a refusal or a log.
 
 #![allow(clippy::result_large_err, reason = "a refusal says much and is rare; boxing it would only hide that")]
 

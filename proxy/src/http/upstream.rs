@@ -1,12 +1,14 @@
 //! HTTP towards upstreams: pooled connections, each reused only by requests whose permit covers its address.
 
 use std::collections::{BTreeMap, HashMap};
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use openshell_policy_host::Scheme;
@@ -72,6 +74,14 @@ pub enum UpstreamError {
     },
 }
 
+impl UpstreamError {
+    /// Whether a connection of HTTP/1.1 ended without an answer.
+    fn is_hang_up(&self) -> bool {
+        let Self::Http { error: ProtocolError::Http1(error), .. } = self else { return false };
+        error.is_incomplete_message() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+    }
+}
+
 /// Why an exchange broke off, in the words of its protocol.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
@@ -128,7 +138,8 @@ impl Upstreams {
 
     /// Sends one request to where the permit says, whatever authority its URI names (`Host` is kept if set, else made
     /// from the permit). The response streams; dropping its body gives up the request. Sent again only where nothing was done
-    /// of it: its connection had been closed, or the upstream says that it did not take it.
+    /// of it, because its connection had been closed or the upstream says that it did not take it, or where it asks for nothing
+    /// to be done ([`again`]).
     pub async fn send(
         &self,
         permit: &Permit,
@@ -149,11 +160,14 @@ impl Upstreams {
         versions: Versions,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
-        while let Some(h1) = origin.checkout(permit).await {
-            match exchange_h1(origin, permit, scheme, h1, request).await? {
-                Ok(response) => return Ok(response),
-                Err(unsent) => request = unsent,
-            }
+        if let Some(h1) = origin.checkout(permit).await {
+            let again = again(&request);
+            request = match exchange_h1(origin, permit, scheme, h1, request).await {
+                Ok(Ok(response)) => return Ok(response),
+                // What else is idle may be as old: it gets a connection of its own.
+                Ok(Err(unsent)) => unsent,
+                Err(error) => again.filter(|_| error.is_hang_up()).ok_or(error)?,
+            };
         }
         for _ in 0..ATTEMPTS {
             let sent = match self.take(origin, permit, scheme, versions).await? {
@@ -291,6 +305,20 @@ impl Origin {
 }
 
 type Sent = Result<Response<Body>, Request<Body>>;
+
+/// The same request, if sending it twice does no harm: a safe method (RFC 9110 §9.2.1), no body. Servers close connections that
+/// have been idle for long, now and then just as a request leaves.
+fn again(request: &Request<Body>) -> Option<Request<Body>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut same = Request::new(Body::default());
+    request.method().clone_into(same.method_mut());
+    request.uri().clone_into(same.uri_mut());
+    request.headers().clone_into(same.headers_mut());
+    request.extensions().clone_into(same.extensions_mut());
+    Some(same)
+}
 
 async fn exchange_h1(
     origin: &Arc<Origin>,

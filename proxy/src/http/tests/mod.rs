@@ -7,5 +7,6 @@ mod faults;
 mod flows;
 mod http2;
 mod live;
+mod reuse;
 mod units;
 mod world;
