@@ -20,12 +20,12 @@ use crate::inference::{Body, BoxError};
 /// An upstream connection. Whoever holds it must poll it, or nothing moves.
 pub(super) struct H1 {
     pub(super) sender: SendRequest<Body>,
-    pub(super) connection: Connection<TokioIo<UpstreamIo>, Body>,
+    /// Boxed: it moves with every exchange, from the pool to a body and back.
+    pub(super) connection: Box<Connection<TokioIo<UpstreamIo>, Body>>,
     pub(super) address: IpAddr,
 }
 
 /// How an exchange went.
-#[allow(clippy::large_enum_variant)]
 pub(super) enum Exchanged {
     /// A response head came; the connection (unless it ended) drives its body.
     Answered(Response<Incoming>, Option<H1>),

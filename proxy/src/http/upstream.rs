@@ -115,7 +115,6 @@ struct H2 {
     address: IpAddr,
 }
 
-#[allow(clippy::large_enum_variant, reason = "moved once, never kept")]
 enum Taken {
     H1(H1),
     H2(H2),
@@ -266,7 +265,7 @@ impl Upstreams {
         } else {
             let begun = http1::Builder::new().handshake(TokioIo::new(io)).await;
             let (sender, connection) = begun.map_err(|error| broke_off(permit, error))?;
-            Ok(Taken::H1(H1 { sender, connection, address }))
+            Ok(Taken::H1(H1 { sender, connection: Box::new(connection), address }))
         }
     }
 }
