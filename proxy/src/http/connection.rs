@@ -22,7 +22,7 @@ use super::Proxy;
 use super::destination::{Destination, canonical_host};
 use super::form::Form;
 use super::interim::{Interim, WithInterim};
-use super::peek::{Protocol, classify};
+use super::peek::{self, Protocol, classify};
 use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal, empty};
 use super::relay::{self, Severable};
@@ -263,14 +263,14 @@ fn distrusted(session: &Session, leaf: &str, error: &std::io::Error) {
 enum Sniffed {
     /// The client spoke first.
     Client(Protocol),
-    /// The server did, so this is not HTTP and not TLS.
+    /// The server did, and not as one of HTTP does; so it is not TLS either.
     Server(Prefixed<UpstreamIo>, Permit),
     /// Nobody did, or the connection is gone.
     Nothing,
 }
 
 /// Waits for first bytes. A silent client gets its upstream, if the grant allows unjudged bytes; only a server that
-/// speaks first makes it opaque, for a client could keep silent just to escape judgement.
+/// speaks first makes it opaque, and not one of HTTP, for a client could keep silent just to escape judgement.
 async fn sniff<S>(session: &Session, io: &mut Prefixed<S>, permit: Option<&Permit>, scheme: Scheme) -> Sniffed
 where
     S: AsyncRead + Unpin,
@@ -282,20 +282,33 @@ where
             Err(_) if io.ahead().is_empty() => {
                 let Some(upstream) = dial(session, permit, scheme).await else { return Sniffed::Nothing };
                 let mut upstream = Prefixed::new(upstream);
-                let first = tokio::select! {
-                    read = io.read_more() => read.map(|count| (true, count)),
-                    read = upstream.read_more() => read.map(|count| (false, count)),
-                };
-                match first {
-                    Ok((_, 0)) | Err(_) => return Sniffed::Nothing,
-                    Ok((false, _)) => return Sniffed::Server(upstream, permit.clone()),
-                    Ok((true, _)) => {}
+                tokio::select! {
+                    read = io.read_more() => if matches!(read, Ok(0) | Err(_)) {
+                        return Sniffed::Nothing;
+                    },
+                    greeted = greeting(&mut upstream) => match greeted {
+                        Ok(true) => {}
+                        Ok(false) => return Sniffed::Server(upstream, permit.clone()),
+                        Err(_) => return Sniffed::Nothing,
+                    },
                 }
             }
             Err(_) => {}
         }
     }
     timeout(HANDSHAKE_TIMEOUT, first_bytes(io)).await.unwrap_or(Sniffed::Nothing)
+}
+
+/// Waits for what a server says first: whether that is HTTP.
+async fn greeting(upstream: &mut Prefixed<UpstreamIo>) -> std::io::Result<bool> {
+    loop {
+        if let Some(http) = peek::greets(upstream.ahead()) {
+            return Ok(http);
+        }
+        if upstream.read_more().await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
 }
 
 async fn first_bytes<S: AsyncRead + Unpin>(io: &mut Prefixed<S>) -> Sniffed {

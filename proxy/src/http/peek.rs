@@ -15,8 +15,10 @@ pub(super) enum Protocol {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const LONGEST_METHOD: usize = 64;
+/// Most blanks before a request or within its line.
 const MOST_BLANK: usize = 1024;
+/// From so many bytes on that may still become a request line, they are one: as long as servers read.
+const LONGEST_LINE: usize = 16 * 1024;
 
 /// `None`: more bytes are needed. What is said of some bytes is said of all that begin with them: in how many pieces they
 /// come changes nothing.
@@ -28,44 +30,62 @@ pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
     }
     let bytes = &bytes[blank..];
     match bytes {
-        [] => return None,
-        [0x16] => return None,
+        [] | [0x16] => return None,
         [0x16, 0x03, ..] => return Some(Protocol::Tls),
         _ if bytes.starts_with(PREFACE) => return Some(Protocol::Http2),
         _ if PREFACE.starts_with(bytes) => return None,
         _ => {}
     }
     let method = bytes.iter().take_while(|b| is_token(**b)).count();
-    if method == 0 || method > LONGEST_METHOD {
-        return Some(Protocol::Other);
+    if method > LONGEST_LINE {
+        return Some(Protocol::Http1);
     }
     match bytes.get(method) {
         None => return None,
-        Some(b' ' | b'\t') => {}
+        Some(b' ' | b'\t') if method > 0 => {}
         Some(_) => return Some(Protocol::Other),
     }
     if bytes[..method].eq_ignore_ascii_case(b"connect") || bytes[..method].eq_ignore_ascii_case(b"options") {
         return Some(Protocol::Http1);
     }
     let target = &bytes[method..];
-    let spaces = target.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let spaces = target.iter().take_while(|b| is_blank(**b)).count();
     if spaces > MOST_BLANK {
         return Some(Protocol::Http1);
     }
-    match &target[spaces..] {
-        [] => None,
-        [b'/' | b'*' | b'?' | b'%', ..] => Some(Protocol::Http1),
-        rest => {
-            let scheme = &rest[..rest.len().min(4)];
-            if scheme.eq_ignore_ascii_case(b"http") {
-                Some(Protocol::Http1)
-            } else if b"http"[..scheme.len()].eq_ignore_ascii_case(scheme) {
-                None
-            } else {
-                Some(Protocol::Other)
-            }
-        }
+    has_target(&target[spaces..])
+}
+
+/// Whether what follows a method is the rest of a request line: a path, a URI of any scheme, or whatever stands before a version.
+fn has_target(rest: &[u8]) -> Option<Protocol> {
+    if matches!(rest, [b'/' | b'*' | b'?' | b'%', ..]) {
+        return Some(Protocol::Http1);
     }
+    let line = rest.iter().take_while(|b| **b == b'\t' || !b.is_ascii_control()).count();
+    let (line, ended) = (&rest[..line], line < rest.len());
+    let mut words = line.split(|b| is_blank(*b));
+    let is_uri = words.next().is_some_and(|first| first.windows(3).any(|three| three == b"://"));
+    let mut versions = words.filter_map(|word| word.get(..5));
+    if is_uri || versions.any(|version| version.eq_ignore_ascii_case(b"http/")) || line.len() > LONGEST_LINE {
+        return Some(Protocol::Http1);
+    }
+    ended.then_some(Protocol::Other)
+}
+
+fn is_blank(b: u8) -> bool {
+    matches!(b, b' ' | b'\t')
+}
+
+/// Whether a server that speaks first speaks HTTP: HTTP/2 begins with SETTINGS on either side (RFC 9113 §3.4), and a server of
+/// HTTP/1.1 may answer before it is asked, that it has waited too long. `None`: more bytes are needed.
+pub(super) fn greets(bytes: &[u8]) -> Option<bool> {
+    /// Length, of which settings take one octet; type; flags; stream (RFC 9113 §4.1).
+    const SETTINGS: [Option<u8>; 9] = [Some(0), Some(0), None, Some(4), Some(0), Some(0), Some(0), Some(0), Some(0)];
+    const STATUS: &[u8] = b"HTTP/";
+    let settings = bytes.iter().zip(SETTINGS).all(|(byte, wanted)| wanted.is_none_or(|wanted| wanted == *byte));
+    let status = bytes.iter().zip(STATUS).all(|(byte, wanted)| byte == wanted);
+    let enough = bytes.len() >= if settings { SETTINGS.len() } else { STATUS.len() };
+    if settings || status { enough.then_some(true) } else { Some(false) }
 }
 
 /// RFC 9110 §5.6.2.

@@ -60,6 +60,9 @@ async fn ambiguous_requests_never_reach_the_origin() {
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: evil.test\r\n\r\n"),
         format!("GET http://evil.test/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET x://evil.test/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET x://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET evil HTTP/1.1\r\nHost: {host}\r\n\r\n"),
         "GET / HTTP/1.1\r\n\r\n".to_owned(),
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nBad Header: a\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\rb\r\n\r\n"),
@@ -118,6 +121,44 @@ async fn silence_does_not_escape_judgement() {
     let answer = drain(&mut tunnel).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_do_long_methods_and_blanks() {
+    let world = World::new(Rules { request: |_, _, _| deny("no requests"), ..Rules::default() }).await;
+    for request in [
+        format!("{} / HTTP/1.1\r\nHost: HOST\r\n\r\n", "A".repeat(65)),
+        format!("{}GET / HTTP/1.1\r\nHost: HOST\r\n\r\n", "\r\n".repeat(600)),
+        format!("GET{}/ HTTP/1.1\r\nHost: HOST\r\n\r\n", " ".repeat(1100)),
+    ] {
+        for pieces in [1, 2] {
+            let (port, seen) = sink(b"").await;
+            let mut tunnel = world.tunnel(HOST, port).await.unwrap();
+            let request = request.replace("HOST", &format!("{HOST}:{port}")).into_bytes();
+            for piece in request.chunks(request.len().div_ceil(pieces)) {
+                let _ = tunnel.write_all(piece).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let answer = drain(&mut tunnel).await;
+            assert!(answer.starts_with("HTTP/1.1 4") || answer.is_empty(), "{answer}");
+            assert!(seen.lock().unwrap().is_empty(), "{request:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_a_server_of_http_that_speaks_first() {
+    let world = World::new(Rules { request: |_, _, _| deny("no requests"), ..Rules::default() }).await;
+    // SETTINGS, none of them; and what a server says that has waited too long.
+    for greeting in [&b"\0\0\0\x04\0\0\0\0\0"[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
+        let (port, seen) = sink(greeting).await;
+        let mut tunnel = world.tunnel(HOST, port).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        tunnel.write_all(format!("GET / HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n").as_bytes()).await.unwrap();
+        let answer = drain(&mut tunnel).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(seen.lock().unwrap().is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

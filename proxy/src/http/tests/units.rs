@@ -162,7 +162,20 @@ fn protocols() {
     check(b"SSH-2.0-x\r\n", Some(Other));
     check(b"PING\r\n", Some(Other));
     check(b"SET key value\r\n", Some(Other));
-    check(&[b'a'; 65], Some(Other));
+    check(b"SET key http://a/\r\n", Some(Other));
+    check(b"NICK a\r\nUSER b http/ c\r\n", Some(Other));
+    check(b"POST x://a/ HTTP/1.1\r\n", Some(Http1));
+    check(b"GET coap+tcp://a/\n", Some(Http1));
+    check(b"GET x:/", None);
+    check(b"GET a HTTP/1.0\r\n", Some(Http1));
+    check(b"GET \xc3\xa9 b\thttp/1.1\r\n", Some(Http1));
+    check(b"GET a\0 HTTP/1.0\r\n", Some(Other));
+    check(b"GET a b", None);
+    check(&[b'a'; 65], None);
+    check(format!("{} / HTTP/1.1\r\n", "A".repeat(65)).as_bytes(), Some(Http1));
+    check(format!("{}\r\n", "A".repeat(65)).as_bytes(), Some(Other));
+    check(&[b'a'; 20_000], Some(Http1));
+    check(format!("GET {}", "a".repeat(20_000)).as_bytes(), Some(Http1));
     let padded = |before: &str, blanks: &str, after: &str| [before, &blanks.repeat(2000), after].concat().into_bytes();
     check(&padded("", "\n", ""), Some(Http1));
     check(&padded("", "\r\n", "GET / HTTP/1.1\r\n"), Some(Http1));
@@ -171,6 +184,25 @@ fn protocols() {
     check(&padded("GET", "\t", "/ HTTP/1.1\r\n"), Some(Http1));
     check(&padded("GET", " ", "key"), Some(Http1));
     check(b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Some(Other));
+}
+
+#[test]
+fn greetings() {
+    let check = |bytes: &[u8], expected: Option<bool>| {
+        let first = (0..=bytes.len()).find_map(|length| peek::greets(&bytes[..length]));
+        assert_eq!((peek::greets(bytes), first), (expected, expected), "{bytes:?}");
+    };
+    check(b"", None);
+    check(b"\0\0", None);
+    check(b"\0\0\x12\x04\0\0\0\0\0\0\x03", Some(true));
+    check(b"\0\0\0\x04\0\0\0\0", None);
+    check(b"\0\0\0\x04\x01\0\0\0\0", Some(false));
+    check(b"\0\0\x12\x06\0\0\0\0\0", Some(false));
+    check(b"HTTP", None);
+    check(b"HTTP/1.1 408 Request Timeout\r\n", Some(true));
+    check(b"220 mail\r\n", Some(false));
+    check(b"\x4a\0\0\0\x0a8.4.0", Some(false));
+    check(b"HELO", Some(false));
 }
 
 #[test]
