@@ -1,5 +1,6 @@
 //! Digests of executables, computed once per version of a file.
 
+use std::fs::File;
 use std::io::{self, Read as _};
 
 use moka::sync::Cache;
@@ -8,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Proc;
 
+/// Longest file that is read, in bytes. A program beyond it can't be told apart, and reaches nothing: a file without content may
+/// be of any length.
+const LONGEST: i64 = 1 << 30;
 /// Most digests kept.
 const KEPT: u64 = 4096;
 
@@ -45,24 +49,30 @@ impl From<FileStat> for Version {
 }
 
 impl Digests {
-    /// SHA-256 of what a process executes, lowercase hex. Calls `long` before it reads a file that it does not know.
+    /// SHA-256 of what a process executes, lowercase hex. Calls `long` before it reads a file that it does not know, which
+    /// is read once, however many ask.
     pub fn of(&self, process: &Proc, version: Version, long: impl FnOnce()) -> io::Result<String> {
         if let Some(digest) = self.known.get(&version) {
             return Ok(digest);
         }
         long();
-        let mut file = process.open_file("exe")?;
+        let file = process.open_file("exe")?;
         let version = Version::from(fstat(&file)?);
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                length => hash.update(&buffer[..length]),
-            }
+        let digest = self.known.try_get_with(version, || read(file, version.size));
+        digest.map_err(|error| io::Error::new(error.kind(), error))
+    }
+}
+
+fn read(mut file: File, size: i64) -> io::Result<String> {
+    if size > LONGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            length => hash.update(&buffer[..length]),
         }
-        let digest = hex::encode(hash.finalize());
-        self.known.insert(version, digest.clone());
-        Ok(digest)
     }
 }
