@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
 use super::Names;
+use crate::http::canonical_host;
 
 /// Seconds an answer may be kept.
 const TTL: u32 = 60;
@@ -22,7 +23,7 @@ const TTL: u32 = 60;
 const DATAGRAM: usize = 4096;
 /// Most TCP connections served at once.
 const STREAMS: usize = 64;
-/// A TCP connection that says nothing for longer is closed.
+/// A TCP connection that says nothing, or reads nothing, for longer is closed.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Answers one DNS message; `None` for what deserves no answer (not a query, or no header).
@@ -77,17 +78,11 @@ fn data(kind: RecordType, name: &str, names: &Names) -> Option<RData> {
 
 /// The name in lower case without the trailing dot; `None` for names that no host has.
 fn host_name(question: &Query) -> Option<String> {
-    let mut labels = Vec::new();
-    for label in question.name().iter() {
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if !label.iter().all(allowed) {
-            return None;
-        }
-        labels.push(String::from_utf8(label.to_ascii_lowercase()).ok()?);
-    }
+    let labels: Option<Vec<&str>> = question.name().iter().map(|label| str::from_utf8(label).ok()).collect();
+    let labels = labels.filter(|labels| labels.iter().all(|label| !label.contains('.')))?;
     let known_class = matches!(question.query_class(), DNSClass::IN | DNSClass::ANY);
-    let name = labels.join(".");
-    (known_class && !name.is_empty() && name.len() <= 253).then_some(name)
+    // What the proxy would not take for a name does not exist.
+    known_class.then(|| canonical_host(&labels.join("."))).flatten()
 }
 
 /// Answers over UDP until the socket breaks.
@@ -138,6 +133,7 @@ async fn converse(mut stream: TcpStream, names: &Names) -> io::Result<()> {
         tokio::time::timeout(IDLE, stream.read_exact(&mut message)).await??;
         let Some(response) = answer(&message, names) else { return Ok(()) };
         let length = u16::try_from(response.len()).map_err(io::Error::other)?;
-        stream.write_all(&[&length.to_be_bytes(), response.as_slice()].concat()).await?;
+        let response = [&length.to_be_bytes(), response.as_slice()].concat();
+        tokio::time::timeout(IDLE, stream.write_all(&response)).await??;
     }
 }

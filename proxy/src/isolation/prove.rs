@@ -75,7 +75,9 @@ impl Prover {
                 return Err(ProveError::Start(error));
             }
         };
-        let started = started.await.map_err(|_| ProveError::Start(SpawnError::Gone))?;
+        // What lives there may stop the sandbox's init in the middle of it.
+        let started = tokio::time::timeout(PATIENCE, started).await.map_err(|_| ProveError::TooSlow(PATIENCE))?;
+        let started = started.map_err(|_| ProveError::Start(SpawnError::Gone))?;
         let (pid, _) =
             started.map_err(|source| ProveError::Start(SpawnError::Exec { program: "the probe".into(), source }))?;
         let probing = self.probing.begin(pid);

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 use hickory_proto::op::{Message, MessageType};
 use libfuzzer_sys::fuzz_target;
 
+#[path = "../../../proxy/src/http/destination.rs"]
+#[allow(dead_code)]
+mod destination;
 #[path = "../../../proxy/src/intercept/dns.rs"]
 #[allow(dead_code)]
 mod dns;
@@ -14,6 +17,11 @@ mod dns;
 mod names;
 
 use names::Names;
+
+/// Where the resolver looks for it.
+mod http {
+    pub use crate::destination::canonical_host;
+}
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| Names::with_capacity(16));
 
