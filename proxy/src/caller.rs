@@ -72,4 +72,7 @@ impl<A: Accept> Accept for Arc<A> {
 pub trait Attribute: Send + Sync {
     /// `peer` and `local` are the accepted socket's addresses inside the sandbox. `None`: unknown, which denies.
     async fn attribute(&self, peer: SocketAddr, local: SocketAddr) -> Option<Attribution>;
+
+    /// Nobody will ask who is behind this connection.
+    fn forget(&self, _peer: SocketAddr) {}
 }

@@ -51,6 +51,7 @@ use tokio_util::task::TaskTracker;
 
 pub use address::Forbidden;
 pub use authority::{AuthorityError, CertificateAuthority};
+pub(crate) use destination::canonical_host;
 pub use dial::{DialError, Dialer, Upstream};
 pub use judge::{Decide, Enforced};
 pub use permit::{InvalidBaseUrl, InvalidRange, Permit};
@@ -162,7 +163,10 @@ impl Proxy {
                     Ok((stream, peer)) if self.tasks.len() < self.most => {
                         self.spawn(connection::serve(Arc::clone(&self), stream, peer));
                     }
-                    Ok(_) => tracing::warn!(limit = self.most, "a connection was refused: too many are open"),
+                    Ok((_, peer)) => {
+                        self.attribution.forget(peer);
+                        tracing::warn!(limit = self.most, "a connection was refused: too many are open");
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "no connection can be accepted");
                         tokio::time::sleep(ACCEPT_BACKOFF).await;

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Notify;
 
 use crate::caller::{Attribute, Attribution};
@@ -19,10 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// An entry holds the caller's socket: as long as it is here, no other socket can have its address, so an answer is
 /// never about an earlier connection. Each is answered once.
-#[derive(Default)]
 pub struct Callers {
     state: Mutex<State>,
     changed: Notify,
+    /// Most that wait to be asked about.
+    most: usize,
 }
 
 #[derive(Default)]
@@ -39,16 +41,45 @@ struct Made {
     at: Instant,
 }
 
+impl Default for Callers {
+    fn default() -> Self {
+        // Each holds a descriptor, and those that were accepted need theirs.
+        let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        Self::new(usize::try_from(files / 4).unwrap_or(usize::MAX))
+    }
+}
+
+impl State {
+    /// Forgets what never arrived; how many are left.
+    fn sweep(&mut self, now: Instant) -> usize {
+        self.swept = Some(now);
+        self.made.retain(|_, made| now - made.at < NEVER_ACCEPTED);
+        self.made.len()
+    }
+}
+
 impl Callers {
+    /// `most`: so many connections may wait to be asked about.
+    pub(super) fn new(most: usize) -> Self {
+        Self { state: Mutex::default(), changed: Notify::default(), most }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims a socket for connecting it. `None`: another thread is at it.
-    pub(super) fn begin(&self, cookie: u64) -> Option<Connecting<'_>> {
+    /// Claims a socket for connecting it. Fails with `EALREADY` where another thread is at it, and with `EAGAIN` where too many
+    /// connections were begun that never arrived.
+    pub(super) fn begin(&self, cookie: u64) -> Result<Connecting<'_>, i32> {
         let mut state = self.state();
         let others = state.made.len();
-        state.connecting.insert(cookie).then_some(Connecting { callers: self, cookie, others })
+        if others >= self.most && state.sweep(Instant::now()) >= self.most {
+            return Err(libc::EAGAIN);
+        }
+        match state.connecting.insert(cookie) {
+            true => Ok(Connecting { callers: self, cookie, others }),
+            false => Err(libc::EALREADY),
+        }
     }
 
     fn take(&self, peer: SocketAddr) -> Result<Option<Attribution>, ()> {
@@ -88,8 +119,7 @@ impl Connecting<'_> {
         let now = Instant::now();
         let mut state = self.callers.state();
         if state.swept.is_none_or(|swept| now - swept > NEVER_ACCEPTED / 10) {
-            state.swept = Some(now);
-            state.made.retain(|_, made| now - made.at < NEVER_ACCEPTED);
+            state.sweep(now);
         }
         state.made.insert(local, Made { _socket: socket, attribution, at: now });
     }
@@ -104,10 +134,14 @@ impl Drop for Connecting<'_> {
 
 #[async_trait::async_trait]
 impl Attribute for Callers {
+    fn forget(&self, peer: SocketAddr) {
+        drop(self.take(canonical(peer)));
+    }
+
     /// The proxy may accept a connection before the thread that made it has noted whose it is, so a miss waits while
     /// any is being made.
     async fn attribute(&self, peer: SocketAddr, _local: SocketAddr) -> Option<Attribution> {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = canonical(peer);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -118,4 +152,8 @@ impl Attribute for Callers {
             }
         }
     }
+}
+
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::addresses::{self, Destination};
+use super::late::{Late, Lates, PATIENCE};
 use super::notify::{Answer, Notification, Notifications, Turn};
 use super::sockets::{self, Kind, Takers};
 use super::throttle::Throttle;
@@ -15,7 +16,7 @@ use crate::caller::{Attribution, Caller, Intended};
 use crate::identity::Identifier;
 use crate::isolation::seccomp;
 
-/// Threads that answer. A blocking connect occupies one, though never for long: the proxy is on the same machine.
+/// Threads that answer. None waits long for a connect: see [`Late`].
 const THREADS: usize = 4;
 /// From so many connections on that the proxy has not accepted yet, one more may have to wait: its listener holds 4096.
 const CROWD: usize = 1024;
@@ -26,6 +27,7 @@ pub struct Door {
     identifier: Identifier,
     takers: Takers,
     callers: Arc<Callers>,
+    lates: Lates,
     names: Arc<Names>,
     refusals: Arc<dyn Refusals>,
     probing: Probing,
@@ -36,8 +38,8 @@ pub struct Door {
     entrances: Vec<Arc<Entrance>>,
 }
 
-/// A connection that was made for a caller, or the `errno` it gets.
-pub(super) type Outcome = Result<(), i32>;
+/// A connection that was made for a caller, or goes on being made, or the `errno` it gets.
+pub(super) type Outcome = Result<Option<Late>, i32>;
 
 impl Door {
     /// For one sandbox: `notify` is its seccomp notification descriptor, `listeners` are the proxy's inside, on `127.0.0.1` and, where
@@ -59,6 +61,7 @@ impl Door {
             identifier,
             takers: Takers::default(),
             callers,
+            lates: Lates::default(),
             names,
             refusals,
             probing: Probing::default(),
@@ -93,7 +96,7 @@ impl Door {
         Ok(())
     }
 
-    fn attend(&self, number: usize) {
+    fn attend(self: Arc<Self>, number: usize) {
         let mut turn = self.notifications.turn(number);
         loop {
             match turn.next() {
@@ -112,8 +115,8 @@ impl Door {
         }
     }
 
-    /// `None`: the caller is gone.
-    fn decide(&self, caught: &Notification, turn: &mut Turn<'_>) -> Option<Answer> {
+    /// `None`: the caller is gone, or gets its answer later.
+    fn decide(self: &Arc<Self>, caught: &Notification, turn: &mut Turn<'_>) -> Option<Answer> {
         let answer = match caught.call {
             _ if !seccomp::is_native(caught.architecture, caught.call) => {
                 self.forbid(caught, turn, Reason::ForeignEntry, libc::ENOSYS)
@@ -123,7 +126,7 @@ impl Door {
                 self.forbid(caught, turn, Reason::PacketSocket, libc::EPERM)
             }
             libc::SYS_socket => self.forbid(caught, turn, Reason::RawSocket, libc::EPERM),
-            libc::SYS_connect => self.connect(caught, turn),
+            libc::SYS_connect => self.connect(caught, turn)?,
             libc::SYS_sendto | libc::SYS_sendmsg => fastopen::decide(self, caught, turn),
             _ => Answer::Fail(libc::ENOSYS),
         };
@@ -135,21 +138,32 @@ impl Door {
         self.notifications.is_valid(caught.id)
     }
 
-    fn connect(&self, caught: &Notification, turn: &mut Turn<'_>) -> Answer {
+    fn connect(self: &Arc<Self>, caught: &Notification, turn: &mut Turn<'_>) -> Option<Answer> {
         let [fd, address, length, ..] = caught.arguments;
-        match self.destination(caught.thread, address, length) {
+        Some(match self.destination(caught.thread, address, length) {
             Err(errno) => Answer::Fail(errno),
             Ok(Destination::Local) => Answer::Continue,
             Ok(Destination::Malformed) => Answer::Fail(libc::EINVAL),
             Ok(Destination::Inet(destination)) if self.stays_home(destination) => Answer::Continue,
             Ok(Destination::Inet(destination)) => match self.take(caught, fd as RawFd) {
                 Ok(socket) => match self.lead(caught, turn, socket, destination) {
-                    Ok(()) => Answer::Return(0),
+                    Ok(None) => Answer::Return(0),
+                    Ok(Some(late)) => return self.answer_late(caught.id, late),
                     Err(errno) => Answer::Fail(errno),
                 },
                 Err(errno) => Answer::Fail(errno),
             },
-        }
+        })
+    }
+
+    /// Has a caller answered once its connect has come to something; an answer: it can't be.
+    fn answer_late(self: &Arc<Self>, id: u64, late: Late) -> Option<Answer> {
+        let door = Arc::clone(self);
+        let waits = self.lates.wait(late, move |outcome| {
+            let answer = outcome.map_or_else(|error| Answer::Fail(errno_of(&error)), |()| Answer::Return(0));
+            door.notifications.answer(id, answer);
+        });
+        waits.err().map(|error| Answer::Fail(errno_of(&error)))
     }
 
     /// The socket that a caller means by a descriptor.
@@ -223,17 +237,22 @@ impl Door {
     ) -> Outcome {
         let errno = |error: io::Error| errno_of(&error);
         let cookie = sockets::cookie(socket.as_fd()).map_err(errno)?;
-        let connecting = self.callers.begin(cookie).ok_or(libc::EALREADY)?;
+        let connecting = self.callers.begin(cookie)?;
         if connecting.others() >= CROWD {
             turn.pass();
         }
         let fresh = sockets::is_fresh(socket.as_fd()).map_err(errno)?;
         let (proxy, entrance) = self.proxy_for(v6);
-        let outcome = sockets::connect(socket.as_fd(), proxy).map_err(errno);
+        let connected = sockets::connect_within(socket.as_fd(), proxy, PATIENCE).map_err(errno);
         entrance.inspect(|entrance| entrance.expect());
+        let outcome = match connected {
+            Ok(Some(())) => Ok(None),
+            Ok(None) => Ok(Some(Late { socket: socket.try_clone().map_err(errno)?, to: proxy })),
+            Err(errno) => Err(errno),
+        };
         // A later connect() on the same socket only reports how the first one went.
         if fresh
-            && matches!(outcome, Ok(()) | Err(libc::EINPROGRESS))
+            && matches!(outcome, Ok(_) | Err(libc::EINPROGRESS))
             && let Some(attribution) = attribution
         {
             let local = sockets::local_address(socket.as_fd()).map_err(errno)?;

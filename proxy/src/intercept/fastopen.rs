@@ -38,10 +38,9 @@ pub(super) fn decide(door: &Door, caught: &Notification, turn: &mut Turn<'_>) ->
         Ok(Destination::Local) => Answer::Continue,
         Ok(Destination::Malformed) => Answer::Fail(libc::EINVAL),
         Ok(Destination::Inet(destination)) if door.stays_home(destination) => Answer::Continue,
-        Ok(Destination::Inet(destination)) => match leave(door, caught, turn, &sending, destination) {
-            Ok(sent) => Answer::Return(sent),
-            Err(errno) => Answer::Fail(errno),
-        },
+        Ok(Destination::Inet(destination)) => {
+            leave(door, caught, turn, &sending, destination).unwrap_or_else(Answer::Fail)
+        }
     }
 }
 
@@ -74,13 +73,13 @@ fn leave(
     turn: &mut Turn<'_>,
     sending: &Sending,
     destination: SocketAddr,
-) -> Result<i64, i32> {
+) -> Result<Answer, i32> {
     let errno = |error: std::io::Error| errno_of(&error);
     let socket = door.take(caught, sending.fd)?;
     match sockets::kind(socket.as_fd()).map_err(errno)? {
         Kind::Tcp { .. } if sending.flags & libc::MSG_FASTOPEN != 0 => {}
-        // Without fast open the kernel ignores the address of a stream.
-        Kind::Tcp { .. } => return Err(if is_connected(&socket) { libc::EISCONN } else { libc::EPIPE }),
+        // Without fast open, which its flags in a register rule out, the kernel ignores the address of a stream.
+        Kind::Tcp { .. } => return Ok(Answer::Continue),
         Kind::Udp => {
             door.refuse_caught(caught, turn, destination, Reason::Datagram);
             return Err(libc::ENETUNREACH);
@@ -89,16 +88,12 @@ fn leave(
     }
     let bytes = gather(caught.thread, &sending.buffers)?;
     let again = socket.try_clone().map_err(errno)?;
-    // A blocking send may wait for the proxy to read.
-    turn.pass();
-    door.lead(caught, turn, socket, destination)?;
+    if door.lead(caught, turn, socket, destination)?.is_some() {
+        return Err(libc::ETIMEDOUT);
+    }
     door.ring();
     let sent = sockets::send(again.as_fd(), &bytes, sending.flags & !libc::MSG_FASTOPEN).map_err(errno)?;
-    Ok(sent as i64)
-}
-
-fn is_connected(socket: &std::os::fd::OwnedFd) -> bool {
-    !sockets::is_fresh(socket.as_fd()).unwrap_or(true)
+    Ok(Answer::Return(sent as i64))
 }
 
 fn gather(thread: u32, buffers: &[(u64, u64)]) -> Result<Vec<u8>, i32> {

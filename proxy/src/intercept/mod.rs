@@ -23,6 +23,7 @@ mod dns;
 mod door;
 mod entrance;
 mod fastopen;
+mod late;
 mod memory;
 mod names;
 mod notify;

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 
@@ -126,6 +127,26 @@ pub(super) fn connect(socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> 
     Ok(connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?)
 }
 
+/// `connect(2)`, blocking or not as the socket is, but no longer than `patience`: `None` where it goes on.
+pub(super) fn connect_within(socket: BorrowedFd<'_>, to: SocketAddr, patience: Duration) -> io::Result<Option<()>> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt::SendTimeout};
+    use nix::sys::time::{TimeVal, TimeValLike as _};
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    let own = getsockopt(&socket, SendTimeout)?;
+    let patience = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    if flags.contains(OFlag::O_NONBLOCK) || (own != TimeVal::zero() && own <= patience) {
+        return connect(socket, to).map(Some);
+    }
+    setsockopt(&socket, SendTimeout, &patience)?;
+    let outcome = connect(socket, to);
+    setsockopt(&socket, SendTimeout, &own)?;
+    match outcome.as_ref().map_err(io::Error::raw_os_error) {
+        Err(Some(libc::EINPROGRESS | libc::EALREADY)) => Ok(None),
+        _ => outcome.map(Some),
+    }
+}
+
 /// The socket's own address, in its canonical form.
 pub(super) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     use nix::sys::socket::{SockaddrStorage, getsockname};
@@ -135,8 +156,12 @@ pub(super) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     v4.or(v6).ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
 
-/// `send(2)` on a connected socket.
+/// `send(2)` on a connected socket, as much as it takes at once.
 pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], flags: i32) -> io::Result<usize> {
     use nix::sys::socket::{MsgFlags, send};
-    Ok(send(socket.as_raw_fd(), bytes, MsgFlags::from_bits_truncate(flags) | MsgFlags::MSG_NOSIGNAL)?)
+    Ok(send(
+        socket.as_raw_fd(),
+        bytes,
+        MsgFlags::from_bits_truncate(flags) | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+    )?)
 }

@@ -1,10 +1,12 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 
 use super::addresses::{Destination, is_home, is_proxy};
-use super::{Names, answer, intended};
+use super::{Callers, Names, answer, intended};
+use crate::caller::{Attribute as _, Attribution};
 
 fn ask(names: &Names, name: &str, kind: RecordType) -> String {
     let mut query = Message::new(7, MessageType::Query, OpCode::Query);
@@ -31,6 +33,8 @@ fn names_resolve_to_addresses_that_mean_them() {
         ("_srv.under-score.test.", RecordType::A, "No Error 198.18.0.3"),
         ("sp ace.test.", RecordType::A, "Non-Existent Domain"),
         (".", RecordType::A, "Non-Existent Domain"),
+        ("a.123.", RecordType::A, "Non-Existent Domain"),
+        ("a.0x1.", RecordType::A, "Non-Existent Domain"),
     ];
     for (name, kind, expected) in rows {
         assert_eq!(ask(&names, name, kind), expected, "{name} {kind}");
@@ -44,6 +48,23 @@ fn names_resolve_to_addresses_that_mean_them() {
     assert_eq!(meant("198.18.0.9:443"), "198.18.0.9:443");
     assert_eq!(meant("93.184.215.14:443"), "93.184.215.14:443");
     assert_eq!(meant("[2001:db8::1]:443"), "2001:db8::1:443");
+}
+
+#[test]
+fn connections_that_never_arrive_are_bounded() {
+    let callers = Callers::new(2);
+    let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let begin = |port: u16| {
+        let connecting = callers.begin(port.into())?;
+        let socket = std::fs::File::open("/dev/null").unwrap().into();
+        connecting.made(address(port), socket, Attribution { caller: Arc::default(), intended: None });
+        Ok(())
+    };
+    assert_eq!([begin(1), begin(2), begin(3)], [Ok(()), Ok(()), Err(libc::EAGAIN)]);
+    callers.forget(address(1));
+    assert_eq!([begin(4), begin(5)], [Ok(()), Err(libc::EAGAIN)]);
+    let held = callers.begin(4).err();
+    assert_eq!(held, Some(libc::EAGAIN));
 }
 
 #[test]

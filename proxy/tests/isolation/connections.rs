@@ -17,6 +17,8 @@ crate::tests![
     replaced_and_deleted_executables,
     many_at_once_from_two_programs,
     connecting_again,
+    a_connect_that_hangs_stops_no_other,
+    a_program_that_is_too_long_to_be_known_reaches_nothing,
 ];
 
 const CURL: &[&str] = &["/usr/bin/curl", "-sS", "--max-time", "20"];
@@ -205,10 +207,43 @@ if os.fork() == 0:
     mine = socket.socket(); socket.send_fds(q, [b'x'], [mine.fileno()]); os._exit(0)
 fd = socket.recv_fds(p, 9, 1)[1][0]; os.wait()
 given = socket.socket(fileno=fd); given.connect(('192.0.2.4', 80)); print(ask(given).split()[1])
+stream = socket.create_connection(('192.0.2.5', 80)); print(stream.sendto(b'hi', ('8.8.8.8', 1)))
 print(socket.socket().connect_ex(('192.0.2.1', 0)))"
     );
     let outcome = world.run(&["/usr/bin/python3", "-c", &code]).await;
-    assert!(outcome.output.starts_with("106 192.0.2.1:80\n192.0.2.3:80\n192.0.2.4:80\n"), "{}", outcome.output);
+    assert!(outcome.output.starts_with("106 192.0.2.1:80\n192.0.2.3:80\n192.0.2.4:80\n2\n"), "{}", outcome.output);
+    Ok(())
+}
+
+async fn a_connect_that_hangs_stops_no_other() -> Result<(), Failed> {
+    let world = World::new().await;
+    // A socket that takes nothing from further away than its own link is told (IP_MINTTL, ip(7)), and answers come with less: the
+    // kernel sends its SYN again for two minutes.
+    let code = format!(
+        "{ASK}
+import struct, threading, time
+def deaf():
+    s = socket.socket(); s.setsockopt(socket.IPPROTO_IP, 21, 255); return s
+for n in range(8): threading.Thread(target=lambda: deaf().connect(('192.0.2.9', 80)), daemon=True).start()
+time.sleep(1)
+began = time.monotonic()
+answers = {{ask(socket.create_connection(('192.0.2.1', 80))).split()[1] for n in range(20)}}
+soon = time.monotonic() - began < 30
+timed = deaf(); timed.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 0, 300000))
+never = deaf(); never.setblocking(False)
+print(answers, soon, timed.connect_ex(('192.0.2.2', 80)), never.connect_ex(('192.0.2.3', 80)), flush=True)
+os._exit(0)"
+    );
+    world.python(&code, "{'192.0.2.1:80'} True 115 115").await
+}
+
+async fn a_program_that_is_too_long_to_be_known_reaches_nothing() -> Result<(), Failed> {
+    let world = World::new().await;
+    let code = "import socket; print(socket.socket().connect_ex(('192.0.2.1', 80)))";
+    world.write("agent.py", code);
+    let run = "cp /usr/bin/python3 py && truncate -s 2G py && ./py agent.py";
+    world.check(&["/bin/sh", "-c", run], "13").await?;
+    assert_eq!(world.refused(), ["? 192.0.2.1:80 UnknownCaller"]);
     Ok(())
 }
 
