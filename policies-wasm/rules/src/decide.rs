@@ -156,6 +156,12 @@ impl NotListed<'_> {
                 Verdict::deny("port-not-listed", reason).hint(hint)
             }
             Self::Binary(listed) => {
+                if let Some(place) = listed.iter().find(|candidate| candidate.network.lists_place(process)) {
+                    let key = &place.network.key;
+                    let what = format!("network_policies.{key} lists {executable}, but not with this digest, script or ancestor");
+                    let hint = "the record of this denial shows its digest and script";
+                    return Verdict::deny("binary-not-listed", what).hint(hint);
+                }
                 let key = &listed[0].network.key;
                 let reason = format!("{executable} is not among the binaries of network_policies.{key}");
                 let hint = match process.executable.as_str() {

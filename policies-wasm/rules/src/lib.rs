@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod binary;
 mod decide;
 mod document;
 mod fault;

@@ -2,6 +2,7 @@
 
 use openshell_policy_sdk::{HttpRequest, Process};
 
+use crate::binary::Binary;
 use crate::fault::Fault;
 use crate::glob::Glob;
 use crate::operation::{Kind, Language, Operation, OperationMatcher};
@@ -14,7 +15,7 @@ use crate::yaml::Node;
 pub(crate) struct Network {
     pub(crate) key: String,
     pub(crate) endpoints: Vec<Endpoint>,
-    binaries: Vec<Glob>,
+    binaries: Vec<Binary>,
 }
 
 #[derive(Debug, Clone)]
@@ -103,16 +104,7 @@ impl Network {
         if endpoints.is_empty() {
             return Err(Fault::at(fields.place, format!("`{key}` lists no endpoints, so it can never match")));
         }
-        let mut binaries = Vec::new();
-        for binary in fields.list("binaries")? {
-            let path = Fields::of(binary, "a binary", &["path"])?;
-            let path = text(path.require("path")?, "path")?;
-            if !path.value.starts_with('/') && path.value != "**" {
-                let fault = path.fault("executables have absolute paths, so this can never match");
-                return Err(fault.hint(format!("write `/usr/bin/{0}`, or `/**/{0}` for any directory", path.value)));
-            }
-            binaries.push(Glob::parse(&path)?);
-        }
+        let binaries: Vec<_> = fields.list("binaries")?.iter().map(Binary::parse).collect::<Result<_, _>>()?;
         if binaries.is_empty() {
             let fault = Fault::at(fields.place, format!("`{key}` lists no binaries, so it can never match"));
             return Err(fault.hint("for every program write `binaries: [{ path: \"/**\" }]`"));
@@ -121,7 +113,12 @@ impl Network {
     }
 
     pub(crate) fn lists(&self, process: &Process) -> bool {
-        self.binaries.iter().any(|glob| glob.matches(&process.executable))
+        self.binaries.iter().any(|binary| binary.is(process))
+    }
+
+    /// Whether it lists a program that lies where this one does.
+    pub(crate) fn lists_place(&self, process: &Process) -> bool {
+        self.binaries.iter().any(|binary| binary.lies(process))
     }
 }
 

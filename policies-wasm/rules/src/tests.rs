@@ -105,6 +105,39 @@ fn verdicts() {
 }
 
 #[test]
+fn programs_are_told_by_all_that_is_written_of_them() {
+    let digest = "ab".repeat(32);
+    let verdict = |binary: &str, script: Option<&str>, ancestors: &[&str]| {
+        let yaml = format!(
+            "version: 1\nnetwork_policies:\n  x:\n    binaries: [{{path: /bin/py*, {binary}}}]\n    endpoints: [{{host: a.test, port: 1}}]\n"
+        );
+        let policy = rules(&yaml).unwrap();
+        let question = ask("connect a.test:1 by /bin/python3").ancestors(ancestors.iter().copied());
+        let mut connection = question.connection();
+        connection.process.digest.clone_from(&digest);
+        connection.process.script = script.map(str::to_owned);
+        question.during(|| openshell_policy_sdk::Connect::connect(&policy, &connection)).to_string()
+    };
+    let (allow, deny) = ("allow x", "deny binary-not-listed");
+    for (binary, script, ancestors, expected) in [
+        ("", None, &[][..], allow),
+        (&format!("sha256: {digest}"), None, &[], allow),
+        (&format!("sha256: {}", digest.to_uppercase()), None, &[], allow),
+        (&format!("sha256: {}", "cd".repeat(32)), None, &[], deny),
+        ("script: /work/*.py", Some("/work/a.py"), &[], allow),
+        ("script: /work/*.py", Some("/tmp/a.py"), &[], deny),
+        ("script: \"**\"", None, &[], deny),
+        ("ancestor: /usr/bin/claude", None, &["/bin/sh", "/usr/bin/claude"], allow),
+        ("ancestor: /usr/bin/claude", None, &["/bin/sh"], deny),
+        ("ancestor: \"**\"", None, &[], deny),
+        ("script: /a, ancestor: /bin/sh", Some("/a"), &["/bin/sh"], allow),
+        ("script: /a, ancestor: /bin/sh", Some("/a"), &["/bin/zsh"], deny),
+    ] {
+        assert_eq!(verdict(binary, script, ancestors), expected, "{binary} {script:?} {ancestors:?}");
+    }
+}
+
+#[test]
 fn terms_of_an_allow() {
     let policy = rules(DOCUMENT).unwrap();
     let grant = |verdict: Verdict| match verdict {
@@ -230,6 +263,15 @@ fn refusals() {
     check("version: [1\n", "2:1", "");
     check("version: 1\nnetwork_policies:\n  x:\n    endpoints: [{host: a.test, port: 1}]\n", "4:5", "no binaries");
     check("version: 1\nnetwork_policies:\n  x:\n    binaries: [{path: /bin/x}]\n", "4:5", "no endpoints");
+    let binary = |with: &str| {
+        format!(
+            "version: 1\nnetwork_policies:\n  x:\n    binaries: [{{path: /a, {with}}}]\n    endpoints: [{{host: a.test, port: 1}}]\n"
+        )
+    };
+    check(&binary("sha256: abc"), "4:35", "64 hexadecimal digits");
+    check(&binary("script: a.py"), "4:35", "absolute paths");
+    check(&binary("ancestor: sh"), "4:37", "absolute paths");
+    check(&binary("digest: a"), "4:27", "no key `digest`");
     check("version: 1\nfilesystem_policy: {read_write: [/]}\n", "2:34", "can't be writable");
     check("version: 1\nfilesystem_policy: {read_only: [../x]}\n", "2:33", "absolute");
     check("version: 1\nfilesystem_policy: {read_only: [/x/../y]}\n", "2:33", "no `..`");
