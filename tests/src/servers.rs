@@ -41,7 +41,20 @@ impl Server {
         let mut command = as_owner("postgres", directory.path(), &binaries.join("bin/postgres"))?;
         command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-c", "ssl=on", "-p", &port.to_string(), "-k"]);
         command.arg(directory.path());
-        Self::start(command, port, directory)
+        let server = Self::start(command, port, directory)?;
+        // It listens before it answers.
+        let ready = || {
+            Command::new(binaries.join("bin/pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p"])
+                .arg(port.to_string())
+                .status()
+        };
+        let start = Instant::now();
+        while !ready()?.success() {
+            ensure!(start.elapsed() < Duration::from_secs(60), "PostgreSQL does not become ready");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
     }
 
     /// Redis, nothing kept.
