@@ -25,6 +25,28 @@ async fn rules_decide_by_host_program_and_method() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rules_tell_programs_by_digest_script_and_ancestor() -> Result<()> {
+    let stage = Stage::new().await?;
+    let only = |binary: &str| FULL.replace("{path: /usr/bin/curl}", binary);
+    let digest = stage.inside("sha256sum /usr/bin/curl | cut -c1-64").await?.ok()?.stdout;
+    let direct = "curl -sS $API/status";
+    let below = "export API; python3 -c 'import os; os.system(\"curl -sS $API/status\")'";
+    let script = "echo \"import requests; print(requests.get('$API/x').status_code)\" > NAME; python3 NAME";
+    let (agent, other) = (script.replace("NAME", "agent.py"), script.replace("NAME", "other.py"));
+    let (reached, denied) = ("hello from the origin", "policy_denied");
+    for (binary, rows) in [
+        (format!("{{path: /usr/bin/curl, sha256: {}}}", digest.trim()), [(direct, reached), (agent.as_str(), "403")]),
+        (format!("{{path: /usr/bin/curl, sha256: {}}}", "0".repeat(64)), [(direct, denied), (below, denied)]),
+        ("{path: /usr/bin/curl, ancestor: '/usr/bin/python3*'}".to_owned(), [(direct, denied), (below, reached)]),
+        ("{path: '/usr/bin/python3*', script: '/**/agent.py'}".to_owned(), [(agent.as_str(), "200"), (&other, "403")]),
+    ] {
+        stage.rules(&only(&binary)).await?.ok()?;
+        stage.check(&rows).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_in_the_rules_changes_nothing() -> Result<()> {
     let stage = Stage::new().await?;
     stage.rules(READ_ONLY).await?.ok()?;
