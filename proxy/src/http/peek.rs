@@ -23,7 +23,7 @@ const LONGEST_LINE: usize = 16 * 1024;
 /// `None`: more bytes are needed. What is said of some bytes is said of all that begin with them: in how many pieces they
 /// come changes nothing.
 pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
-    let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n' | b' ' | b'\t')).count();
+    let blank = bytes.iter().take_while(|b| **b == b'\n' || is_blank(**b)).count();
     if blank > MOST_BLANK {
         // A request may still follow, and the origin may have skipped the blanks.
         return Some(Protocol::Http1);
@@ -42,7 +42,7 @@ pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
     }
     match bytes.get(method) {
         None => return None,
-        Some(b' ' | b'\t') if method > 0 => {}
+        Some(b) if method > 0 && is_blank(*b) => {}
         Some(_) => return Some(Protocol::Other),
     }
     if bytes[..method].eq_ignore_ascii_case(b"connect") || bytes[..method].eq_ignore_ascii_case(b"options") {
@@ -56,24 +56,24 @@ pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
     has_target(&target[spaces..])
 }
 
-/// Whether what follows a method is the rest of a request line: a path, a URI of any scheme, or whatever stands before a version.
+/// Whether what follows a method is what a request is for: a path, or a URI of any scheme, which servers take for `http`.
 fn has_target(rest: &[u8]) -> Option<Protocol> {
+    const HIERARCHY: &[u8] = b"://";
     if matches!(rest, [b'/' | b'*' | b'?' | b'%', ..]) {
         return Some(Protocol::Http1);
     }
-    let line = rest.iter().take_while(|b| **b == b'\t' || !b.is_ascii_control()).count();
-    let (line, ended) = (&rest[..line], line < rest.len());
-    let mut words = line.split(|b| is_blank(*b));
-    let is_uri = words.next().is_some_and(|first| first.windows(3).any(|three| three == b"://"));
-    let mut versions = words.filter_map(|word| word.get(..5));
-    if is_uri || versions.any(|version| version.eq_ignore_ascii_case(b"http/")) || line.len() > LONGEST_LINE {
+    // RFC 3986 §3.1.
+    let scheme = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
+    let rest = &rest[scheme..];
+    if scheme > LONGEST_LINE || rest.starts_with(HIERARCHY) {
         return Some(Protocol::Http1);
     }
-    ended.then_some(Protocol::Other)
+    if HIERARCHY.starts_with(rest) { None } else { Some(Protocol::Other) }
 }
 
+/// What some server takes for white space: Python's splits a request line at all of these, read as Latin-1.
 fn is_blank(b: u8) -> bool {
-    matches!(b, b' ' | b'\t')
+    matches!(b, b' ' | b'\t' | b'\r' | 0x0b | 0x0c | 0x1c..=0x1f | 0x85 | 0xa0)
 }
 
 /// Whether a server that speaks first speaks HTTP: HTTP/2 begins with SETTINGS on either side (RFC 9113 §3.4), and a server of

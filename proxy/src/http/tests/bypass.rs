@@ -62,7 +62,7 @@ async fn ambiguous_requests_never_reach_the_origin() {
         format!("GET http://evil.test/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
         format!("GET x://evil.test/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
         format!("GET x://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
-        format!("GET evil HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        format!("GET\x0b/ HTTP/1.1\r\nHost: {host}\r\n\r\n"),
         "GET / HTTP/1.1\r\n\r\n".to_owned(),
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nBad Header: a\r\n\r\n"),
         format!("GET / HTTP/1.1\r\nHost: {host}\r\nX: a\rb\r\n\r\n"),

@@ -167,10 +167,15 @@ fn protocols() {
     check(b"POST x://a/ HTTP/1.1\r\n", Some(Http1));
     check(b"GET coap+tcp://a/\n", Some(Http1));
     check(b"GET x:/", None);
-    check(b"GET a HTTP/1.0\r\n", Some(Http1));
-    check(b"GET \xc3\xa9 b\thttp/1.1\r\n", Some(Http1));
-    check(b"GET a\0 HTTP/1.0\r\n", Some(Other));
-    check(b"GET a b", None);
+    check(b"GET a HTTP/1.0\r\n", Some(Other));
+    check(b"GET a b", Some(Other));
+    // Syslog that counts its octets (RFC 6587 §3.4.1) says nothing more.
+    check(b"83 <34>1 2003-10-11T22:14:15.003Z a su - ID47", Some(Other));
+    for blank in [b'\r', 0x0b, 0x0c, 0x1c, 0x85, 0xa0] {
+        check(&[b"GET".as_slice(), &[blank], b"/ HTTP/1.1\r\n"].concat(), Some(Http1));
+        check(&[&[blank], b"GET / HTTP/1.1\r\n".as_slice()].concat(), Some(Http1));
+        check(&[b"PING".as_slice(), &[blank], b"\n"].concat(), Some(Other));
+    }
     check(&[b'a'; 65], None);
     check(format!("{} / HTTP/1.1\r\n", "A".repeat(65)).as_bytes(), Some(Http1));
     check(format!("{}\r\n", "A".repeat(65)).as_bytes(), Some(Other));
