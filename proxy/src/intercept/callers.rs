@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Notify;
 
+use super::sockets;
 use crate::caller::{Attribute, Attribution};
 
 /// A connection that was not accepted by then never will be: the kernel gives up on connecting a little earlier.
@@ -18,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections made for the workload and not yet asked about.
 ///
-/// An entry holds the caller's socket: as long as it is here, no other socket can have its address, so an answer is
-/// never about an earlier connection. Each is answered once.
+/// An entry holds the caller's socket: as long as it is here and has not failed to connect, no other socket can have its address,
+/// so an answer is never about an earlier connection. Each is answered once.
 pub struct Callers {
     state: Mutex<State>,
     changed: Notify,
@@ -36,7 +37,7 @@ struct State {
 }
 
 struct Made {
-    _socket: OwnedFd,
+    socket: OwnedFd,
     attribution: Attribution,
     at: Instant,
 }
@@ -89,6 +90,8 @@ impl Callers {
         };
         // Its socket is closed here, while nobody waits for the lock.
         match made {
+            // It failed, and its address may be another's.
+            Some(made) if sockets::is_fresh(made.socket.as_fd()).unwrap_or(true) => Ok(None),
             Some(made) => Ok(Some(made.attribution)),
             None if none_comes => Ok(None),
             None => Err(()),
@@ -121,7 +124,7 @@ impl Connecting<'_> {
         if state.swept.is_none_or(|swept| now - swept > NEVER_ACCEPTED / 10) {
             state.sweep(now);
         }
-        state.made.insert(local, Made { _socket: socket, attribution, at: now });
+        state.made.insert(local, Made { socket, attribution, at: now });
     }
 }
 

@@ -79,7 +79,7 @@ fn data(kind: RecordType, name: &str, names: &Names) -> Option<RData> {
 /// The name in lower case without the trailing dot; `None` for names that no host has.
 fn host_name(question: &Query) -> Option<String> {
     let labels: Option<Vec<&str>> = question.name().iter().map(|label| str::from_utf8(label).ok()).collect();
-    let labels = labels.filter(|labels| labels.iter().all(|label| !label.contains('.')))?;
+    let labels = labels.filter(|labels| labels.iter().all(|label| !label.contains(['.', ':'])))?;
     let known_class = matches!(question.query_class(), DNSClass::IN | DNSClass::ANY);
     // What the proxy would not take for a name does not exist.
     known_class.then(|| canonical_host(&labels.join("."))).flatten()

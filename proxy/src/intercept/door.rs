@@ -157,11 +157,16 @@ impl Door {
     }
 
     /// Has a caller answered once its connect has come to something; an answer: it can't be.
-    fn answer_late(self: &Arc<Self>, id: u64, late: Late) -> Option<Answer> {
-        let door = Arc::clone(self);
+    fn answer_late(self: &Arc<Self>, id: u64, mut late: Late) -> Option<Answer> {
+        let (door, whose) = (Arc::clone(self), late.whose.take());
         let waits = self.lates.wait(late, move |outcome| {
             let answer = outcome.map_or_else(|error| Answer::Fail(errno_of(&error)), |()| Answer::Return(0));
             door.notifications.answer(id, answer);
+            if let (Answer::Fail(errno), Some((caller, destination))) = (answer, whose)
+                && errno != libc::EINPROGRESS
+            {
+                door.refuse(Some(caller), destination, Reason::Failed);
+            }
         });
         waits.err().map(|error| Answer::Fail(errno_of(&error)))
     }
@@ -223,8 +228,9 @@ impl Door {
             && !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN)
         {
             self.refuse(Some(caller), destination, Reason::Failed);
+            return Err(errno);
         }
-        outcome
+        outcome.map(|late| late.map(|late| Late { whose: Some((caller, destination)), ..late }))
     }
 
     /// Without an attribution the proxy will not know whose connection it is, and so refuse it.
@@ -247,7 +253,7 @@ impl Door {
         entrance.inspect(|entrance| entrance.expect());
         let outcome = match connected {
             Ok(Some(())) => Ok(None),
-            Ok(None) => Ok(Some(Late { socket: socket.try_clone().map_err(errno)?, to: proxy })),
+            Ok(None) => Ok(Some(Late { socket: socket.try_clone().map_err(errno)?, to: proxy, whose: None })),
             Err(errno) => Err(errno),
         };
         // A later connect() on the same socket only reports how the first one went.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::sockets;
+use crate::caller::Caller;
 
 /// How long the door itself waits for a connect. On one machine it takes microseconds.
-pub(super) const PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 /// Most that are waited for, on a thread each.
 const MOST: usize = 512;
 /// They only make a system call.
@@ -22,6 +23,8 @@ const STACK: usize = 64 * 1024;
 pub(super) struct Late {
     pub socket: OwnedFd,
     pub to: SocketAddr,
+    /// Who connects, and where to; `None`: the probe.
+    pub whose: Option<(Arc<Caller>, SocketAddr)>,
 }
 
 /// Those that are waited for.

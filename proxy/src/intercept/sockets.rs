@@ -93,7 +93,7 @@ pub(super) fn kind(socket: BorrowedFd<'_>) -> io::Result<Kind> {
     })
 }
 
-/// Whether a TCP socket has not begun to connect or listen.
+/// Whether a TCP socket has not begun to connect or listen, or has failed to.
 pub(super) fn is_fresh(socket: BorrowedFd<'_>) -> io::Result<bool> {
     /// `TCP_CLOSE` of the kernel's `tcp_states.h`.
     const CLOSED: u8 = 7;
@@ -132,17 +132,20 @@ pub(super) fn connect_within(socket: BorrowedFd<'_>, to: SocketAddr, patience: D
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     use nix::sys::socket::{getsockopt, setsockopt, sockopt::SendTimeout};
     use nix::sys::time::{TimeVal, TimeValLike as _};
-    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
     let own = getsockopt(&socket, SendTimeout)?;
     let patience = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
-    if flags.contains(OFlag::O_NONBLOCK) || (own != TimeVal::zero() && own <= patience) {
+    if own != TimeVal::zero() && own <= patience {
         return connect(socket, to).map(Some);
     }
+    // Of sockets that do not block, too: they may be made to between a look and the call.
     setsockopt(&socket, SendTimeout, &patience)?;
     let outcome = connect(socket, to);
     setsockopt(&socket, SendTimeout, &own)?;
     match outcome.as_ref().map_err(io::Error::raw_os_error) {
-        Err(Some(libc::EINPROGRESS | libc::EALREADY)) => Ok(None),
+        Err(Some(libc::EINPROGRESS | libc::EALREADY)) => {
+            let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+            if flags.contains(OFlag::O_NONBLOCK) { outcome.map(Some) } else { Ok(None) }
+        }
         _ => outcome.map(Some),
     }
 }

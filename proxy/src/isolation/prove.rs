@@ -76,7 +76,10 @@ impl Prover {
             }
         };
         // What lives there may stop the sandbox's init in the middle of it.
-        let started = tokio::time::timeout(PATIENCE, started).await.map_err(|_| ProveError::TooSlow(PATIENCE))?;
+        let Ok(started) = tokio::time::timeout(PATIENCE, started).await else {
+            self.control.forget(id);
+            return Err(ProveError::TooSlow(PATIENCE));
+        };
         let started = started.map_err(|_| ProveError::Start(SpawnError::Gone))?;
         let (pid, _) =
             started.map_err(|source| ProveError::Start(SpawnError::Exec { program: "the probe".into(), source }))?;
