@@ -269,6 +269,9 @@ fn refusals() {
         )
     };
     check(&binary("sha256: abc"), "4:35", "64 hexadecimal digits");
+    for empty in ["sha256: ", "script: ~", "ancestor: null"] {
+        check(&binary(empty), "4:27", "is empty");
+    }
     check(&binary("script: a.py"), "4:35", "absolute paths");
     check(&binary("ancestor: sh"), "4:37", "absolute paths");
     check(&binary("digest: a"), "4:27", "no key `digest`");
