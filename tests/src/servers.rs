@@ -41,20 +41,10 @@ impl Server {
         let mut command = as_owner("postgres", directory.path(), &binaries.join("bin/postgres"))?;
         command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-c", "ssl=on", "-p", &port.to_string(), "-k"]);
         command.arg(directory.path());
-        let server = Self::start(command, port, directory)?;
         // It listens before it answers.
-        let ready = || {
-            Command::new(binaries.join("bin/pg_isready"))
-                .args(["-q", "-h", "127.0.0.1", "-p"])
-                .arg(port.to_string())
-                .status()
-        };
-        let start = Instant::now();
-        while !ready()?.success() {
-            ensure!(start.elapsed() < Duration::from_secs(60), "PostgreSQL does not become ready");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(server)
+        let mut ask = Command::new(binaries.join("bin/pg_isready"));
+        ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+        Self::start_until(command, port, directory, || ask.status().is_ok_and(|status| status.success()))
     }
 
     /// Redis, nothing kept.
@@ -170,18 +160,28 @@ impl Server {
         self.directory.path().join(relative)
     }
 
-    fn start(mut command: Command, port: u16, directory: tempfile::TempDir) -> Result<Self> {
+    fn start(command: Command, port: u16, directory: tempfile::TempDir) -> Result<Self> {
+        Self::start_until(command, port, directory, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+    }
+
+    /// Starts it and waits until it is `ready`.
+    fn start_until(
+        mut command: Command,
+        port: u16,
+        directory: tempfile::TempDir,
+        mut ready: impl FnMut() -> bool,
+    ) -> Result<Self> {
         let log = std::fs::File::create(directory.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let mut server = Self { port, child, directory };
         let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        while !ready() {
             let log = || std::fs::read_to_string(server.directory.path().join("log")).unwrap_or_default();
             if let Some(status) = server.child.try_wait()? {
                 bail!("{command:?} ended with {status}: {}", log());
             }
-            ensure!(start.elapsed() < START, "{command:?} does not listen: {}", log());
+            ensure!(start.elapsed() < START, "{command:?} does not become ready: {}", log());
             sleep(Duration::from_millis(20));
         }
         Ok(server)
