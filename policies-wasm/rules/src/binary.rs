@@ -21,15 +21,8 @@ pub(crate) struct Binary {
 
 impl Binary {
     pub(crate) fn parse(node: &Node) -> Result<Self, Fault> {
-        const NARROWING: [&str; 3] = ["sha256", "script", "ancestor"];
-        let fields = Fields::of(node, "a binary", &["path", NARROWING[0], NARROWING[1], NARROWING[2]])?;
-        // Left empty, it would narrow nothing.
-        if let Some((key, place)) =
-            NARROWING.iter().find_map(|key| Some((key, fields.key_place(key).filter(|_| fields.get(key).is_none())?)))
-        {
-            return Err(Fault::at(place, format!("`{key}` is empty")).hint("give it a value, or leave it out"));
-        }
-        let file = |key| fields.string(key)?.map(|found| file(&found)).transpose();
+        let fields = Fields::of(node, "a binary", &["path", "sha256", "script", "ancestor"])?;
+        let file = |key| fields.filled(key)?.map(|found| file(&found)).transpose();
         let digest = |found: At<String>| match found.value.to_ascii_lowercase() {
             hex if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(hex),
             _ => Err(found
@@ -38,7 +31,7 @@ impl Binary {
         };
         Ok(Self {
             path: self::file(&text(fields.require("path")?, "path")?)?,
-            digest: fields.string("sha256")?.map(digest).transpose()?,
+            digest: fields.filled("sha256")?.map(digest).transpose()?,
             script: file("script")?,
             ancestor: file("ancestor")?,
         })

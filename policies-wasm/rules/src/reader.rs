@@ -54,6 +54,16 @@ impl<'a> Fields<'a> {
         self.get(key).map(|node| text(node, key)).transpose()
     }
 
+    /// The same of a key that narrows: left empty, it would narrow nothing.
+    pub(crate) fn filled(&self, key: &str) -> Result<Option<At<String>>, Fault> {
+        match (self.key_place(key), self.string(key)?) {
+            (Some(place), None) => {
+                Err(Fault::at(place, format!("`{key}` is empty")).hint("give it a value, or leave it out"))
+            }
+            (_, found) => Ok(found),
+        }
+    }
+
     pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>, Fault> {
         self.get(key).map(|node| boolean(node, key)).transpose()
     }
