@@ -91,18 +91,29 @@ async fn serve(mut stream: TcpStream, requests: Arc<AtomicUsize>, refusal: Refus
     }
 }
 
-/// Sends `first` and `second` as a second request's body; what comes back, and how many requests the origin saw.
-async fn ask(refusal: Refusal, first: &'static [u8], second: &'static [u8]) -> (StatusCode, String, usize) {
-    let world = World::new(Rules::default()).await;
+/// An origin that serves each connection so, and the number of requests, which what serves them counts.
+pub(super) async fn counting<F>(
+    serve: impl Fn(TcpStream, Arc<AtomicUsize>) -> F + Send + 'static,
+) -> (u16, Arc<AtomicUsize>)
+where
+    F: Future<Output = std::io::Result<()>> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Arc::new(AtomicUsize::new(0));
     let requests = Arc::clone(&seen);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&requests), refusal));
+            tokio::spawn(serve(stream, Arc::clone(&requests)));
         }
     });
+    (port, seen)
+}
+
+/// Sends `first` and `second` as a second request's body; what comes back, and how many requests the origin saw.
+async fn ask(refusal: Refusal, first: &'static [u8], second: &'static [u8]) -> (StatusCode, String, usize) {
+    let world = World::new(Rules::default()).await;
+    let (port, seen) = counting(move |stream, requests| serve(stream, requests, refusal)).await;
     let mut client = connect(&world, port).await;
     let url = format!("http://{HOST}:{port}/");
     let (response, _) = client.send_request(Request::get(&url).body(()).unwrap(), true).unwrap();

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
+use super::again::counting;
 use super::world::{HOST, Rules, World, full, send_h1};
 
 /// How the origin ends a connection, once it has read a request.
@@ -43,15 +44,7 @@ async fn serve(mut stream: TcpStream, requests: Arc<AtomicUsize>, unanswered: us
 /// the origin saw.
 async fn ask(method: &Method, body: &'static str, unanswered: usize, end: End) -> (StatusCode, usize) {
     let world = World::new(Rules::default()).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let seen = Arc::new(AtomicUsize::new(0));
-    let requests = Arc::clone(&seen);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&requests), unanswered, end));
-        }
-    });
+    let (port, seen) = counting(move |stream, requests| serve(stream, requests, unanswered, end)).await;
     let mut status = StatusCode::OK;
     for (method, body) in [(&Method::GET, ""), (method, body)] {
         let request = Request::builder().method(method).uri("/").header("host", format!("{HOST}:{port}"));

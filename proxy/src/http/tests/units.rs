@@ -137,8 +137,9 @@ fn protocols() {
     use peek::Protocol::{Http1, Http2, Other, Tls};
     let check = |bytes: &[u8], expected: Option<peek::Protocol>| {
         assert_eq!(peek::classify(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
-        // In however many pieces they come: what is decided first is what the whole is.
-        let first = (0..=bytes.len()).find_map(|length| peek::classify(&bytes[..length]));
+        // In however many pieces they come: what is decided first is what the whole is. Of many bytes not in every way.
+        let lengths = (0..=bytes.len()).filter(|length| bytes.len() < 5000 || length % 100 == 0);
+        let first = lengths.chain([bytes.len()]).find_map(|length| peek::classify(&bytes[..length]));
         assert_eq!(first, expected, "in pieces: {:?}", String::from_utf8_lossy(bytes));
     };
     check(b"", None);
