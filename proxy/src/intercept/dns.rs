@@ -78,8 +78,8 @@ fn data(kind: RecordType, name: &str, names: &Names) -> Option<RData> {
 
 /// The name in lower case without the trailing dot; `None` for names that no host has.
 fn host_name(question: &Query) -> Option<String> {
-    let labels: Option<Vec<&str>> = question.name().iter().map(|label| str::from_utf8(label).ok()).collect();
-    let labels = labels.filter(|labels| labels.iter().all(|label| !label.contains(['.', ':'])))?;
+    let label = |label| str::from_utf8(label).ok().filter(|label| !label.contains(['.', ':']));
+    let labels = question.name().iter().map(label).collect::<Option<Vec<_>>>()?;
     let known_class = matches!(question.query_class(), DNSClass::IN | DNSClass::ANY);
     // What the proxy would not take for a name does not exist.
     known_class.then(|| canonical_host(&labels.join("."))).flatten()

@@ -148,7 +148,7 @@ impl Door {
             Ok(Destination::Inet(destination)) => match self.take(caught, fd as RawFd) {
                 Ok(socket) => match self.lead(caught, turn, socket, destination) {
                     Ok(None) => Answer::Return(0),
-                    Ok(Some(late)) => return self.answer_late(caught.id, late),
+                    Ok(Some(late)) => return self.answer_late(caught.id, late, destination),
                     Err(errno) => Answer::Fail(errno),
                 },
                 Err(errno) => Answer::Fail(errno),
@@ -157,15 +157,13 @@ impl Door {
     }
 
     /// Has a caller answered once its connect has come to something; an answer: it can't be.
-    fn answer_late(self: &Arc<Self>, id: u64, mut late: Late) -> Option<Answer> {
-        let (door, whose) = (Arc::clone(self), late.whose.take());
+    fn answer_late(self: &Arc<Self>, id: u64, late: Late, destination: SocketAddr) -> Option<Answer> {
+        let (door, caller) = (Arc::clone(self), late.caller.clone());
         let waits = self.lates.wait(late, move |outcome| {
             let answer = outcome.map_or_else(|error| Answer::Fail(errno_of(&error)), |()| Answer::Return(0));
             door.notifications.answer(id, answer);
-            if let (Answer::Fail(errno), Some((caller, destination))) = (answer, whose)
-                && errno != libc::EINPROGRESS
-            {
-                door.refuse(Some(caller), destination, Reason::Failed);
+            if let (Answer::Fail(errno), Some(caller)) = (answer, caller) {
+                door.refuse_failed(caller, destination, errno);
             }
         });
         waits.err().map(|error| Answer::Fail(errno_of(&error)))
@@ -224,13 +222,10 @@ impl Door {
         let intended = (!explicit).then(|| intended(&self.names, destination));
         let attribution = Attribution { caller: caller.clone(), intended };
         let outcome = self.connect_to_proxy(socket, turn, v6, Some(attribution));
-        if let Err(errno) = outcome
-            && !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN)
-        {
-            self.refuse(Some(caller), destination, Reason::Failed);
-            return Err(errno);
+        if let Err(errno) = outcome {
+            self.refuse_failed(caller, destination, errno);
         }
-        outcome.map(|late| late.map(|late| Late { whose: Some((caller, destination)), ..late }))
+        outcome
     }
 
     /// Without an attribution the proxy will not know whose connection it is, and so refuse it.
@@ -253,7 +248,10 @@ impl Door {
         entrance.inspect(|entrance| entrance.expect());
         let outcome = match connected {
             Ok(Some(())) => Ok(None),
-            Ok(None) => Ok(Some(Late { socket: socket.try_clone().map_err(errno)?, to: proxy, whose: None })),
+            Ok(None) => {
+                let caller = attribution.as_ref().map(|attribution| Arc::clone(&attribution.caller));
+                Ok(Some(Late { socket: socket.try_clone().map_err(errno)?, to: proxy, caller }))
+            }
             Err(errno) => Err(errno),
         };
         // A later connect() on the same socket only reports how the first one went.
@@ -306,6 +304,13 @@ impl Door {
     ) {
         if !self.probing.is(caught.thread) {
             self.refuse(self.identify(caught, turn).ok(), destination, reason);
+        }
+    }
+
+    /// Tells that a connection could not be made, unless the error says that it is being made, or was.
+    fn refuse_failed(&self, caller: Arc<Caller>, destination: SocketAddr, errno: i32) {
+        if !matches!(errno, libc::EINPROGRESS | libc::EALREADY | libc::EISCONN) {
+            self.refuse(Some(caller), destination, Reason::Failed);
         }
     }
 

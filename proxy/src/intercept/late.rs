@@ -1,5 +1,5 @@
-//! Blocking connects that take long: a socket whose filter drops what the proxy answers, or a proxy that has no room. The door
-//! does not wait for them.
+//! Blocking connects that take long: of a socket that drops what the proxy answers, or to a proxy that has no room. The door does
+//! not wait for them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,8 +23,8 @@ const STACK: usize = 64 * 1024;
 pub(super) struct Late {
     pub socket: OwnedFd,
     pub to: SocketAddr,
-    /// Who connects, and where to; `None`: the probe.
-    pub whose: Option<(Arc<Caller>, SocketAddr)>,
+    /// Who connects; `None`: the probe.
+    pub caller: Option<Arc<Caller>>,
 }
 
 /// Those that are waited for.
