@@ -21,7 +21,40 @@ pub(crate) fn connect(index: &Index, networks: &[Network], unlisted: Unlisted, c
     }
 }
 
+/// Many servers take empty segments of a path out (`//admin`), and others do not: both readings are judged, and the stricter
+/// verdict holds.
 pub(crate) fn request(
+    index: &Index,
+    networks: &[Network],
+    unlisted: Unlisted,
+    connection: &Connection,
+    request: &HttpRequest,
+) -> Verdict {
+    let verdict = read(index, networks, unlisted, connection, request);
+    let Some(path) = without_empty_segments(&request.path) else { return verdict };
+    let merged = read(index, networks, unlisted, connection, &HttpRequest { path, ..request.clone() });
+    match (verdict, merged) {
+        (allowed @ Verdict::Allow(_), Verdict::Allow(Grant { audit: None, .. })) => allowed,
+        (Verdict::Allow(_), stricter) => stricter,
+        (verdict, _) => verdict,
+    }
+}
+
+/// `None`: the path has none. One at its end is a path's own.
+fn without_empty_segments(path: &str) -> Option<String> {
+    if !path.contains("//") {
+        return None;
+    }
+    let mut merged = String::with_capacity(path.len());
+    for character in path.chars() {
+        if character != '/' || !merged.ends_with('/') {
+            merged.push(character);
+        }
+    }
+    Some(merged)
+}
+
+fn read(
     index: &Index,
     networks: &[Network],
     unlisted: Unlisted,

@@ -163,7 +163,8 @@ pub(crate) fn parse_path(path: &At<String>) -> Result<Glob, Fault> {
         return Err(never("a fragment is never sent", "end the path before `#`"));
     }
     if text.split('/').any(|segment| segment == "." || segment == "..") || text.contains("//") {
-        return Err(never("paths are normalised before they are judged", "leave out `.`, `..` and empty segments"));
+        let why = "paths are judged without dot segments, and without empty ones too";
+        return Err(never(why, "leave out `.`, `..` and empty segments"));
     }
     if let Some(plain) = encoded_unreserved(text) {
         return Err(never("paths are percent-decoded before they are judged", &format!("write `{plain}` as it is")));

@@ -91,6 +91,11 @@ fn verdicts() {
     // A deny rule wins, for HEAD too, and on any of several values.
     check("GET https://api.github.com/repos/secret/x by /usr/bin/curl", "deny github.deny_rules[0]");
     check("HEAD https://api.github.com/repos/secret/x/y by /usr/bin/curl", "deny github.deny_rules[0]");
+    // Servers that take empty segments out are none the easier to reach.
+    check("GET https://api.github.com/repos//secret/x by /usr/bin/curl", "deny github.deny_rules[0]");
+    check("GET https://api.github.com/repos/secret///x by /usr/bin/curl", "deny github.deny_rules[0]");
+    check("GET https://api.github.com//repos/a by /usr/bin/curl", "deny github");
+    check("GET https://api.github.com/repos/a//b by /usr/bin/curl", "allow github");
     check("GET https://api.github.com/repos/a?token=1 by /usr/bin/curl", "deny github.deny_rules[1]");
     // Presets.
     check("OPTIONS https://files.pypi.test/ by /usr/bin/python3", "allow packages");
@@ -314,7 +319,7 @@ fn refusals() {
     check("{path: repos}", 7, "write `/repos`");
     check("{path: '/a?b=1'}", 7, "`query: { name: value }`");
     check("{path: '/a/{id}'}", 7, "`{` has no meaning");
-    check("{path: /a/../b}", 7, "normalised");
+    check("{path: /a/../b}", 7, "without dot segments");
     check("{path: /a%41}", 7, "write `A` as it is");
     check("{method: GET, tool: x}", 14, "use `protocol: graphql`, `json-rpc` or `mcp`");
     check("{method: GET, query: {q: {any: []}}}", 25, "lists no value");

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -18,8 +20,12 @@ use crate::inference::{Body, BoxError};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads a body as far as `cap`. Answers what policies may see (nothing, if it is longer or does not end for ten
-/// seconds, as a stream may) and a body that yields everything, in order, unchanged.
-pub(super) async fn buffer(mut incoming: Body, cap: usize) -> Result<(Option<Bytes>, Body), BoxError> {
+/// seconds, as a stream may, or `room` for it in bytes is taken) and a body that yields everything, in order, unchanged.
+pub(super) async fn buffer(
+    mut incoming: Body,
+    cap: usize,
+    room: &Arc<Semaphore>,
+) -> Result<(Option<Bytes>, Body), BoxError> {
     if incoming.is_end_stream() {
         return Ok((Some(Bytes::new()), incoming));
     }
@@ -27,6 +33,7 @@ pub(super) async fn buffer(mut incoming: Body, cap: usize) -> Result<(Option<Byt
         return Ok((None, incoming));
     }
     let mut read = BytesMut::new();
+    let mut place: Option<OwnedSemaphorePermit> = None;
     let mut trailers = None;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let complete = loop {
@@ -35,7 +42,15 @@ pub(super) async fn buffer(mut incoming: Body, cap: usize) -> Result<(Option<Byt
             Err(_) => break false,
             Ok(None) => break true,
             Ok(Some(frame)) => match frame?.into_data() {
-                Ok(data) => read.extend_from_slice(&data),
+                Ok(data) => {
+                    read.extend_from_slice(&data);
+                    let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                    match (Arc::clone(room).try_acquire_many_owned(size), &mut place) {
+                        (Ok(more), Some(place)) => place.merge(more),
+                        (Ok(first), None) => place = Some(first),
+                        (Err(_), _) => break false,
+                    }
+                }
                 Err(frame) => trailers = frame.into_trailers().ok(),
             },
         }
@@ -43,11 +58,23 @@ pub(super) async fn buffer(mut incoming: Body, cap: usize) -> Result<(Option<Byt
             break false;
         }
     };
-    let read = read.freeze();
+    let read = Bytes::from_owner(Held { read, _place: place });
     let seen = complete.then(|| read.clone());
     let rest = (!complete).then_some(incoming);
     let read = Some(read).filter(|read| !read.is_empty()).into_iter().collect();
     Ok((seen, Body::new(Replayed { read, trailers, rest })))
+}
+
+/// Bytes, and their place among all that may be held: as long as anybody has them.
+struct Held {
+    read: BytesMut,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.read
+    }
 }
 
 /// What was read, then what was not.

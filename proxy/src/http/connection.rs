@@ -22,6 +22,7 @@ use super::Proxy;
 use super::destination::{Destination, canonical_host};
 use super::form::Form;
 use super::interim::{Interim, WithInterim};
+use super::judge::Lasting;
 use super::peek::{self, Protocol, classify};
 use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal, empty};
@@ -296,7 +297,25 @@ where
             Err(_) => {}
         }
     }
-    timeout(HANDSHAKE_TIMEOUT, first_bytes(io)).await.unwrap_or(Sniffed::Nothing)
+    match timeout(HANDSHAKE_TIMEOUT, first_bytes(io)).await {
+        Ok(sniffed) => sniffed,
+        Err(_) => {
+            undecided(session, io.ahead().len());
+            Sniffed::Nothing
+        }
+    }
+}
+
+/// Records a connection that began like one of HTTP or TLS, and stopped: nothing else tells why it was closed.
+fn undecided(session: &Session, bytes: usize) {
+    if bytes > 0 {
+        let detail = format!(
+            "its first bytes, {bytes} of them, may be a request's or a handshake's, and no more came in {} s",
+            HANDSHAKE_TIMEOUT.as_secs()
+        );
+        let generation = session.proxy.enforced.now().generation();
+        session.facts.refuse(Stage::Connect, generation, Cause::InspectionRequired, detail);
+    }
 }
 
 /// Waits for what a server says first: whether that is HTTP.
@@ -356,7 +375,9 @@ where
     C: AsyncRead + AsyncWrite + Severable + Unpin,
 {
     let proxy = &session.proxy;
-    let registration = proxy.registry.register(&session.facts, None, permit.generation(), &*proxy.enforced);
+    let address = upstream.get_ref().address();
+    let lasting = Lasting { request: None, inspection: Some(permit.inspection()), address };
+    let registration = proxy.registry.register(&session.facts, lasting, permit.generation(), &*proxy.enforced);
     if let Err(error) = relay::opaque(client, upstream, registration.cut()).await {
         tracing::debug!(%error, "an opaque connection ended");
     }

@@ -52,10 +52,11 @@ impl Destination {
     }
 }
 
-/// A host in the one form everything is compared in. Refuses what is neither a DNS name nor an address.
+/// A host in the one form everything is compared in: an IPv4 address that is written as an IPv6 one is an IPv4 address. Refuses
+/// what is neither a DNS name nor an address.
 pub fn canonical_host(given: &str) -> Option<String> {
     if let Ok(address) = given.parse::<IpAddr>() {
-        return Some(address.to_string());
+        return Some(address.to_canonical().to_string());
     }
     let host = given.strip_suffix('.').unwrap_or(given);
     let label = |label: &str| {

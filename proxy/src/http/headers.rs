@@ -1,8 +1,8 @@
 //! Headers on their way through: what ends here, and what a grant may change.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Version};
 use openshell_policy_host::HeaderEdit;
@@ -68,6 +68,22 @@ pub(super) fn clean_request(headers: &mut HeaderMap) {
 pub(super) fn clean_response(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
     remove_reserved(headers);
+}
+
+/// Event streams and gRPC outlive the verdict that let them in.
+pub(super) fn lives_long(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
+    })
+}
+
+/// Whether it logs in for all requests of its connection (RFC 4559 §6): nobody else's may follow there.
+pub(super) fn logs_connection_in(headers: &HeaderMap) -> bool {
+    headers.get_all(AUTHORIZATION).iter().any(|value| {
+        let scheme = value.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }
 
 fn remove_reserved(headers: &mut HeaderMap) {

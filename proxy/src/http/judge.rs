@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 use openshell_api::decision::{DecisionRecord, Stage, Subject, Verdict};
 use openshell_api::provider::CredentialRule;
 use openshell_policy_host::{
-    Connection, Decision, Grant, HeaderEdit, HttpRequest, HttpResponse, Outcome, PolicyRef, View,
+    Connection, Decision, Grant, HeaderEdit, HttpRequest, HttpResponse, Inspection, Outcome, PolicyRef, View,
 };
 
-use super::permit::Permit;
+use super::permit::{self, Permit};
 use super::refusal::{Cause, Refusal};
-use super::{account, trace};
+use super::{account, address, trace};
 use crate::active::Active;
 use crate::caller::Caller;
 use crate::record::Record;
@@ -96,6 +96,37 @@ pub(super) struct Facts {
     /// What policies may see of it before there is a request.
     pub(super) view: Arc<dyn View>,
     pub(super) recorder: Arc<dyn Record>,
+}
+
+/// What was allowed and lives on.
+pub(super) struct Lasting {
+    /// The request, where one was judged.
+    pub(super) request: Option<(HttpRequest, Arc<dyn View>)>,
+    /// What the grant said of a connection whose bytes are not judged; `None`: there is a request.
+    pub(super) inspection: Option<Inspection>,
+    /// Where it leads, if that is known.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl Lasting {
+    /// Why it could not have begun under this grant: its bytes would be judged, or its address not be dialled.
+    fn outgrown(&self, grant: &Grant) -> Option<(Cause, String)> {
+        let strictness = |inspection| match inspection {
+            Inspection::Opaque => 0,
+            Inspection::Automatic => 1,
+            Inspection::Required => 2,
+        };
+        if let Some(before) = self.inspection
+            && (grant.inspection == Inspection::Required || strictness(grant.inspection) > strictness(before))
+        {
+            let detail = "the grant wants requests judged that this connection's bytes may hold".to_owned();
+            return Some((Cause::InspectionRequired, detail));
+        }
+        let address = self.address?;
+        let ranges: Vec<_> = grant.private_ranges.iter().filter_map(|text| permit::range(text).ok()).collect();
+        let forbidden = address::check(address, &ranges).is_err();
+        forbidden.then(|| (Cause::SsrfDenied, format!("it leads to {address}, which is not granted any more")))
+    }
 }
 
 /// A request's grant, and the record that is kept once its outcome is known.
@@ -184,17 +215,26 @@ impl Facts {
     }
 
     /// Asks a new generation about something that lives on. Records a denial, which is to be cut.
-    pub(super) fn reevaluate(&self, decide: &dyn Decide, request: Option<&(HttpRequest, Arc<dyn View>)>) -> bool {
+    pub(super) fn reevaluate(&self, decide: &dyn Decide, lasting: &Lasting) -> bool {
         let mut decision = decide.connect(&self.connection, &self.view);
-        if let (Outcome::Allow(_), Some((request, view))) = (&decision.outcome, request) {
+        let granted = match &decision.outcome {
+            Outcome::Allow(grant) => Some(grant.clone()),
+            _ => None,
+        };
+        if let (Some(_), Some((request, view))) = (&granted, &lasting.request) {
             decision = decide.request(&self.connection, request, view);
         }
         let mut record = self.record(Stage::Reevaluate, decide.generation(), &decision);
-        if let Some((request, view)) = request {
+        if let Some((request, view)) = &lasting.request {
             about(&mut record, request, &**view, None);
         }
-        match settle(decision.outcome, &decision.by, &record) {
-            Ok(_) => true,
+        let settled = settle(decision.outcome, &decision.by, &record);
+        let settled = settled.and_then(|_| match granted.as_ref().and_then(|grant| lasting.outgrown(grant)) {
+            None => Ok(()),
+            Some((cause, detail)) => Err(Refusal { policy: decision.by, ..refusal(cause, detail, &record) }),
+        });
+        match settled {
+            Ok(()) => true,
             Err(refusal) => {
                 self.keep(record, Some(&refusal));
                 false

@@ -46,6 +46,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +70,8 @@ use registry::Registry;
 /// More connections at once are closed as they come, and the others are unharmed. Fewer, where fewer files may be open:
 /// see [`connections_at_once`].
 const MAX_CONNECTIONS: usize = 16_384;
+/// Most bytes of request bodies that are held for policies at once; policies don't see more, which those that need a body deny.
+const MAX_HELD: usize = 64 * 1024 * 1024;
 /// Descriptors that the rest of the supervisor may need: its link, spools, artifacts, streams, pooled upstreams, and the
 /// processes that it remembers.
 const OTHER_DESCRIPTORS: u64 = 256 + crate::intercept::DESCRIPTORS;
@@ -112,6 +115,8 @@ pub struct Proxy {
     inference: Option<Arc<dyn Inference>>,
     policy_local: Arc<dyn PolicyLocal>,
     registry: Arc<Registry>,
+    /// Room for request bodies that policies want to see, in bytes.
+    held: Arc<Semaphore>,
     most: usize,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -144,6 +149,7 @@ impl Proxy {
             inference,
             policy_local,
             registry: Arc::default(),
+            held: Arc::new(Semaphore::new(MAX_HELD)),
             most: connections_at_once(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 /// Decodes percent-encoded unreserved characters, writes the other escapes in uppercase and resolves dot segments
 /// (RFC 3986 §6.2.2), so that what a policy reads is what the origin resolves. Never decodes a reserved character.
-/// Refuses what starts with anything but `/`, a malformed escape, a control character and a backslash: origins
-/// disagree about them.
+/// Refuses what starts with anything but `/`, a malformed escape, a control character, a backslash, and a dot segment that
+/// only some origins see: those that decode `%2F` and `%5C` first, or cut parameters off (`..;a`). Empty segments stay.
 pub(super) fn normalise(path: &str) -> Option<Cow<'_, str>> {
     if !path.starts_with('/') || path.bytes().any(|b| b.is_ascii_control() || b == b'\\') {
         return None;
@@ -14,7 +14,14 @@ pub(super) fn normalise(path: &str) -> Option<Cow<'_, str>> {
         return Some(Cow::Borrowed(path));
     }
     let decoded = decode_unreserved(path)?;
-    Some(Cow::Owned(remove_dot_segments(&decoded)))
+    let resolved = remove_dot_segments(&decoded);
+    (!resolved.contains("%00") && !hides_dot_segments(&resolved)).then_some(Cow::Owned(resolved))
+}
+
+/// Whether some origin may find a dot segment in a path that has none.
+fn hides_dot_segments(resolved: &str) -> bool {
+    let parts = resolved.split('/').flat_map(|segment| segment.split("%2F")).flat_map(|part| part.split("%5C"));
+    parts.map(|part| part.split(';').next().unwrap_or(part)).any(|part| matches!(part, "." | ".."))
 }
 
 fn decode_unreserved(path: &str) -> Option<String> {

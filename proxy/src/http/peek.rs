@@ -56,7 +56,8 @@ pub(super) fn classify(bytes: &[u8]) -> Option<Protocol> {
     has_target(&target[spaces..])
 }
 
-/// Whether what follows a method is what a request is for: a path, or a URI of any scheme, which servers take for `http`.
+/// Whether what follows a method is what a request is for: a path, a URI of any scheme, which servers take for `http`, or
+/// any word that HTTP's version follows.
 fn has_target(rest: &[u8]) -> Option<Protocol> {
     const HIERARCHY: &[u8] = b"://";
     if matches!(rest, [b'/' | b'*' | b'?' | b'%', ..]) {
@@ -64,11 +65,26 @@ fn has_target(rest: &[u8]) -> Option<Protocol> {
     }
     // RFC 3986 §3.1.
     let scheme = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
-    let rest = &rest[scheme..];
-    if scheme > LONGEST_LINE || rest.starts_with(HIERARCHY) {
+    if rest[scheme..].starts_with(HIERARCHY) {
         return Some(Protocol::Http1);
     }
-    if HIERARCHY.starts_with(rest) { None } else { Some(Protocol::Other) }
+    let word = rest.iter().take_while(|b| **b != b'\n' && !is_blank(**b)).count();
+    if word > LONGEST_LINE {
+        return Some(Protocol::Http1);
+    }
+    let rest = &rest[word..];
+    let blank = rest.iter().take_while(|b| is_blank(**b)).count();
+    if blank > MOST_BLANK {
+        return Some(Protocol::Http1);
+    }
+    // A word alone is a command of other protocols; of HTTP/0.9 it is a request only where it begins with a slash.
+    begins(&rest[blank..], b"HTTP/").map(|http| if http { Protocol::Http1 } else { Protocol::Other })
+}
+
+/// Whether bytes begin with these letters, in either case. `None`: more are needed.
+fn begins(bytes: &[u8], letters: &[u8]) -> Option<bool> {
+    let same = bytes.iter().zip(letters).all(|(byte, letter)| byte.eq_ignore_ascii_case(letter));
+    if same && bytes.len() < letters.len() { None } else { Some(same) }
 }
 
 /// What some server takes for white space: Python's splits a request line at all of these, read as Latin-1.

@@ -112,7 +112,7 @@ pub(super) fn default_port(scheme: Scheme) -> u16 {
 }
 
 /// A CIDR range; a bare address is a range of one.
-fn range(text: &str) -> Result<IpNet, InvalidRange> {
+pub(super) fn range(text: &str) -> Result<IpNet, InvalidRange> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| InvalidRange { given: text.to_owned() })

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use openshell_policy_host::{HttpRequest, View};
 use tokio_util::sync::CancellationToken;
 
-use super::judge::{Decide, Enforced, Facts};
+use super::judge::{Decide, Enforced, Facts, Lasting};
 use super::upstream::lock;
 
 /// All of them.
@@ -17,10 +16,10 @@ pub(super) struct Registry {
     live: Mutex<HashMap<u64, Arc<Entry>, ahash::RandomState>>,
 }
 
-/// What was allowed: the connection and, where one was judged, the request.
+/// What was allowed, and on which connection.
 struct Entry {
     facts: Arc<Facts>,
-    request: Option<(HttpRequest, Arc<dyn View>)>,
+    lasting: Lasting,
     cut: CancellationToken,
 }
 
@@ -37,13 +36,13 @@ impl Registry {
     pub(super) fn register(
         self: &Arc<Self>,
         facts: &Arc<Facts>,
-        request: Option<(HttpRequest, Arc<dyn View>)>,
+        lasting: Lasting,
         generation: u64,
         enforced: &dyn Enforced,
     ) -> Registration {
         let key = self.next.fetch_add(1, Ordering::Relaxed);
         let cut = CancellationToken::new();
-        let entry = Arc::new(Entry { facts: Arc::clone(facts), request, cut: cut.clone() });
+        let entry = Arc::new(Entry { facts: Arc::clone(facts), lasting, cut: cut.clone() });
         lock(&self.live).insert(key, Arc::clone(&entry));
         let now = enforced.now();
         if now.generation() != generation {
@@ -67,7 +66,7 @@ impl Registry {
 impl Entry {
     /// True if this cut it.
     fn reevaluate(&self, decide: &dyn Decide) -> bool {
-        if self.cut.is_cancelled() || self.facts.reevaluate(decide, self.request.as_ref()) {
+        if self.cut.is_cancelled() || self.facts.reevaluate(decide, &self.lasting) {
             return false;
         }
         self.cut.cancel();

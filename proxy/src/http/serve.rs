@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue};
+use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
@@ -18,12 +18,12 @@ use super::destination::{Destination, HostPort};
 use super::dial::DialError;
 use super::form::Form;
 use super::interim::Interim;
-use super::judge::{Decide, Granted};
+use super::judge::{Decide, Granted, Lasting};
 use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal};
 use super::session::{Local, Session};
 use super::tls::Versions;
-use super::upstream::UpstreamError;
+use super::upstream::{CameFrom, UpstreamError};
 use super::view::MessageView;
 use super::{headers, path, websocket};
 use crate::inference::{Body, BoxError, whole};
@@ -77,6 +77,11 @@ async fn serve(session: &Arc<Session>, scheme: Scheme, mut request: Request<Body
     let (mut parts, incoming) = request.into_parts();
     // A policy that judges answers has not judged what comes before one.
     let interim = parts.extensions.remove::<Interim>().filter(|_| !decide.watches_responses());
+    // Before anybody judges them: what is judged is what is sent.
+    headers::clean_request(&mut parts.headers);
+    if websocket.is_some() {
+        websocket::mark(&mut parts.headers);
+    }
     let body_bytes = incoming.size_hint().exact();
     // What is empty is at hand; whoever waits for a body that nobody asks for holds up a stream for nothing.
     let cap = match decide.body_cap() {
@@ -87,7 +92,7 @@ async fn serve(session: &Arc<Session>, scheme: Scheme, mut request: Request<Body
     let (seen, body) = if cap == 0 {
         (None, incoming)
     } else {
-        buffer(incoming, cap)
+        buffer(incoming, cap, &session.proxy.held)
             .await
             .map_err(|error| refuse(Cause::BadRequest, format!("the body broke off: {error}")))?
     };
@@ -122,7 +127,10 @@ async fn relay(
     judged: Judged,
     outgoing: Request<Body>,
 ) -> Result<Response<Body>, Refusal> {
-    let origin = session.origin(&judged.permit, scheme, versions);
+    let origin = match headers::logs_connection_in(outgoing.headers()) {
+        true => session.own_origin(scheme, versions),
+        false => session.origin(&judged.permit, scheme, versions),
+    };
     let sent = session.proxy.upstreams.send_on(&origin, &judged.permit, scheme, versions, outgoing).await;
     match sent {
         Ok(response) => respond(session, judged, response),
@@ -156,9 +164,11 @@ pub(super) fn respond(
         }
     }
     granted.record.answered(status.as_u16());
-    if lives_long(response.headers()) {
+    if headers::lives_long(response.headers()) {
         let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
-        let registration = registry.register(&session.facts, Some((facts, view)), decide.generation(), enforced);
+        let address = response.extensions().get::<CameFrom>().map(|from| from.0);
+        let lasting = Lasting { request: Some((facts, view)), inspection: None, address };
+        let registration = registry.register(&session.facts, lasting, decide.generation(), enforced);
         response = response.map(|body| Body::new(Cuttable::new(body, registration)));
     }
     Ok(response)
@@ -275,7 +285,7 @@ fn read_head(scheme: Scheme, request: &mut Request<Body>) -> Result<HttpRequest,
     Ok(HttpRequest { method: request.method().as_str().to_ascii_uppercase(), scheme, path, query })
 }
 
-/// Headers as the upstream gets them: cleaned, edited as granted, with the granted credential.
+/// Headers as the upstream gets them: edited as granted, with the granted credential.
 fn dress(
     session: &Session,
     scheme: Scheme,
@@ -283,7 +293,6 @@ fn dress(
     parts: &mut Parts,
 ) -> Result<(Judged, Option<Signer>), Refusal> {
     let headers = &mut parts.headers;
-    headers::clean_request(headers);
     let grant = &judged.granted.grant;
     let edited = headers::edit(headers, &grant.headers).map_err(|error| (Cause::PolicyFailed, error.to_string()));
     judged.granted.record.go_on(headers);
@@ -338,12 +347,4 @@ fn full(bytes: Bytes) -> Body {
 
 fn view(session: &Session, headers: &HeaderMap, body: Option<Bytes>) -> Arc<dyn View> {
     Arc::new(MessageView { caller: session.caller.clone(), headers: headers.clone(), body })
-}
-
-/// Event streams and gRPC outlive the verdict that let them in.
-fn lives_long(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc")
-    })
 }

@@ -25,7 +25,7 @@ pub(super) struct Session {
     contradiction: Option<String>,
     known: bool,
     gate: Mutex<Option<Gate>>,
-    origin: Mutex<Option<(Scheme, Versions, Arc<Origin>)>>,
+    way: Mutex<Option<Way>>,
 }
 
 /// Who answers what never leaves.
@@ -35,6 +35,15 @@ pub(super) enum Local {
     Inference,
     /// `policy.local`.
     Policy,
+}
+
+/// The pool that its requests go through.
+struct Way {
+    scheme: Scheme,
+    versions: Versions,
+    origin: Arc<Origin>,
+    /// Nobody else's requests do.
+    own: bool,
 }
 
 /// The connect verdict of one generation.
@@ -70,7 +79,7 @@ impl Session {
             contradiction: None,
             known,
             gate: Mutex::default(),
-            origin: Mutex::default(),
+            way: Mutex::default(),
         })
     }
 
@@ -83,7 +92,7 @@ impl Session {
             contradiction: Some(name.to_owned()),
             known: self.known,
             gate: Mutex::default(),
-            origin: Mutex::default(),
+            way: Mutex::default(),
         })
     }
 
@@ -142,12 +151,20 @@ impl Session {
 
     /// The pool for its destination, found once.
     pub(super) fn origin(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Arc<Origin> {
-        let mut slot = lock(&self.origin);
-        if let Some((_, _, origin)) = slot.as_ref().filter(|(s, v, _)| (*s, *v) == (scheme, versions)) {
-            return Arc::clone(origin);
+        let mut slot = lock(&self.way);
+        if let Some(way) = slot.as_ref().filter(|way| (way.scheme, way.versions) == (scheme, versions)) {
+            return Arc::clone(&way.origin);
         }
         let origin = self.proxy.upstreams.origin(permit, scheme, versions);
-        *slot = Some((scheme, versions, Arc::clone(&origin)));
+        *slot = Some(Way { scheme, versions, origin: Arc::clone(&origin), own: false });
         origin
+    }
+
+    /// A pool of its own, from now on: what is logged in for a whole connection is nobody else's.
+    pub(super) fn own_origin(&self, scheme: Scheme, versions: Versions) -> Arc<Origin> {
+        let mut slot = lock(&self.way);
+        let way = slot.take().filter(|way| way.own && (way.scheme, way.versions) == (scheme, versions));
+        let way = way.unwrap_or_else(|| Way { scheme, versions, origin: Arc::default(), own: true });
+        Arc::clone(&slot.insert(way).origin)
     }
 }

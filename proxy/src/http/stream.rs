@@ -7,30 +7,51 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
 
-/// A connected upstream.
+/// A connected upstream. Each holds its place among those that may be open.
 pub(super) enum UpstreamIo {
     /// In the clear.
-    Plain(TcpStream),
+    Plain(TcpStream, Slot),
     /// Over TLS, verified.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TcpStream>>, Slot),
+}
+
+/// A place among the connections that may be open, given back when dropped.
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl From<OwnedSemaphorePermit> for Slot {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: permit }
+    }
 }
 
 impl UpstreamIo {
     /// Whether ALPN chose HTTP/2.
     pub(super) fn negotiated_h2(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Plain(..) => false,
+            Self::Tls(stream, _) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> Option<std::net::IpAddr> {
+        let tcp = match self {
+            Self::Plain(stream, _) => stream,
+            Self::Tls(stream, _) => stream.get_ref().0,
+        };
+        tcp.peer_addr().ok().map(|address| address.ip())
     }
 
     /// Makes closing it reset the connection.
     pub(super) fn reset_on_close(&self) {
         let tcp = match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Plain(stream, _) => stream,
+            Self::Tls(stream, _) => stream.get_ref().0,
         };
         let _ = tcp.set_zero_linger();
     }
@@ -39,8 +60,8 @@ impl UpstreamIo {
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            UpstreamIo::Plain($stream) => $call,
-            UpstreamIo::Tls($stream) => $call,
+            UpstreamIo::Plain($stream, _) => $call,
+            UpstreamIo::Tls($stream, _) => $call,
         }
     };
 }
@@ -64,8 +85,8 @@ impl AsyncWrite for UpstreamIo {
     }
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Plain(stream, _) => stream.is_write_vectored(),
+            Self::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

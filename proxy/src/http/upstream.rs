@@ -6,23 +6,24 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, Uri, Version};
 use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use openshell_policy_host::Scheme;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::address;
 use super::destination::HostPort;
 use super::dial::{DialError, Dialer, Upstream};
 use super::exchange::{Exchanged, H1, H1Body};
 use super::http2::client::{Requests, Unanswered};
 use super::interim::Interim;
 use super::permit::{Permit, default_port};
-use super::stream::UpstreamIo;
+use super::stream::{Slot, UpstreamIo};
 use super::tls::{HandshakeError, Trust, TrustError, Versions};
+use super::{address, headers};
 use crate::inference::{Body, BoxError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,6 +36,8 @@ const ATTEMPTS: u32 = 3;
 pub struct Upstreams {
     dialer: Dialer,
     trust: Trust,
+    /// Connections that may be open.
+    slots: Arc<Semaphore>,
     origins: Mutex<HashMap<Key, Arc<Origin>, ahash::RandomState>>,
 }
 
@@ -101,7 +104,12 @@ struct Key {
     versions: Versions,
 }
 
+/// In a response's extensions: the address that it came from, where it may live long.
+#[derive(Clone, Copy)]
+pub(super) struct CameFrom(pub(super) IpAddr);
+
 /// Idle connections to one host, port, scheme and set of versions.
+#[derive(Default)]
 pub(super) struct Origin {
     idle: Mutex<Vec<(H1, Instant)>>,
     h2: Mutex<Option<H2>>,
@@ -126,6 +134,7 @@ impl Upstreams {
         Ok(Arc::new(Self {
             dialer: Dialer::new(add_hosts),
             trust: Trust::new(upstream_ca)?,
+            slots: Arc::new(Semaphore::new(super::connections_at_once())),
             origins: Mutex::default(),
         }))
     }
@@ -220,7 +229,7 @@ impl Upstreams {
     /// Finds or makes the pool for a destination.
     pub(super) fn origin(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Arc<Origin> {
         let key = Key { host: permit.host().to_owned(), port: permit.port(), scheme, versions };
-        Arc::clone(lock(&self.origins).entry(key).or_insert_with(|| Arc::new(Origin::new())))
+        Arc::clone(lock(&self.origins).entry(key).or_default())
     }
 
     /// Closes connections that have been idle for long, and forgets origins nobody uses.
@@ -236,18 +245,33 @@ impl Upstreams {
         });
     }
 
+    /// A place among the open connections, if need be an idle one's: streams of HTTP/2 are not counted where they come in, and each
+    /// may want a connection here.
+    fn slot(&self, permit: &Permit) -> Result<Slot, DialError> {
+        let take = || Arc::clone(&self.slots).try_acquire_owned();
+        let slot = take().or_else(|_| {
+            lock(&self.origins).values().for_each(|origin| lock(&origin.idle).clear());
+            take()
+        });
+        slot.map(Slot::from).map_err(|_| DialError::Unreachable {
+            destination: destination(permit),
+            detail: "too many connections are open".to_owned(),
+        })
+    }
+
     async fn open(
         &self,
         permit: &Permit,
         scheme: Scheme,
         versions: Option<Versions>,
     ) -> Result<(UpstreamIo, IpAddr), UpstreamError> {
+        let slot = self.slot(permit)?;
         let Upstream { stream, address } = self.dialer.dial(permit).await?;
         let io = match scheme {
-            Scheme::Http => UpstreamIo::Plain(stream),
+            Scheme::Http => UpstreamIo::Plain(stream, slot),
             Scheme::Https => {
                 match timeout(HANDSHAKE_TIMEOUT, self.trust.connect(permit.host(), versions, stream)).await {
-                    Ok(Ok(stream)) => UpstreamIo::Tls(Box::new(stream)),
+                    Ok(Ok(stream)) => UpstreamIo::Tls(Box::new(stream), slot),
                     Ok(Err(error)) => return Err(UpstreamError::Handshake { destination: destination(permit), error }),
                     Err(_) => return Err(UpstreamError::TimedOut { destination: destination(permit) }),
                 }
@@ -271,10 +295,6 @@ impl Upstreams {
 }
 
 impl Origin {
-    fn new() -> Self {
-        Self { idle: Mutex::default(), h2: Mutex::default(), negotiating: tokio::sync::Mutex::default() }
-    }
-
     /// A connection that is still open and whose address the permit covers.
     async fn checkout(&self, permit: &Permit) -> Option<H1> {
         loop {
@@ -333,11 +353,17 @@ async fn exchange_h1(
     }
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    // Of a GET or HEAD whose body's length is unknown hyper would send none.
+    if !request.body().is_end_stream() && request.body().size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     if let Some(interim) = request.extensions().get::<Interim>().cloned() {
         hyper::ext::on_informational(&mut request, move |head| interim.hint(head.status(), head.headers()));
     }
+    let address = h1.address;
     match h1.exchange(request).await {
-        Exchanged::Answered(response, h1) => {
+        Exchanged::Answered(mut response, h1) => {
+            note_address(&mut response, address);
             Ok(Ok(response.map(|incoming| Body::new(H1Body::new(incoming, h1, Arc::clone(origin))))))
         }
         Exchanged::Unsent(request) => Ok(Err(request)),
@@ -370,13 +396,22 @@ async fn exchange_h2(
     }
     let interim = request.extensions().get::<Interim>().cloned();
     match h2.requests.exchange(request, interim).await {
-        Ok(response) => Ok(Ok(response)),
+        Ok(mut response) => {
+            note_address(&mut response, h2.address);
+            Ok(Ok(response))
+        }
         Err(Unanswered::Undone(mut request)) => {
             // It may travel on over HTTP/1.1.
             request.headers_mut().insert(HOST, authority);
             Ok(Err(request))
         }
         Err(Unanswered::Failed(error)) => Err(broke_off(permit, error)),
+    }
+}
+
+fn note_address<B>(response: &mut Response<B>, address: IpAddr) {
+    if headers::lives_long(response.headers()) {
+        response.extensions_mut().insert(CameFrom(address));
     }
 }
 

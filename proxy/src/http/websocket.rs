@@ -2,6 +2,7 @@
 //! a stream of an HTTP/2 connection (RFC 8441) is the same upgrade to policies and to the upstream.
 
 use std::io::{self, Cursor};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::headers;
 use super::http2::tunnel;
+use super::judge::Lasting;
 use super::refusal::Refusal;
 use super::serve::{Judged, respond, unsent};
 use super::session::Session;
@@ -82,7 +84,7 @@ pub(super) fn from_stream(request: &mut Request<Body>) -> Option<tunnel::Promise
 }
 
 /// Says that a message changes its connection to a WebSocket, in the words of HTTP/1.1.
-fn mark(headers: &mut HeaderMap) {
+pub(super) fn mark(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
@@ -99,9 +101,8 @@ pub(super) async fn serve(
     let headers = outgoing.headers_mut();
     // Nobody else checks it for a client that sent no key.
     let accept = stream.then(|| headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()))).flatten();
-    mark(headers);
-    let mut response = match send(session, scheme, &judged, outgoing).await {
-        Ok(response) => response,
+    let (mut response, address) = match send(session, scheme, &judged, outgoing).await {
+        Ok(sent) => sent,
         Err(error) => return Err(unsent(session, judged, &error)),
     };
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -127,7 +128,8 @@ pub(super) async fn serve(
     }
 
     let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
-    let registration = registry.register(&session.facts, Some((facts, view)), generation, enforced);
+    let lasting = Lasting { request: Some((facts, view)), inspection: None, address };
+    let registration = registry.register(&session.facts, lasting, generation, enforced);
     session.proxy.spawn(async move {
         client.relay(upstream, registration.cut()).await;
         drop(registration);
@@ -140,15 +142,16 @@ async fn send(
     scheme: Scheme,
     judged: &Judged,
     outgoing: Request<Body>,
-) -> Result<Response<Body>, UpstreamError> {
+) -> Result<(Response<Body>, Option<IpAddr>), UpstreamError> {
     let permit = &judged.permit;
     let http = |error: hyper::Error| broke_off(permit, error);
     let io = session.proxy.upstreams.connect_alone(permit, scheme).await?;
+    let address = io.address();
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(http)?;
     session.proxy.spawn(async move {
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender.send_request(outgoing).await.map_err(http)?.map(boxed))
+    Ok((sender.send_request(outgoing).await.map_err(http)?.map(boxed), address))
 }
 
 /// Ends when either side has ended its stream, or with a close frame to the client when it is cut.

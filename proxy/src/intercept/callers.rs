@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::Notify;
 
 use super::sockets;
+use super::taken::Taken;
 use crate::caller::{Attribute, Attribution};
 
 /// A connection that was not accepted by then never will be: the kernel gives up on connecting a little earlier.
@@ -37,7 +38,7 @@ struct State {
 }
 
 struct Made {
-    socket: OwnedFd,
+    socket: Taken,
     attribution: Attribution,
     at: Instant,
 }
@@ -88,7 +89,6 @@ impl Callers {
             let mut state = self.state();
             (state.made.remove(&peer), state.connecting.is_empty())
         };
-        // Its socket is closed here, while nobody waits for the lock.
         match made {
             // It failed, and its address may be another's.
             Some(made) if sockets::is_fresh(made.socket.as_fd()).unwrap_or(true) => Ok(None),
@@ -118,7 +118,7 @@ impl Connecting<'_> {
     }
 
     /// Remembers the connection from `local`.
-    pub fn made(self, local: SocketAddr, socket: OwnedFd, attribution: Attribution) {
+    pub fn made(self, local: SocketAddr, socket: Taken, attribution: Attribution) {
         let now = Instant::now();
         let mut state = self.callers.state();
         if state.swept.is_none_or(|swept| now - swept > NEVER_ACCEPTED / 10) {

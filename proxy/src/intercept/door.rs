@@ -10,6 +10,7 @@ use super::addresses::{self, Destination};
 use super::late::{Late, Lates, PATIENCE};
 use super::notify::{Answer, Notification, Notifications, Turn};
 use super::sockets::{self, Kind, Takers};
+use super::taken::Taken;
 use super::throttle::Throttle;
 use super::{Callers, Entrance, Names, Probing, Reason, Refusal, Refusals, fastopen, intended, memory};
 use crate::caller::{Attribution, Caller, Intended};
@@ -170,7 +171,7 @@ impl Door {
     }
 
     /// The socket that a caller means by a descriptor.
-    pub(super) fn take(&self, caught: &Notification, fd: RawFd) -> Result<OwnedFd, i32> {
+    pub(super) fn take(&self, caught: &Notification, fd: RawFd) -> Result<Taken, i32> {
         self.takers.take(caught.thread, fd).map_err(|error| errno_of(&error))
     }
 
@@ -192,7 +193,7 @@ impl Door {
         &self,
         caught: &Notification,
         turn: &mut Turn<'_>,
-        socket: OwnedFd,
+        socket: Taken,
         destination: SocketAddr,
     ) -> Outcome {
         let v6 = match sockets::kind(socket.as_fd()).map_err(|error| errno_of(&error))? {
@@ -231,7 +232,7 @@ impl Door {
     /// Without an attribution the proxy will not know whose connection it is, and so refuse it.
     fn connect_to_proxy(
         &self,
-        socket: OwnedFd,
+        socket: Taken,
         turn: &mut Turn<'_>,
         v6: bool,
         attribution: Option<Attribution>,

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::sockets;
+use super::taken::Taken;
 use crate::caller::Caller;
 
 /// How long the door itself waits for a connect. On one machine it takes microseconds.
@@ -21,7 +22,7 @@ const STACK: usize = 64 * 1024;
 
 /// A blocking connect under way.
 pub(super) struct Late {
-    pub socket: OwnedFd,
+    pub socket: Taken,
     pub to: SocketAddr,
     /// Who connects; `None`: the probe.
     pub caller: Option<Arc<Caller>>,

@@ -29,6 +29,7 @@ mod names;
 mod notify;
 mod probing;
 mod sockets;
+mod taken;
 mod throttle;
 
 pub use callers::Callers;

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
+use super::taken::Taken;
+
 /// Turns `-1` into the thread's `errno`.
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     match result {
@@ -35,7 +37,7 @@ impl Default for Takers {
 
 impl Takers {
     /// A duplicate of a thread's descriptor.
-    pub fn take(&self, thread: u32, fd: RawFd) -> io::Result<OwnedFd> {
+    pub fn take(&self, thread: u32, fd: RawFd) -> io::Result<Taken> {
         // Of a thread that has ended nothing can be taken: its number may be another's now.
         if let Some(taken) = self.known.get(&thread).and_then(|known| duplicate(&known, fd).ok()) {
             return Ok(taken);
@@ -53,11 +55,11 @@ impl Takers {
     }
 }
 
-fn duplicate(pidfd: &OwnedFd, fd: RawFd) -> io::Result<OwnedFd> {
+fn duplicate(pidfd: &OwnedFd, fd: RawFd) -> io::Result<Taken> {
     // SAFETY: plain numbers.
     let taken = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })?;
     // SAFETY: a fresh descriptor that nobody else knows.
-    Ok(unsafe { OwnedFd::from_raw_fd(taken as RawFd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(taken as RawFd) }.into())
 }
 
 fn open(id: u32, flags: libc::c_uint) -> io::Result<OwnedFd> {

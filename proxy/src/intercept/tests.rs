@@ -56,7 +56,7 @@ fn connections_that_never_arrive_are_bounded() {
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let begin = |port: u16| {
         let connecting = callers.begin(port.into())?;
-        let socket = std::fs::File::open("/dev/null").unwrap().into();
+        let socket = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into();
         connecting.made(address(port), socket, Attribution { caller: Arc::default(), intended: None });
         Ok(())
     };

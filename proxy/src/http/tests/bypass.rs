@@ -133,6 +133,9 @@ async fn nor_do_long_methods_and_blanks() {
         format!("{} / HTTP/1.1\r\nHost: HOST\r\n\r\n", "A".repeat(65)),
         format!("{}GET / HTTP/1.1\r\nHost: HOST\r\n\r\n", "\r\n".repeat(600)),
         format!("GET{}/ HTTP/1.1\r\nHost: HOST\r\n\r\n", " ".repeat(1100)),
+        // Python's server takes any word for a path.
+        "GET secret HTTP/1.1\r\nHost: HOST\r\n\r\n".to_owned(),
+        "GET x\0/../secret http/1.0\r\n\r\n".to_owned(),
     ] {
         for pieces in [1, 2] {
             let (port, seen) = sink(b"").await;
@@ -174,4 +177,22 @@ async fn required_inspection_refuses_what_it_cannot_judge() {
             records.iter().any(|r| r.verdict == Verdict::Deny && r.error.as_deref() == Some("inspection_required"))
         })
         .await;
+}
+
+/// As slow as it is: nobody says more for thirty seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_stops_in_its_first_word_is_closed_and_recorded() {
+    let check = async |connect: fn(&openshell_policy_host::Connection) -> openshell_policy_host::Outcome| {
+        let world = World::new(Rules { connect, ..Rules::default() }).await;
+        let (port, seen) = sink(b"").await;
+        let mut tunnel = world.tunnel(HOST, port).await.unwrap();
+        tunnel.write_all(b"GET sec").await.unwrap();
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(60), tunnel.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok() && rest.is_empty() && seen.lock().unwrap().is_empty());
+        let records = world.records();
+        let undecided = records.iter().find(|r| r.error.as_deref() == Some("inspection_required")).unwrap();
+        assert!(undecided.reason.as_deref().unwrap().contains("no more came in 30 s"), "{undecided:?}");
+    };
+    tokio::join!(check(|_| allow(Inspection::Required)), check(|_| allow(Inspection::Automatic)));
 }

@@ -205,3 +205,48 @@ async fn no_request_fails_while_generations_are_swapped() {
     };
     tokio::join!(futures_util::future::join_all(clients), swaps);
 }
+
+/// A connection lives on only as far as it could have begun under the new generation.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_grant_would_judge_or_not_dial_is_cut() {
+    use Inspection::{Automatic, Opaque, Required};
+    fn elsewhere(inspection: Inspection) -> Outcome {
+        Outcome::Allow(openshell_policy_host::Grant {
+            private_ranges: vec!["10.0.0.0/8".to_owned()],
+            ..grant(inspection)
+        })
+    }
+    type OnConnect = fn(&openshell_policy_host::Connection) -> Outcome;
+    let rows: [(OnConnect, OnConnect, Option<&str>); 7] = [
+        (|_| allow(Opaque), |_| allow(Opaque), None),
+        (|_| allow(Automatic), |_| allow(Automatic), None),
+        (|_| allow(Automatic), |_| allow(Opaque), None),
+        (|_| allow(Opaque), |_| allow(Automatic), Some("inspection_required")),
+        (|_| allow(Opaque), |_| allow(Required), Some("inspection_required")),
+        (|_| allow(Automatic), |_| allow(Required), Some("inspection_required")),
+        (|_| allow(Opaque), |_| elsewhere(Opaque), Some("ssrf_denied")),
+    ];
+    for (number, (before, after, expected)) in rows.into_iter().enumerate() {
+        let world = World::new(Rules { connect: before, ..Rules::default() }).await;
+        let mut tunnel = world.tunnel(HOST, echo_port().await).await.unwrap();
+        tunnel.write_all(b"\0").await.unwrap();
+        assert_eq!(tunnel.read_u8().await.unwrap(), 0, "row {number}");
+        let cut = world.enforce(Rules { generation: 2, connect: after, ..Rules::default() });
+        assert_eq!(cut, u32::from(expected.is_some()), "row {number}");
+        match expected {
+            None => tunnel.write_all(b"b").await.unwrap(),
+            Some(_) => assert!(tunnel.read_u8().await.is_err(), "row {number}"),
+        }
+        let records = world.records();
+        let denied = records.iter().find(|r| r.stage == Stage::Reevaluate);
+        assert_eq!(denied.and_then(|r| r.error.as_deref()), expected, "row {number}");
+    }
+
+    // What was judged goes on being so, and is only cut where its address is not granted any more.
+    let world = World::new(Rules { connect: |_| allow(Required), ..Rules::default() }).await;
+    let url = format!("ws://{HOST}:{}/ws", world.tls_port);
+    let (mut socket, _) = tokio_tungstenite::client_async(url, world.inspected(&["http/1.1"]).await).await.unwrap();
+    assert_eq!(world.enforce(Rules { generation: 2, connect: |_| allow(Required), ..Rules::default() }), 0);
+    assert_eq!(world.enforce(Rules { generation: 3, connect: |_| elsewhere(Required), ..Rules::default() }), 1);
+    assert!(matches!(socket.next().await.unwrap().unwrap(), Message::Close(Some(_))));
+}

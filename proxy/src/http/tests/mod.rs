@@ -8,5 +8,6 @@ mod flows;
 mod http2;
 mod live;
 mod reuse;
+mod sent;
 mod units;
 mod world;

@@ -63,9 +63,18 @@ fn addresses() {
     check("::ffff:10.1.2.3", &["10.0.0.0/8"], Ok(()));
     check("::1", &["::1/128"], Ok(()));
     check("::1", &["127.0.0.0/8"], refused);
-    for metadata in ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254"] {
+    for metadata in [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "64:ff9b::169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+    ] {
         check(metadata, &[], Err(Forbidden::Metadata));
-        check(metadata, &["0.0.0.0/0", "::/0", "169.254.0.0/16"], Err(Forbidden::Metadata));
+        check(metadata, &["0.0.0.0/0", "::/0", "169.254.0.0/16", "fd00::/8"], Err(Forbidden::Metadata));
     }
     check("169.254.169.254", &["169.254.169.254/32"], Ok(()));
 }
@@ -81,6 +90,8 @@ fn destinations() {
     check("example.com.", Some(("example.com", None)));
     check("[::1]:80", Some(("::1", Some(80))));
     check("[2001:DB8::1]", Some(("2001:db8::1", None)));
+    check("[::ffff:192.0.2.1]:1", Some(("192.0.2.1", Some(1))));
+    check("[::FFFF:c000:201]", Some(("192.0.2.1", None)));
     check("192.0.2.1:1", Some(("192.0.2.1", Some(1))));
     check("_dmarc.example.com", Some(("_dmarc.example.com", None)));
     for refused in [
@@ -127,7 +138,27 @@ fn paths() {
     check("/.well-known/x", Some("/.well-known/x"));
     check("/...", Some("/..."));
     check("//a", Some("//a"));
-    for refused in ["", "a", "*", "/%", "/%2", "/%zz", "/a\\b", "/a\tb"] {
+    check("/group%2fproject/x", Some("/group%2Fproject/x"));
+    check("/a;v=1/b", Some("/a;v=1/b"));
+    check("/..a/%2F.b/c..", Some("/..a/%2F.b/c.."));
+    for refused in [
+        "",
+        "a",
+        "*",
+        "/%",
+        "/%2",
+        "/%zz",
+        "/a\\b",
+        "/a\tb",
+        "/a%00",
+        "/public/..%2fadmin",
+        "/public/%2e%2e%2Fadmin",
+        "/public/x%2f..",
+        "/public/..%5cadmin",
+        "/public/..;/admin",
+        "/public/..;x=1%2Fadmin",
+        "/a%2F.%2Fb",
+    ] {
         check(refused, None);
     }
 }
@@ -168,7 +199,13 @@ fn protocols() {
     check(b"POST x://a/ HTTP/1.1\r\n", Some(Http1));
     check(b"GET coap+tcp://a/\n", Some(Http1));
     check(b"GET x:/", None);
-    check(b"GET a HTTP/1.0\r\n", Some(Other));
+    check(b"GET x:/a b", Some(Other));
+    check(b"GET a", None);
+    check(b"GET a ht", None);
+    check(b"GET a HTTP/1.0\r\n", Some(Http1));
+    check(b"BREW a:b\x00/../c\t\thttp/9", Some(Http1));
+    check(b"GET a HTTPS", Some(Other));
+    check(b"GET a\r\n", Some(Other));
     check(b"GET a b", Some(Other));
     // Syslog that counts its octets (RFC 6587 §3.4.1) says nothing more.
     check(b"83 <34>1 2003-10-11T22:14:15.003Z a su - ID47", Some(Other));
@@ -189,6 +226,7 @@ fn protocols() {
     check(&padded("GET", " ", ""), Some(Http1));
     check(&padded("GET", "\t", "/ HTTP/1.1\r\n"), Some(Http1));
     check(&padded("GET", " ", "key"), Some(Http1));
+    check(&padded("GET key", " ", "value"), Some(Http1));
     check(b"\x00\x00\x00\x08\x04\xd2\x16\x2f", Some(Other));
 }
 
