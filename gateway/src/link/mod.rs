@@ -6,6 +6,7 @@
 
 pub mod attempt;
 mod keys;
+pub(crate) mod outgoing;
 mod questions;
 pub(crate) mod relayed;
 mod reports;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use attempt::AttemptSlot;
+use outgoing::Outgoing;
 use questions::Questions;
 pub use questions::Unanswered;
 
@@ -66,12 +68,6 @@ pub struct Link {
     closed: CancellationToken,
 }
 
-/// What a link's writer takes its frames from. Control goes first, so a message that announces bytes precedes them.
-pub(crate) struct Outgoing {
-    pub control: mpsc::Receiver<ToSupervisor>,
-    pub data: mpsc::Receiver<Bytes>,
-}
-
 impl Link {
     fn new(id: u64, sandbox_id: &str, first_channel: u64) -> (Arc<Self>, Outgoing) {
         let (control, control_out) = mpsc::channel(64);
@@ -94,7 +90,7 @@ impl Link {
             next_channel: AtomicU64::new(first_channel),
             closed: CancellationToken::new(),
         });
-        (link, Outgoing { control: control_out, data: data_out })
+        (link, Outgoing::new(control_out, data_out))
     }
 
     /// One that another gateway holds, by its number among those that use it.

@@ -14,8 +14,9 @@ use openshell_api::stream::StreamEvent;
 use tokio::sync::mpsc;
 
 use super::attempt::{Enforced, Event};
+use super::outgoing::{Next, Outgoing};
 use super::reports::{self, Report};
-use super::{Link, Outgoing, Trusts, keys, reset};
+use super::{Link, Trusts, keys, reset};
 use crate::error::{ApiError, ApiResult};
 use crate::gateway::Gateway;
 use crate::modules::Transfer;
@@ -26,7 +27,7 @@ use crate::{authority, budgets, proposals, push};
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// A link on which nothing arrives for so long (not even a pong) is given up.
-const SILENCE: Duration = Duration::from_secs(65);
+const SILENCE: Duration = Duration::from_secs(45);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a link was ended by the gateway.
@@ -72,14 +73,16 @@ async fn write(link: Arc<Link>, mut outgoing: Outgoing, mut sink: SplitSink<WebS
         let message = tokio::select! {
             biased;
             () = link.closed.cancelled() => break,
-            Some(message) = outgoing.control.recv() => match serde_json::to_string(&message) {
-                Ok(text) => Message::text(text),
-                Err(error) => {
-                    tracing::error!(%error, "a message to a supervisor can't be written");
-                    break;
-                }
+            next = outgoing.next() => match next {
+                Next::Control(message) => match serde_json::to_string(&message) {
+                    Ok(text) => Message::text(text),
+                    Err(error) => {
+                        tracing::error!(%error, "a message to a supervisor can't be written");
+                        break;
+                    }
+                },
+                Next::Data(frame) => Message::Binary(frame),
             },
-            Some(frame) = outgoing.data.recv() => Message::Binary(frame),
             _ = ping.tick() => Message::Ping(Bytes::new()),
         };
         match tokio::time::timeout(SEND_TIMEOUT, sink.send(message)).await {
@@ -309,14 +312,18 @@ pub(super) async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
 /// Sends the artifacts that a supervisor lacks, as what differs from one it has where that is little, else compressed if it takes
 /// that; only those its attempt refers to.
 fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>, have: Vec<String>, zstd: bool) {
-    let wanted: Vec<String> = {
+    let unknown = {
         let attempts = link.attempts();
         let Some(slot) = attempts.get(push) else { return };
-        digests.into_iter().filter(|digest| slot.artifacts.contains(digest)).collect()
+        digests.iter().find(|digest| !slot.artifacts.contains(*digest)).cloned()
     };
+    if let Some(digest) = unknown {
+        let reason = format!("its supervisor asks for artifact {digest}, which is not part of it");
+        return tell(link, push, Event::Refused(reason));
+    }
     let (gateway, link, push) = (gateway.clone(), link.clone(), push.to_owned());
     tokio::spawn(async move {
-        for digest in wanted {
+        for digest in digests {
             let sending = gateway.modules.transfer(&gateway.store, &digest, &have, zstd).await;
             let Transfer { base, zstd, bytes } = match sending {
                 Ok(transfer) => transfer,

@@ -18,8 +18,9 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
 use crate::gateway::Gateway;
+use crate::link::outgoing::{Next, Outgoing};
 use crate::link::relayed::{PING_EVERY, SILENCE};
-use crate::link::{Link, Outgoing, relayed};
+use crate::link::{Link, relayed};
 use crate::store::Replica;
 use crate::upstream::bare_host;
 
@@ -102,19 +103,20 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-async fn carry(gateway: Arc<Gateway>, link: Arc<Link>, outgoing: Outgoing, socket: Socket) {
+async fn carry(gateway: Arc<Gateway>, link: Arc<Link>, mut outgoing: Outgoing, socket: Socket) {
     let (mut sink, mut stream) = socket.split();
-    let Outgoing { mut control, mut data } = outgoing;
     let writing = async {
         let (mut ping, mut idle) = (tokio::time::interval(PING_EVERY), 0);
         loop {
             let message = tokio::select! {
                 biased;
-                Some(message) = control.recv() => match serde_json::to_string(&message) {
-                    Ok(text) => Message::text(text),
-                    Err(_) => return,
+                next = outgoing.next() => match next {
+                    Next::Control(message) => match serde_json::to_string(&message) {
+                        Ok(text) => Message::text(text),
+                        Err(_) => return,
+                    },
+                    Next::Data(frame) => Message::Binary(frame),
                 },
-                Some(frame) = data.recv() => Message::Binary(frame),
                 _ = ping.tick() => {
                     // Nobody but this task and whoever keeps the way has it.
                     idle = if Arc::strong_count(&link) > 2 { 0 } else { idle + 1 };

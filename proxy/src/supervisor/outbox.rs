@@ -31,12 +31,32 @@ pub(super) struct Outbox {
 pub(super) struct Queue {
     urgent: mpsc::Receiver<Message>,
     bulk: mpsc::Receiver<Message>,
+    /// Bulk that was taken, and is to be sent once nothing urgent is left that was there before it.
+    held: Option<Message>,
+}
+
+impl Queue {
+    /// The next message; `None`: every [`Outbox`] is gone.
+    async fn next(&mut self) -> Option<Message> {
+        if self.held.is_none() {
+            tokio::select! {
+                biased;
+                Some(message) = self.urgent.recv() => return Some(message),
+                message = self.bulk.recv() => self.held = message,
+            }
+        }
+        // Between a look at one queue and a look at the other both may have been filled. `try_recv` waits for what is half there.
+        match self.urgent.try_recv() {
+            Ok(message) => Some(message),
+            Err(_) => self.held.take(),
+        }
+    }
 }
 
 pub(super) fn outbox() -> (Outbox, Queue) {
     let (urgent, urgent_queue) = mpsc::channel(256);
     let (bulk, bulk_queue) = mpsc::channel(8);
-    (Outbox { urgent, bulk }, Queue { urgent: urgent_queue, bulk: bulk_queue })
+    (Outbox { urgent, bulk }, Queue { urgent: urgent_queue, bulk: bulk_queue, held: None })
 }
 
 impl Outbox {
@@ -75,16 +95,11 @@ fn text(message: &FromSupervisor) -> Result<Message, LinkEnded> {
 
 /// Sends until every [`Outbox`] is gone or the link fails.
 pub(super) async fn write(mut sink: SplitSink<Socket, Message>, mut queue: Queue) -> Result<(), tungstenite::Error> {
-    loop {
-        let next = tokio::select! {
-            biased;
-            Some(message) = queue.urgent.recv() => message,
-            Some(message) = queue.bulk.recv() => message,
-            else => return sink.close().await,
-        };
+    while let Some(next) = queue.next().await {
         let sent = tokio::time::timeout(SEND_TIMEOUT, sink.send(next)).await;
         sent.map_err(|_| tungstenite::Error::Io(std::io::ErrorKind::TimedOut.into()))??;
     }
+    sink.close().await
 }
 
 /// Splits a link's stream.

@@ -133,6 +133,8 @@ impl Pushes {
     pub fn abort(&mut self, push: &str) {
         if !matches!(self.pushes.get(push), Some(Push::Activating)) {
             drop_elsewhere(self.pushes.remove(push));
+            let awaited = self.awaited();
+            self.transfers.retain(|_, transfer| awaited.contains(&transfer.digest));
         }
     }
 

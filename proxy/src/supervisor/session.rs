@@ -361,6 +361,8 @@ impl Session {
             self.answer(answers).await?;
         } else if bytes.first() == Some(&(ExecStream::Stdin as u8)) {
             self.stream(channel, |stream| stream.input(bytes.slice(1..)));
+        } else {
+            tracing::debug!(channel, length = bytes.len(), "bytes for nobody are dropped");
         }
         Ok(())
     }
