@@ -10,58 +10,59 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
 
-/// A connected upstream. Each holds its place among those that may be open.
-pub(super) enum UpstreamIo {
+/// A connected upstream. It holds its place among those that may be open.
+pub(super) struct UpstreamIo {
+    wire: Wire,
+    _slot: OwnedSemaphorePermit,
+}
+
+enum Wire {
     /// In the clear.
-    Plain(TcpStream, Slot),
+    Plain(TcpStream),
     /// Over TLS, verified.
-    Tls(Box<TlsStream<TcpStream>>, Slot),
-}
-
-/// A place among the connections that may be open, given back when dropped.
-pub(super) struct Slot {
-    _permit: OwnedSemaphorePermit,
-}
-
-impl From<OwnedSemaphorePermit> for Slot {
-    fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: permit }
-    }
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl UpstreamIo {
+    pub(super) fn plain(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
+        Self { wire: Wire::Plain(stream), _slot: slot }
+    }
+
+    pub(super) fn tls(stream: TlsStream<TcpStream>, slot: OwnedSemaphorePermit) -> Self {
+        Self { wire: Wire::Tls(Box::new(stream)), _slot: slot }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.wire {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Whether ALPN chose HTTP/2.
     pub(super) fn negotiated_h2(&self) -> bool {
-        match self {
-            Self::Plain(..) => false,
-            Self::Tls(stream, _) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        match &self.wire {
+            Wire::Plain(_) => false,
+            Wire::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
     /// Where it leads.
     pub(super) fn address(&self) -> Option<std::net::IpAddr> {
-        let tcp = match self {
-            Self::Plain(stream, _) => stream,
-            Self::Tls(stream, _) => stream.get_ref().0,
-        };
-        tcp.peer_addr().ok().map(|address| address.ip())
+        self.tcp().peer_addr().ok().map(|address| address.ip())
     }
 
     /// Makes closing it reset the connection.
     pub(super) fn reset_on_close(&self) {
-        let tcp = match self {
-            Self::Plain(stream, _) => stream,
-            Self::Tls(stream, _) => stream.get_ref().0,
-        };
-        let _ = tcp.set_zero_linger();
+        let _ = self.tcp().set_zero_linger();
     }
 }
 
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
-        match $self.get_mut() {
-            UpstreamIo::Plain($stream, _) => $call,
-            UpstreamIo::Tls($stream, _) => $call,
+        match &mut $self.get_mut().wire {
+            Wire::Plain($stream) => $call,
+            Wire::Tls($stream) => $call,
         }
     };
 }
@@ -84,9 +85,9 @@ impl AsyncWrite for UpstreamIo {
         either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream, _) => stream.is_write_vectored(),
-            Self::Tls(stream, _) => stream.is_write_vectored(),
+        match &self.wire {
+            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -12,7 +12,7 @@ use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use openshell_policy_host::Scheme;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::destination::HostPort;
@@ -21,7 +21,7 @@ use super::exchange::{Exchanged, H1, H1Body};
 use super::http2::client::{Requests, Unanswered};
 use super::interim::Interim;
 use super::permit::{Permit, default_port};
-use super::stream::{Slot, UpstreamIo};
+use super::stream::UpstreamIo;
 use super::tls::{HandshakeError, Trust, TrustError, Versions};
 use super::{address, headers};
 use crate::inference::{Body, BoxError};
@@ -247,13 +247,13 @@ impl Upstreams {
 
     /// A place among the open connections, if need be an idle one's: streams of HTTP/2 are not counted where they come in, and each
     /// may want a connection here.
-    fn slot(&self, permit: &Permit) -> Result<Slot, DialError> {
+    fn slot(&self, permit: &Permit) -> Result<OwnedSemaphorePermit, DialError> {
         let take = || Arc::clone(&self.slots).try_acquire_owned();
         let slot = take().or_else(|_| {
             lock(&self.origins).values().for_each(|origin| lock(&origin.idle).clear());
             take()
         });
-        slot.map(Slot::from).map_err(|_| DialError::Unreachable {
+        slot.map_err(|_| DialError::Unreachable {
             destination: destination(permit),
             detail: "too many connections are open".to_owned(),
         })
@@ -268,10 +268,10 @@ impl Upstreams {
         let slot = self.slot(permit)?;
         let Upstream { stream, address } = self.dialer.dial(permit).await?;
         let io = match scheme {
-            Scheme::Http => UpstreamIo::Plain(stream, slot),
+            Scheme::Http => UpstreamIo::plain(stream, slot),
             Scheme::Https => {
                 match timeout(HANDSHAKE_TIMEOUT, self.trust.connect(permit.host(), versions, stream)).await {
-                    Ok(Ok(stream)) => UpstreamIo::Tls(Box::new(stream), slot),
+                    Ok(Ok(stream)) => UpstreamIo::tls(stream, slot),
                     Ok(Err(error)) => return Err(UpstreamError::Handshake { destination: destination(permit), error }),
                     Err(_) => return Err(UpstreamError::TimedOut { destination: destination(permit) }),
                 }
