@@ -52,6 +52,14 @@ pub enum ProveError {
     /// It ended without its findings.
     #[error("the probe of the sandbox's walls ended without findings ({0})")]
     NoFindings(String),
+    /// Its findings are not about the checks that a probe makes.
+    #[error("the probe of the sandbox's walls answers {found:?} where {due:?} is due")]
+    Unexpected {
+        /// The check whose turn it was, or `nothing`.
+        due: &'static str,
+        /// What came instead, or `nothing`.
+        found: String,
+    },
 }
 
 /// Why a process was not started in a sandbox, or is not known any more.

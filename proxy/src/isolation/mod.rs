@@ -67,7 +67,7 @@ pub struct SealConfig {
     pub workspace: PathBuf,
     /// Whether the workload may write its workspace.
     pub workspace_writable: bool,
-    /// Directories that stay invisible even where [`Walls`] would show them: the supervisor's state.
+    /// Directories that stay invisible even where [`Walls`] would show them, under whatever name: the supervisor's state.
     pub hidden: Vec<PathBuf>,
     /// What the workload may see and write, and as whom it runs.
     pub walls: Walls,
@@ -121,7 +121,8 @@ impl SealConfig {
 /// What the workload may see and write. Paths that don't exist are skipped, unless `strict`.
 ///
 /// What is listed nowhere does not exist inside: the filesystem view is built from these paths, a private `/tmp`,
-/// `/run`, `/proc` and `/dev`, and Landlock holds the same line a second time.
+/// `/run`, `/proc` and `/dev`, and Landlock holds the same line a second time. A socket of the host's that lies in a listed
+/// directory is masked, unless it is listed itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Walls {
     /// Readable and executable. `/` shows the whole filesystem but `/proc`, `/sys`, `/dev`, `/run` and `/tmp`.
@@ -144,13 +145,10 @@ impl Walls {
 
 impl Default for Walls {
     fn default() -> Self {
-        let read_only = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix"];
-        Self {
-            read_only: read_only.into_iter().map(PathBuf::from).collect(),
-            read_write: Vec::new(),
-            user: None,
-            strict: false,
-        }
+        let system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt"];
+        // Not all of `/nix`: beside the programs lies the socket of a daemon that builds whatever it is asked to.
+        let read_only = system.into_iter().chain(["/nix/store", "/nix/var/nix/profiles"]);
+        Self { read_only: read_only.map(PathBuf::from).collect(), read_write: Vec::new(), user: None, strict: false }
     }
 }
 

@@ -37,7 +37,8 @@ pub(super) struct Setup {
 pub(super) enum Command {
     /// Descriptors: the [`Program`]'s memfd, then stdin, stdout, stderr unless it asks for a terminal.
     Spawn { id: u64 },
-    /// Descriptors: the targets' document, leave to begin (one byte), a file for what was found, a foreign directory.
+    /// Descriptors: the targets' document, a socket for leave to begin (one byte) and for what was found, and, where every
+    /// wall stands, a foreign directory.
     Probe { id: u64 },
     /// To the process group that `id` leads.
     Signal { id: u64, signal: i32 },

@@ -14,6 +14,8 @@ crate::tests![
     probes_take_turns,
     a_way_out_is_noticed,
     files_in_sight_are_noticed,
+    sockets_in_sight_are_noticed,
+    a_workload_can_not_forge_its_proof,
     the_end_of_the_sandbox_proves_nothing,
 ];
 
@@ -35,6 +37,7 @@ const ALWAYS: &[&str] = &[
     "proxy-port",
     "host-loopback",
     "abstract-socket",
+    "host-sockets",
     "capabilities-bnd",
     "no-new-privileges",
     "seccomp",
@@ -143,23 +146,104 @@ async fn a_way_out_is_noticed() -> Result<(), Failed> {
 }
 
 async fn files_in_sight_are_noticed() -> Result<(), Failed> {
-    let shown = tempfile::tempdir()?;
-    std::fs::set_permissions(shown.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
-    let state = shown.path().join("state");
-    std::fs::create_dir(&state)?;
+    let root = tempfile::tempdir()?;
+    let shown = root.path().join("shown");
+    let state = shown.join("state");
+    std::fs::create_dir_all(&state)?;
+    std::fs::set_permissions(&shown, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     std::fs::write(state.join("status.json"), "secret")?;
-    // It is said to be hidden, and a mount made afterwards uncovers it.
-    let world = World::with(|config| {
-        config.walls.read_only.push(shown.path().into());
-        config.hidden.push(state.clone());
-    })
-    .await;
-    assert!(world.sandbox.prover.prove().await?.holds());
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(&shown, &link)?;
+    for listed in [shown, link] {
+        // It is said to be hidden, and is uncovered afterwards, by the name that it is shown under.
+        let world = World::with(|config| {
+            config.walls.read_write.push(listed.clone());
+            config.hidden.push(state.clone());
+        })
+        .await;
+        assert!(world.sandbox.prover.prove().await?.holds());
+        if !nix::unistd::Uid::effective().is_root() {
+            return Ok(());
+        }
+        assert!(from_outside(&world, &["-m", "--", "umount", &listed.join("state").to_string_lossy()])?);
+        assert_eq!(names(&world.sandbox.prover.prove().await?), ["supervisor-files"], "{}", listed.display());
+    }
+    Ok(())
+}
+
+async fn sockets_in_sight_are_noticed() -> Result<(), Failed> {
+    let shown = tempfile::tempdir()?;
+    let socket = shown.path().join("daemon.sock");
+    let _daemon = std::os::unix::net::UnixListener::bind(&socket)?;
+    for path in [shown.path(), &socket] {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    }
+    let world = World::with(|config| config.walls.read_only.push(shown.path().into())).await;
+    let enforcement = world.sandbox.prover.prove().await?;
+    assert!(enforcement.holds(), "{:#?}", unproven(&enforcement));
+    let tried = enforcement.checks.iter().find(|check| check.name == "host-sockets").ok_or("it was not tried")?;
+    assert_ne!(tried.seen, "none of 0");
     if !nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
-    assert!(from_outside(&world, &["-m", "--", "umount", &state.to_string_lossy()])?);
-    assert_eq!(names(&world.sandbox.prover.prove().await?), ["supervisor-files"]);
+    // With its processes, too: what is no directory umount(8) looks up in `/proc`.
+    assert!(from_outside(&world, &["-m", "-p", "--", "umount", &socket.to_string_lossy()])?);
+    assert_eq!(names(&world.sandbox.prover.prove().await?), ["host-sockets"]);
+    Ok(())
+}
+
+/// Opens what it can of other processes' descriptors, and writes there that nothing was found; until `stop` exists. Says
+/// how many it could open.
+const HOSTILE: &str = "
+import os
+opened = 0
+open('begun', 'w').close()
+while not os.path.exists('stop'):
+    for pid in os.listdir('/proc'):
+        if not pid.isdigit() or int(pid) == os.getpid(): continue
+        try: numbers = os.listdir('/proc/%s/fd' % pid)
+        except OSError: continue
+        for number in numbers:
+            for mode in (os.O_RDWR, os.O_WRONLY, os.O_RDONLY):
+                try: fd = os.open('/proc/%s/fd/%s' % (pid, number), mode | os.O_NONBLOCK)
+                except OSError: continue
+                opened += 1
+                try: os.ftruncate(fd, 0)
+                except OSError: pass
+                try: os.pwrite(fd, b'[]', 0)
+                except OSError: pass
+                os.close(fd)
+print(opened)";
+
+async fn a_workload_can_not_forge_its_proof() -> Result<(), Failed> {
+    let world = World::new().await;
+    let names = |proof: &Enforcement| proof.checks.iter().map(|check| check.name.clone()).collect::<Vec<_>>();
+    let undisturbed = world.sandbox.prover.prove().await?;
+    let disturbed = async {
+        for _ in 0..500 {
+            if world.workspace.path().join("begun").exists() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let mut proofs = Vec::new();
+        for _ in 0..10 {
+            proofs.push(world.sandbox.prover.prove().await);
+        }
+        world.write("stop", "");
+        proofs
+    };
+    let (hostile, proofs) = tokio::join!(world.run(&["/usr/bin/python3", "-c", HOSTILE]), disturbed);
+    for proof in proofs {
+        let proof = proof?;
+        assert!(proof.holds(), "{:#?}", unproven(&proof));
+        assert_eq!(names(&proof), names(&undisturbed));
+    }
+    assert_eq!(hostile.status.shell_code(), 0, "{}", hostile.output);
+    // A supervisor without privileges has to expose the probe: its standard streams can be opened then.
+    if nix::unistd::Uid::effective().is_root() {
+        assert_eq!(hostile.output, "0");
+    }
     Ok(())
 }
 

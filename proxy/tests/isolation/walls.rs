@@ -1,6 +1,9 @@
 //! What a program inside can't do, and what it can't see.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use libtest_mimic::Failed;
 use openshell_proxy::isolation::{Overlay, Sandbox, SealConfig, SealError};
@@ -11,6 +14,8 @@ crate::tests![
     no_capabilities_and_no_way_to_any,
     refused_system_calls,
     the_filesystem_is_what_the_walls_show,
+    what_is_hidden_has_no_other_name,
+    sockets_of_the_host_are_masked,
     own_files,
     root_is_refused,
     strict_walls_need_every_path,
@@ -116,6 +121,98 @@ async fn the_filesystem_is_what_the_walls_show() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A bind mount, made by the host's root; unmounted with this value.
+struct Bound(PathBuf);
+
+impl Bound {
+    fn new(source: &Path, target: &Path) -> Result<Self, Failed> {
+        match Command::new("mount").arg("--bind").args([source, target]).status()?.success() {
+            true => Ok(Self(target.to_owned())),
+            false => Err("mount failed".into()),
+        }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+async fn what_is_hidden_has_no_other_name() -> Result<(), Failed> {
+    let root = tempfile::tempdir()?;
+    let path = |name: &str| root.path().join(name);
+    std::fs::create_dir_all(path("real/u/state/keys"))?;
+    std::fs::create_dir(path("mounted"))?;
+    std::fs::write(path("real/u/state/keys/key"), "secret")?;
+    std::fs::write(path("real/u/data"), "data")?;
+    symlink("real", path("link"))?;
+    // What is listed, whether it may be written, and what is shown of it.
+    let mut rows = vec![
+        ("real", false, "real/u/data"),
+        ("link", true, "link/u/data"),
+        ("link/u", true, "link/u/data"),
+        ("link/u", false, "link/u/data"),
+        ("link/u/state", false, ""),
+        ("link/u/state/keys", true, ""),
+        ("real/u/state/keys", false, ""),
+    ];
+    let _bound = match nix::unistd::Uid::effective().is_root() {
+        true => {
+            rows.push(("mounted", false, "mounted/data"));
+            Some(Bound::new(&path("real/u"), &path("mounted"))?)
+        }
+        false => None,
+    };
+    for (listed, writable, data) in rows {
+        let world = World::with(|config| {
+            let walls = &mut config.walls;
+            let list = if writable { &mut walls.read_write } else { &mut walls.read_only };
+            list.push(path(listed));
+            config.hidden.push(path("real/u/state"));
+        })
+        .await;
+        let keys = ["real/u/state", "link/u/state", "mounted/state"].map(|state| format!("{state}/keys/key")).join(" ");
+        let script = format!("cd {} 2>/dev/null && cat {keys} {data} 2>/dev/null; true", root.path().display());
+        let expected = if data.is_empty() { "" } else { "data" };
+        world.check(&["sh", "-c", &script], expected).await.map_err(|failed| format!("{listed}: {failed:?}"))?;
+        let proof = world.sandbox.prover.prove().await?;
+        assert!(proof.holds(), "{listed}: {:?}", proof.failures().collect::<Vec<_>>());
+    }
+    Ok(())
+}
+
+async fn sockets_of_the_host_are_masked() -> Result<(), Failed> {
+    let shown = tempfile::tempdir()?;
+    let path = |name: &str| shown.path().join(name);
+    let mut daemons = vec![UnixListener::bind(path("daemon"))?, UnixListener::bind(path("lent"))?];
+    let _log = UnixDatagram::bind(path("log"))?;
+    for open in [shown.path(), &path("daemon"), &path("lent"), &path("log")] {
+        std::fs::set_permissions(open, std::fs::Permissions::from_mode(0o777))?;
+    }
+    let world = World::with(|config| {
+        config.walls.read_only.extend([shown.path().to_owned(), path("lent")]);
+        let socket = config.workspace.join("served");
+        daemons.push(UnixListener::bind(&socket).unwrap());
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+    })
+    .await;
+    let code = format!(
+        "
+import socket
+for path, kind in [('{shown}/daemon', 1), ('{shown}/log', 2), ('served', 1), ('{shown}/lent', 1)]:
+    try:
+        socket.socket(socket.AF_UNIX, kind).connect(path)
+        print('reached')
+    except OSError as error: print(error.errno)",
+        shown = shown.path().display()
+    );
+    let refused = libc::ECONNREFUSED;
+    world.python(&code, &format!("{refused}\n{refused}\n{refused}\nreached")).await?;
+    drop(daemons);
+    Ok(())
+}
+
 async fn own_files() -> Result<(), Failed> {
     let overlay = |path: &str| Overlay { path: path.into(), content: b"ours\n".to_vec() };
     let world = World::with(|config| {
@@ -174,7 +271,7 @@ async fn rootless() -> Result<(), Failed> {
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
     let copy = directory.path().join("test");
     std::fs::copy(std::env::current_exe()?, &copy)?;
-    let run = std::process::Command::new("setpriv")
+    let run = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
         .arg(copy)
         .arg("--rootless")
@@ -194,5 +291,7 @@ pub async fn rootless_check() -> Result<(), Failed> {
     world
         .check(&["sh", "-c", "echo x > file && cat file; touch /usr/x 2>/dev/null || echo kept out"], "x\nkept out")
         .await?;
+    let proof = world.sandbox.prover.prove().await?;
+    assert!(proof.holds(), "{:?}", proof.failures().collect::<Vec<_>>());
     Ok(())
 }

@@ -182,6 +182,9 @@ async fn a_kernel_without_landlock_takes_leave_and_says_so() {
     assert_eq!(degraded, ["landlock"]);
     let waived = proof.checks.iter().filter(|check| check.outcome == Outcome::Waived);
     assert_eq!(waived.map(|check| check.name.as_str()).collect::<Vec<_>>(), [lacking.caught_by], "{proof:?}");
+    // Where nothing would refuse it, the workload must not find it in the probe's hands.
+    let handle = proof.checks.iter().find(|check| check.name == lacking.caught_by);
+    assert!(handle.is_some_and(|check| check.seen.starts_with("not tried")), "{proof:?}");
     assert!(proof.holds(), "{}", proof.summary());
     assert_eq!(started(&mut link).await.1, "running");
 }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use super::wire::{self, Report, Setup};
 use super::{Wall, landlock, seccomp, sys};
 
+mod concealed;
 mod mounts;
 mod overlays;
 mod privileges;
@@ -92,7 +93,7 @@ fn give_up(socket: BorrowedFd<'_>, failure: Failure) -> i32 {
 
 fn init(socket: OwnedFd, setup: &Setup, user: &User, mounts: &mounts::Plan) -> i32 {
     match seal(socket.as_fd(), setup, user, mounts) {
-        Ok(()) => serve::serve(socket, user),
+        Ok(()) => serve::serve(socket, user, mounts),
         Err(failure) => give_up(socket.as_fd(), failure),
     }
 }

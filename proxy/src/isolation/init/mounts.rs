@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileTypeExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
+use super::concealed::{self, Shown};
 use crate::isolation::sys;
 use crate::isolation::wire::Setup;
 
@@ -55,6 +56,8 @@ enum Entry {
     Link(PathBuf),
     /// Nothing, even where something is shown around it.
     Hidden,
+    /// Nothing, in place of a socket that leads to the host.
+    Socket,
 }
 
 /// Everything the view will hold, parents before children.
@@ -95,13 +98,17 @@ impl Plan {
             }
         }
         let read_only = !setup.workspace_writable;
-        let workspace = Entry::Host { source: fs::canonicalize(&setup.workspace)?, read_only };
-        entries.insert(normal(&setup.workspace)?, workspace);
+        let real = fs::canonicalize(&setup.workspace)?;
+        entries.insert(normal(&setup.workspace)?, Entry::Host { source: real.clone(), read_only });
+        let shown = of_the_host(&entries);
         for path in &setup.hidden {
             entries.insert(normal(path)?, Entry::Hidden);
-            if let Ok(real) = fs::canonicalize(path) {
-                entries.insert(real, Entry::Hidden);
-            }
+        }
+        for path in concealed::hidden(&shown, &real, &setup.hidden) {
+            entries.insert(path, Entry::Hidden);
+        }
+        for path in concealed::sockets(&shown, concealed::bound_sockets()?) {
+            entries.entry(path).or_insert(Entry::Socket);
         }
         Ok(Self { entries })
     }
@@ -180,11 +187,28 @@ impl Plan {
             match entry {
                 Entry::Host { read_only: true, .. } => read_only.push(path.clone()),
                 Entry::Host { .. } | Entry::Private { .. } | Entry::Devices => read_write.push(path.clone()),
-                Entry::Link(_) | Entry::Hidden => {}
+                Entry::Link(_) | Entry::Hidden | Entry::Socket => {}
             }
         }
         (read_only, read_write)
     }
+
+    /// What stays hidden, and the sockets that are masked.
+    pub fn concealed(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let paths = |wanted: Entry| {
+            let chosen = self.entries.iter().filter(|(_, entry)| **entry == wanted);
+            chosen.map(|(path, _)| path.clone()).collect()
+        };
+        (paths(Entry::Hidden), paths(Entry::Socket))
+    }
+}
+
+fn of_the_host(entries: &BTreeMap<PathBuf, Entry>) -> Vec<Shown> {
+    let shown = |(target, entry): (&PathBuf, &Entry)| match entry {
+        Entry::Host { source, .. } => Some(Shown::new(target, source)),
+        _ => None,
+    };
+    entries.iter().filter_map(shown).collect()
 }
 
 /// `/` in a list stands for everything in it but what every sandbox has of its own, and of `/sys` for what programs
@@ -269,7 +293,13 @@ fn place(entry: &Entry, target: &Path) -> io::Result<()> {
         // Passable, for what is shown below; nothing can be listed.
         Entry::Hidden if target.is_dir() => tmpfs(target, 0o111),
         Entry::Hidden => bind(&Path::new(HOST).join("dev/null"), target),
+        Entry::Socket if !is_socket(target) => Ok(()),
+        Entry::Socket => bind(&Path::new(HOST).join("dev/null"), target),
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 fn devices(dev: &Path) -> io::Result<()> {

@@ -10,14 +10,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::mounts::Plan;
 use super::tasks;
 use super::user::User;
+use crate::isolation::probe::{self, Targets};
+use crate::isolation::sys;
 use crate::isolation::wire::{self, Command, Program, Report};
-use crate::isolation::{probe, sys};
 
 /// Serves until the supervisor is gone. Returning ends PID 1, and so every process of the sandbox.
-pub(super) fn serve(socket: OwnedFd, user: &User) -> i32 {
-    match Server::new(socket, user).and_then(|mut server| server.run()) {
+pub(super) fn serve(socket: OwnedFd, user: &User, view: &Plan) -> i32 {
+    match Server::new(socket, user, view).and_then(|mut server| server.run()) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("sandbox init: {error}");
@@ -30,18 +32,19 @@ struct Server<'a> {
     socket: OwnedFd,
     signals: SignalFd,
     user: &'a User,
+    view: &'a Plan,
     /// Leaders that live, by process id.
     ids: HashMap<i32, u64>,
     pids: HashMap<u64, i32>,
 }
 
 impl<'a> Server<'a> {
-    fn new(socket: OwnedFd, user: &'a User) -> io::Result<Self> {
+    fn new(socket: OwnedFd, user: &'a User, view: &'a Plan) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block()?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { socket, signals, user, ids: HashMap::new(), pids: HashMap::new() })
+        Ok(Self { socket, signals, user, view, ids: HashMap::new(), pids: HashMap::new() })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -132,19 +135,35 @@ impl<'a> Server<'a> {
     }
 
     /// Forks a probe: confined like a workload, then [`probe::serve`]. The child never returns.
+    ///
+    /// The workload runs as the same user behind the same walls, so no descriptor of the probe's may be one that can be
+    /// opened again through `/proc/PID/fd`: it reads the targets before it is confined, and tells what it found through a
+    /// socket. Like init, it is not dumpable (`PR_SET_DUMPABLE`, ptrace(2)): its memory and descriptors are root's. Only a
+    /// supervisor without privileges could not look at what it dials then; see [`probe::serve`].
     fn probe(&self, fds: Vec<OwnedFd>) -> io::Result<i32> {
-        let [targets, go, results, handle] =
-            <[OwnedFd; 4]>::try_from(fds).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+        let mut fds = fds.into_iter();
+        let (Some(targets), Some(socket), handle) = (fds.next(), fds.next(), fds.next()) else {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        };
         let pid = sys::fork()?;
         if pid != 0 {
             return Ok(pid);
         }
-        let mut confine = self.user.confinement(false);
-        let kept = [targets.as_fd(), go.as_fd(), results.as_fd(), handle.as_fd()];
-        let confined = sys::silence().and_then(|()| sys::close_all_but(&kept)).and_then(|()| confine());
-        // A workload becomes visible to its own user by executing; so does the probe.
-        let confined = confined.and_then(|()| sys::prctl(libc::PR_SET_DUMPABLE, 1));
-        let serve = || confined.and_then(|()| probe::serve(targets, go, results, handle));
+        let serve = || -> io::Result<()> {
+            let mut targets: Targets = wire::read_document(targets)?;
+            let (hidden, sockets) = self.view.concealed();
+            targets.hidden.extend(hidden);
+            targets.hidden.sort_unstable();
+            targets.hidden.dedup();
+            targets.sockets = sockets;
+            sys::silence()?;
+            let kept: Vec<_> = handle.iter().chain([&socket]).map(|fd| fd.as_fd()).collect();
+            sys::close_all_but(&kept)?;
+            self.user.confinement(false)()?;
+            // The change of user left it as `/proc/sys/fs/suid_dumpable` says.
+            sys::prctl(libc::PR_SET_DUMPABLE, 0)?;
+            probe::serve(&targets, socket, handle, !self.user.privileged)
+        };
         // Unwinding would go on as init.
         let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve));
         std::process::exit(i32::from(!matches!(served, Ok(Ok(())))))

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -13,7 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::{Findings, Targets, said};
 use crate::isolation::Wall;
 
-/// Name of what is created where nothing may be.
+/// Beginning of the name of what is created where nothing may be.
 const TRACE: &str = ".openshell-probe";
 /// Always read-only, whatever a policy says.
 const CLOSED: [&str; 2] = ["/", "/dev"];
@@ -21,19 +22,16 @@ const CLOSED: [&str; 2] = ["/", "/dev"];
 const SWITCHES: [&str; 3] =
     ["/proc/sys/kernel/core_pattern", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/sysrq"];
 
-pub(super) fn run(findings: &mut Findings, targets: &Targets, handle: BorrowedFd<'_>) {
-    none(findings, "write-outside", closed(targets), write);
-    none(findings, "kernel-switches", SWITCHES.map(PathBuf::from), write);
+pub(super) fn run(findings: &mut Findings, targets: &Targets, handle: Option<OwnedFd>) {
+    findings.none("write-outside", closed(targets), write);
+    findings.none("kernel-switches", SWITCHES.map(PathBuf::from), write);
     let state = targets.hidden.iter().flat_map(|path| [path.clone(), path.join("status.json"), path.join("lock")]);
-    none(findings, "supervisor-files", state, |path| read_beside(path, &targets.workspace));
+    let workspace: Vec<PathBuf> =
+        fs::canonicalize(&targets.workspace).into_iter().chain([targets.workspace.clone()]).collect();
+    findings.none("supervisor-files", state, |path| read_beside(path, &workspace));
     let init = ["mem", "environ", "maps", "root/etc", "fd"].map(|name| Path::new("/proc/1").join(name));
-    none(findings, "init-files", init, read);
-
-    if targets.handle_is_foreign {
-        let opened = openat(handle, "status", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-        findings.refused("leaked-handle", opened.map_err(io::Error::from), &[Errno::EACCES]);
-        findings.because_of(Wall::Landlock);
-    }
+    findings.none("init-files", init, read);
+    leaked(findings, targets, handle);
 
     let own = fs::read_link("/proc/self");
     let expected = std::process::id().to_string();
@@ -52,6 +50,23 @@ pub(super) fn run(findings: &mut Findings, targets: &Targets, handle: BorrowedFd
     findings.add("set-uid-mounts", "none", seen, set_uid.is_empty());
 }
 
+/// Landlock must refuse a path behind the handle, which is of the host's `/proc`. It is closed here.
+fn leaked(findings: &mut Findings, targets: &Targets, handle: Option<OwnedFd>) {
+    match handle {
+        Some(handle) => {
+            let opened = openat(&handle, "status", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+            findings.refused("leaked-handle", opened.map_err(io::Error::from), &[Errno::EACCES]);
+            findings.because_of(Wall::Landlock);
+        }
+        None => {
+            findings.add("leaked-handle", "EACCES", "not tried: nothing would refuse it", false);
+            if let Some(wall) = targets.no_handle {
+                findings.because_of(wall);
+            }
+        }
+    }
+}
+
 /// Every path that may be read and not written; `/` in a list stands for what lies in it.
 fn closed(targets: &Targets) -> Vec<PathBuf> {
     let mut closed: Vec<PathBuf> = CLOSED.iter().map(PathBuf::from).chain(targets.read_only.clone()).collect();
@@ -68,30 +83,14 @@ fn closed(targets: &Targets) -> Vec<PathBuf> {
     closed
 }
 
-/// None of these may succeed.
-fn none(
-    findings: &mut Findings,
-    name: &str,
-    paths: impl IntoIterator<Item = PathBuf>,
-    attempt: impl Fn(&Path) -> io::Result<()>,
-) {
-    let (mut tried, mut done) = (0, Vec::new());
-    for path in paths {
-        tried += 1;
-        if attempt(&path).is_ok() {
-            done.push(path.display().to_string());
-        }
-    }
-    let seen = if done.is_empty() { format!("none of {tried}") } else { done.join(", ") };
-    findings.add(name, "none", seen, done.is_empty());
-}
-
 /// Creates a file in a directory, or opens a file for writing.
 fn write(path: &Path) -> io::Result<()> {
     if !path.is_dir() {
         return OpenOptions::new().write(true).open(path).map(drop);
     }
-    let trace = path.join(TRACE);
+    // A name that nobody can have taken before.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let trace = path.join(format!("{TRACE}-{}", now.as_nanos()));
     OpenOptions::new().write(true).create_new(true).open(&trace)?;
     // It should never have come to be; if it can't be removed either, the finding says where it lies.
     let _ = fs::remove_file(trace);
@@ -107,12 +106,12 @@ fn read(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Like [`read`], but the way to the workspace, which may lie below, is nothing to hide.
-fn read_beside(path: &Path, workspace: &Path) -> io::Result<()> {
+/// Like [`read`], but the way to the workspace, which may lie below, is nothing to hide. It may have several names.
+fn read_beside(path: &Path, workspace: &[PathBuf]) -> io::Result<()> {
     if !path.is_dir() {
         return read(path);
     }
     let mut entries = fs::read_dir(path)?.flatten().map(|entry| entry.path());
-    let beside = entries.any(|entry| !workspace.starts_with(&entry));
+    let beside = entries.any(|entry| !workspace.iter().any(|name| name.starts_with(&entry)));
     if beside { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }

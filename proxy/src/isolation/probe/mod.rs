@@ -4,21 +4,41 @@
 //! user, capabilities and limits. It runs no program, so it needs nothing in the image. Each attempt is one [`Finding`];
 //! an attempt that succeeds is the proof that a wall is missing.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::Wall;
+use super::{Wall, sys};
 
 mod calls;
+mod checks;
 mod files;
 mod kernel;
 mod network;
 mod privileges;
+#[cfg(test)]
+mod tests;
+
+pub(super) use checks::CHECKS;
+
+/// Errors that are no refusal: the probe lacks something, or someone was there before. The workload can bring some of
+/// them about, with prlimit(2).
+const NO_REFUSAL: [Errno; 9] = [
+    Errno::EEXIST,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::ENOMEM,
+    Errno::ENOBUFS,
+    Errno::EAGAIN,
+    Errno::EINTR,
+    Errno::ENOSPC,
+    Errno::EDQUOT,
+];
 
 /// What the probe is told to aim at. Everything here exists outside, for the time of the probe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,16 +53,18 @@ pub(super) struct Targets {
     pub read_only: Vec<PathBuf>,
     /// Paths that may be written.
     pub read_write: Vec<PathBuf>,
-    /// The supervisor's own directories.
+    /// The supervisor's own directories; init adds the other names that the view would show them by.
     pub hidden: Vec<PathBuf>,
+    /// Sockets of the host's that the view masks, which init knows.
+    pub sockets: Vec<PathBuf>,
     /// Something that listens on the supervisor's loopback.
     pub host_port: SocketAddr,
     /// Name of a socket in the abstract namespace of the supervisor.
     pub host_socket: String,
     /// Processes that must not be there, as the supervisor numbers them.
     pub host_processes: Vec<i32>,
-    /// Whether Landlock must refuse a path behind the handle, which is of `/proc`: false where that is shared, with leave.
-    pub handle_is_foreign: bool,
+    /// The missing wall for whose lack the probe is given no handle of a foreign directory.
+    pub no_handle: Option<Wall>,
 }
 
 /// One attempt.
@@ -56,24 +78,24 @@ pub(super) struct Finding {
     pub wall: Option<Wall>,
 }
 
-/// Makes every attempt. `handle` is a directory of the supervisor's, as if it had leaked.
-pub(super) fn run(targets: &Targets, handle: BorrowedFd<'_>) -> Vec<Finding> {
+/// The whole life of a forked probe, once it is confined: waits for leave (one byte), tries, tells what it found, one JSON
+/// document a line. `handle` is a directory of the supervisor's, as if it had leaked.
+///
+/// `exposed`: the supervisor has no privileges, and so can look at what the probe dials only as the workload's processes
+/// can, too: they could change the probe's memory then. All that needs nobody's look is found and told before.
+pub(super) fn serve(targets: &Targets, socket: OwnedFd, handle: Option<OwnedFd>, exposed: bool) -> io::Result<()> {
+    let mut socket = UnixStream::from(socket);
+    socket.read_exact(&mut [0])?;
     let mut findings = Findings::default();
-    network::run(&mut findings, targets);
     privileges::run(&mut findings, targets);
     kernel::run(&mut findings, targets);
     files::run(&mut findings, targets, handle);
-    findings.0
-}
-
-/// The whole life of a forked probe, once it is confined: waits for leave, tries, writes down.
-pub(super) fn serve(targets: OwnedFd, go: OwnedFd, results: OwnedFd, handle: OwnedFd) -> io::Result<()> {
-    use std::io::{Read as _, Write as _};
-    use std::os::fd::AsFd as _;
-    let targets: Targets = super::wire::read_document(targets)?;
-    std::fs::File::from(go).read_exact(&mut [0])?;
-    let findings = run(&targets, handle.as_fd());
-    std::fs::File::from(results).write_all(&serde_json::to_vec(&findings)?)
+    findings.tell(&mut socket)?;
+    if exposed {
+        sys::prctl(libc::PR_SET_DUMPABLE, 1)?;
+    }
+    network::run(&mut findings, targets);
+    findings.tell(&mut socket)
 }
 
 #[derive(Default)]
@@ -92,6 +114,38 @@ impl Findings {
         let proven =
             matches!(&attempt, Err(error) if errnos.iter().any(|errno| error.raw_os_error() == Some(*errno as i32)));
         self.add(name, expected.join(" or "), said(&attempt), proven);
+    }
+
+    /// Adds an attempt at each of these, all of which must be refused.
+    fn none(
+        &mut self,
+        name: &str,
+        paths: impl IntoIterator<Item = PathBuf>,
+        attempt: impl Fn(&Path) -> io::Result<()>,
+    ) {
+        let (mut tried, mut done) = (0, Vec::new());
+        for path in paths {
+            tried += 1;
+            match attempt(&path) {
+                Ok(()) => done.push(path.display().to_string()),
+                Err(error) if NO_REFUSAL.iter().any(|errno| error.raw_os_error() == Some(*errno as i32)) => {
+                    done.push(format!("{}: {}", path.display(), said::<()>(&Err(error))));
+                }
+                Err(_refused) => {}
+            }
+        }
+        let seen = if done.is_empty() { format!("none of {tried}") } else { done.join(", ") };
+        self.add(name, "none", seen, done.is_empty());
+    }
+
+    /// Hands over what was found so far; it can't be taken back.
+    fn tell(&mut self, socket: &mut UnixStream) -> io::Result<()> {
+        let mut text = Vec::new();
+        for finding in self.0.drain(..) {
+            serde_json::to_writer(&mut text, &finding)?;
+            text.push(b'\n');
+        }
+        socket.write_all(&text)
     }
 
     /// The attempt added last is explained by a missing wall.

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -150,10 +152,19 @@ fn ours(findings: &mut Findings, targets: &Targets) {
     findings.refused("host-loopback", TcpStream::connect_timeout(&targets.host_port, PATIENCE), &refused);
     let refused = [Errno::ECONNREFUSED, Errno::EPERM];
     findings.refused("abstract-socket", dial_abstract(&targets.host_socket), &refused);
+    findings.none("host-sockets", targets.sockets.clone(), dial_path);
 }
 
-fn dial_abstract(name: &str) -> io::Result<std::os::unix::net::UnixStream> {
+/// Connects to a socket by its path. One of another type is there as well.
+fn dial_path(path: &Path) -> io::Result<()> {
+    match UnixStream::connect(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Ok(()),
+        dialled => dialled.map(drop),
+    }
+}
+
+fn dial_abstract(name: &str) -> io::Result<UnixStream> {
     use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::net::{SocketAddr, UnixStream};
+    use std::os::unix::net::SocketAddr;
     UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)
 }
