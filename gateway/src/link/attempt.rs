@@ -19,10 +19,10 @@ const ACTIVATE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Why an attempt went no further. The sandbox enforces what it did before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AttemptError {
-    /// The supervisor said no.
+    /// The supervisor said no, or asks for what it can't be sent.
     #[error("{reason}")]
     Refused {
-        /// Its words.
+        /// Its words, or what that is.
         reason: String,
     },
     /// It can't tell what this gateway signs from what anybody does.
@@ -39,10 +39,12 @@ pub enum AttemptError {
     Closed(#[from] LinkClosed),
 }
 
-/// What a supervisor says about an attempt.
+/// What becomes of an attempt.
 pub(super) enum Event {
     Staged,
     Refused(String),
+    /// The supervisor asks for what the gateway can't send, and still waits for it.
+    Unsent(String),
     Enforcing(Enforced),
 }
 
@@ -92,6 +94,10 @@ pub async fn stage(
     match attempt.next(STAGE_TIMEOUT).await {
         Ok(Event::Staged) => Ok(Staged { attempt }),
         Ok(Event::Refused(reason)) => Err(AttemptError::Refused { reason }),
+        Ok(Event::Unsent(reason)) => {
+            attempt.tell_abort().await;
+            Err(AttemptError::Refused { reason })
+        }
         Ok(Event::Enforcing(_)) => Err(AttemptError::Refused { reason: "it answered out of turn".to_owned() }),
         Err(error) => {
             attempt.tell_abort().await;
@@ -107,7 +113,7 @@ impl Staged {
         attempt.link.send(ToSupervisor::Activate { push: attempt.push.clone() }).await?;
         match attempt.next(ACTIVATE_TIMEOUT).await? {
             Event::Enforcing(enforced) => Ok(enforced),
-            Event::Refused(reason) => Err(AttemptError::Refused { reason }),
+            Event::Refused(reason) | Event::Unsent(reason) => Err(AttemptError::Refused { reason }),
             Event::Staged => Err(AttemptError::Refused { reason: "it answered out of turn".to_owned() }),
         }
     }

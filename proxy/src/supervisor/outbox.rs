@@ -106,3 +106,24 @@ pub(super) async fn write(mut sink: SplitSink<Socket, Message>, mut queue: Queue
 pub(super) fn split(socket: Socket) -> (SplitSink<Socket, Message>, futures_util::stream::SplitStream<Socket>) {
     socket.split()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_urgent_goes_before_bulk_that_was_taken_and_nothing_is_lost() {
+        let (sender, mut queue) = outbox();
+        queue.held = Some(Message::text("held"));
+        sender.bulk.send(Message::text("bulk")).await.unwrap();
+        for urgent in ["first", "second"] {
+            sender.urgent.send(Message::text(urgent)).await.unwrap();
+        }
+        drop(sender);
+        let mut order = Vec::new();
+        while let Some(message) = queue.next().await {
+            order.push(message.to_text().unwrap().to_owned());
+        }
+        assert_eq!(order, ["first", "second", "held", "bulk"]);
+    }
+}

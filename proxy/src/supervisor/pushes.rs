@@ -129,7 +129,7 @@ impl Pushes {
         None
     }
 
-    /// Forgets a push. One that is being activated already goes on.
+    /// Forgets a push, and what is half sent and no other needs. One that is being activated already goes on.
     pub fn abort(&mut self, push: &str) {
         if !matches!(self.pushes.get(push), Some(Push::Activating)) {
             drop_elsewhere(self.pushes.remove(push));

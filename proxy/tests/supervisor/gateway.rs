@@ -200,6 +200,17 @@ impl Link {
     async fn send(&mut self, channel: u64, digest: &str, base: Option<&str>, zstd: bool, bytes: &[u8]) {
         let (digest, base, size) = (digest.to_owned(), base.map(str::to_owned), bytes.len() as u64);
         self.say(&ToSupervisor::Artifact { digest, channel, size, base, zstd }).await;
+        self.part(channel, bytes).await;
+    }
+
+    /// Announces an artifact of this size, and sends its beginning.
+    pub async fn beginning(&mut self, channel: u64, digest: &str, size: usize, bytes: &[u8]) {
+        let (digest, size) = (digest.to_owned(), size as u64);
+        self.say(&ToSupervisor::Artifact { digest, channel, size, base: None, zstd: false }).await;
+        self.part(channel, bytes).await;
+    }
+
+    async fn part(&mut self, channel: u64, bytes: &[u8]) {
         for chunk in bytes.chunks(MAX_CHUNK) {
             self.bytes(channel, chunk).await;
         }

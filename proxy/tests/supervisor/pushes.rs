@@ -231,3 +231,33 @@ async fn an_artifact_may_come_compressed() {
     let stored = world.path("state/artifacts").join(compiled.digest.trim_start_matches("sha256:"));
     assert_eq!(std::fs::read(&stored).expect("it is kept"), compiled.bytes);
 }
+
+#[tokio::test]
+async fn an_unfinished_artifact_ends_with_the_last_push_that_waits_for_it() {
+    let world = World::new().await;
+    let (_supervisor, mut link) = world.begin().await;
+    let compiled = rules(&world.key);
+    let content = || Content { chain: vec![binding("web", compiled)], ..Content::default() };
+    let (need, size) = (format!("need {}", compiled.digest), compiled.bytes.len());
+    let (most, last) = compiled.bytes.split_at(size - 1);
+    // Where it is still on its way, this one frame is too much, and whoever waits is refused.
+    let too_much = [last, b"more"].concat();
+
+    for push in ["one", "two"] {
+        assert_eq!(link.stage(push, world.sign(2, content())).await, need);
+    }
+    link.beginning(10, &compiled.digest, size, most).await;
+    link.say(&ToSupervisor::Abort { push: "one".to_owned() }).await;
+    link.bytes(10, &too_much).await;
+    let reason = link.outcome("two").await;
+    assert!(reason.contains("is longer than the announced"), "{reason}");
+
+    assert_eq!(link.stage("three", world.sign(2, content())).await, need);
+    link.beginning(11, &compiled.digest, size, most).await;
+    link.say(&ToSupervisor::Abort { push: "three".to_owned() }).await;
+    assert_eq!(link.stage("four", world.sign(2, content())).await, need);
+    link.bytes(11, &too_much).await;
+    link.artifact(12, &compiled.digest, &compiled.bytes).await;
+    assert_eq!(link.outcome("four").await, "staged");
+    assert_eq!(link.activate("four").await, "enforcing 2");
+}

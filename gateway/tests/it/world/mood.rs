@@ -7,6 +7,8 @@ pub enum Mood {
     Fine,
     /// Refuses to stage.
     Refuse,
+    /// When it is to stage, asks for an artifact that is not part of that, too.
+    AskForMore,
     /// Loses its link when it is to stage.
     LoseAtStage,
     /// Loses its link when it is to activate.

@@ -250,6 +250,7 @@ impl Supervisor {
         let mut waiting: Option<Waiting> = None;
         let mut staged: HashMap<String, Generation> = HashMap::new();
         let mut transfers: HashMap<u64, Transfer> = HashMap::new();
+        let mut opened: HashSet<u64> = HashSet::new();
         loop {
             for message in out.drain(..) {
                 let text = serde_json::to_string(&message).unwrap();
@@ -269,6 +270,7 @@ impl Supervisor {
                     let message = serde_json::from_str(text.as_str()).unwrap();
                     match message {
                         ToSupervisor::Open { channel, request } => {
+                            opened.insert(channel);
                             let StreamRequest::Exec { exec: request, .. } = request else { panic!("{request:?}") };
                             for frame in self.exec_output(channel, &request.command) {
                                 let _ = socket.send(Message::Binary(frame)).await;
@@ -285,6 +287,8 @@ impl Supervisor {
                 }
                 Some(Ok(Message::Binary(frame))) => {
                     let channel = u64::from_be_bytes(frame[..8].try_into().unwrap());
+                    let announced = transfers.contains_key(&channel) || opened.contains(&channel);
+                    assert!(announced, "bytes came on channel {channel}, which nothing announced");
                     if let Some(transfer) = transfers.get_mut(&channel) {
                         transfer.bytes.extend_from_slice(&frame[8..]);
                         if transfer.bytes.len() as u64 == transfer.size {
@@ -345,7 +349,10 @@ impl Supervisor {
                             staged.insert(push.clone(), generation);
                             vec![FromSupervisor::Staged { push }]
                         } else {
-                            let digests = missing.iter().cloned().collect();
+                            let mut digests: Vec<String> = missing.iter().cloned().collect();
+                            if state.mood == Mood::AskForMore {
+                                digests.push(format!("sha256:{}", "0".repeat(64)));
+                            }
                             *waiting = Some(Waiting { push: push.clone(), generation, missing });
                             let have = state.artifacts.keys().take(8).cloned().collect();
                             let zstd = state.mood != Mood::KnowsNoKeys;
