@@ -103,6 +103,17 @@ pub async fn seal(
     }
 }
 
+/// `None`: there is none, or nothing that programs would read as one.
+fn system_bundle(path: &Path) -> Option<Vec<u8>> {
+    const LONGEST: u64 = 16 * 1024 * 1024;
+    let length = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
+    if length > LONGEST {
+        tracing::warn!(path = %path.display(), length, "too long for a bundle of certificates: nothing is added to it");
+        return None;
+    }
+    std::fs::read(path).ok()
+}
+
 async fn try_seal(
     spec: &LaunchSpec,
     launch: &Launch,
@@ -130,10 +141,17 @@ async fn try_seal(
     config.walls.read_write.extend(spec.writable.iter().map(PathBuf::from));
     constrain(&mut config, launch);
     config.hostname.clone_from(&sandbox);
-    let bundle = ca.bundle(upstream_ca).into_bytes();
-    let existing = SYSTEM_BUNDLES.into_iter().filter(|path| Path::new(path).is_file());
-    for path in existing.chain([CA_BUNDLE]) {
-        config.overlays.push(Overlay { path: path.into(), content: bundle.clone() });
+    // An image may have roots of its own: what it trusts stays. Of one that has none, programs that are told of a bundle get the machine's.
+    let kept: Vec<_> =
+        SYSTEM_BUNDLES.into_iter().filter_map(|path| Some((path, system_bundle(Path::new(path))?))).collect();
+    let roots = kept.iter().find(|(_, kept)| memchr::memmem::find(kept, b"-----BEGIN").is_some());
+    let told = match roots {
+        Some((_, kept)) => ca.extend(kept.clone(), upstream_ca),
+        None => ca.bundle(upstream_ca).into_bytes(),
+    };
+    config.overlays.push(Overlay { path: CA_BUNDLE.into(), content: told });
+    for (path, kept) in kept {
+        config.overlays.push(Overlay { path: path.into(), content: ca.extend(kept, upstream_ca) });
     }
     for path in KEYSTORES {
         let extended = std::fs::read(path).ok().map(|kept| keystore::with_certificate(&kept, "openshell", ca.der()));

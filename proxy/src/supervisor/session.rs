@@ -287,7 +287,7 @@ impl Session {
                 self.outbox.send(&FromSupervisor::GivenBack { id, shares }).await?;
             }
             ToSupervisor::Open { channel, request } => {
-                self.streams.retain(|_, stream| !stream.ended());
+                self.streams.retain(|_, stream| !stream.is_done());
                 let opened = match self.streams.len() >= MAX_STREAMS || self.streams.contains_key(&channel) {
                     true => Err("too many streams are open in this sandbox".to_owned()),
                     false => self.desk.streams.open(channel, request, &self.desk.workload, &self.outbox).await,

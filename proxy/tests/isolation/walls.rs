@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Failed;
-use openshell_proxy::isolation::{Overlay, Sandbox, SealConfig, SealError};
+use openshell_proxy::isolation::{Overlay, Sandbox, SealConfig, SealError, Stdio};
 
 use crate::world::{Kept, World};
 
@@ -293,5 +293,23 @@ pub async fn rootless_check() -> Result<(), Failed> {
         .await?;
     let proof = world.sandbox.prover.prove().await?;
     assert!(proof.holds(), "{:?}", proof.failures().collect::<Vec<_>>());
+
+    // What a port is forwarded to.
+    let server = "import socket; s = socket.create_server(('127.0.0.1', 8099)); s.accept()[0].sendall(b'hello')";
+    let out = Stdio::logged(tempfile::tempfile()?.into())?;
+    world.sandbox.spawner.spawn(world.request(&["/usr/bin/python3", "-c", server], out)).await?;
+    let mut patience = 200;
+    let mut forwarded = loop {
+        match world.sandbox.spawner.dial(8099).await {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused && patience > 0 => {
+                patience -= 1;
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            dialled => break dialled?,
+        }
+    };
+    let mut said = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut forwarded, &mut said).await?;
+    assert_eq!(said, "hello");
     Ok(())
 }

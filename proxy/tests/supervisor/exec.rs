@@ -138,6 +138,34 @@ async fn output_waits_for_credit() {
     }
 }
 
+/// The command has ended, and its client is slow: others begin meanwhile.
+#[tokio::test]
+async fn what_has_ended_and_was_not_all_sent_outlives_others() {
+    let Some((_world, _supervisor, mut link)) = sealed().await else { return };
+    let total = EXEC_WINDOW + EXEC_WINDOW / 2;
+    let command = format!("head -c {total} /dev/zero; echo gone > ended");
+    link.say(&ToSupervisor::Open { channel: 1, request: request(&["sh", "-c", &command]) }).await;
+    let wait = "until [ -s ended ]; do sleep 0.05; done; sleep 0.3";
+    link.say(&ToSupervisor::Open { channel: 2, request: request(&["sh", "-c", wait]) }).await;
+    let mut received = 0;
+    loop {
+        match link.hear().await.expect("the link is up") {
+            Heard::Bytes { channel: 1, data, .. } => received += data.len() as u64,
+            Heard::Said(FromSupervisor::ExecExited { channel: 2, .. }) => {
+                link.say(&ToSupervisor::Open { channel: 3, request: request(&["true"]) }).await;
+            }
+            Heard::Said(FromSupervisor::ExecExited { channel: 3, .. }) => {
+                assert_eq!(received, EXEC_WINDOW);
+                link.say(&ToSupervisor::ExecCredit { channel: 1, bytes: EXEC_WINDOW }).await;
+            }
+            Heard::Said(FromSupervisor::ExecExited { channel: 1, code, .. }) => {
+                break assert_eq!((received, code), (total, 0));
+            }
+            _ => {}
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_terminal_has_a_size_and_a_line_discipline() {
     let Some((_world, _supervisor, mut link)) = sealed().await else { return };

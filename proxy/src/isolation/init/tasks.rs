@@ -40,7 +40,7 @@ fn run(task: &Task, cwd: &Path, stdio: [OwnedFd; 3], user: &User) -> i32 {
         Task::Pack { path } => pack(path, io::BufWriter::new(sys::standard_output())).map(drop).map_err(text),
         Task::Unpack { path } => unpack(io::stdin().lock(), &Destination::choose(path)).map(drop).map_err(text),
         Task::Sftp => sftp::serve(io::stdin().lock(), sys::standard_output()).map_err(text),
-        Task::Dial { port } => sys::exit_at_once(dial(*port)),
+        Task::Dial { port } => sys::exit_at_once(dial(*port, user)),
     });
     match done {
         Ok(()) => 0,
@@ -56,7 +56,14 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 /// Connects and hands the socket over; answers 0 or the error's number.
-fn dial(port: u16) -> i32 {
+fn dial(port: u16, user: &User) -> i32 {
+    // Init's children can't be looked at, and a door without privileges must. Whoever else looks in here could hand over another
+    // socket of the sandbox instead, and could listen on the port as well.
+    if !user.privileged
+        && let Err(error) = sys::prctl(libc::PR_SET_DUMPABLE, 1)
+    {
+        return error.raw_os_error().unwrap_or(libc::EIO);
+    }
     let connected = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
         .into_iter()
         .map(|ip| TcpStream::connect(SocketAddr::new(ip, port)))

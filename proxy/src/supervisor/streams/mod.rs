@@ -167,9 +167,10 @@ impl Stream {
         (self.arrived.load(Ordering::Acquire), self.input_ended.load(Ordering::Acquire))
     }
 
-    /// Whether it is over.
-    pub fn ended(&self) -> bool {
-        self.replay.finished()
+    /// Whether nobody will ask anything of it any more: all of its output and its end were sent. Of a resumable one its client says
+    /// so itself.
+    pub fn is_done(&self) -> bool {
+        self.session.is_none() && self.replay.told()
     }
 
     /// Gives it input; none: the end of input. Never blocks. A stream that has too much waiting is ended.

@@ -110,9 +110,9 @@ impl Replay {
         self.more.notify_waiters();
     }
 
-    /// Whether its end is known.
-    pub fn finished(&self) -> bool {
-        self.state().last.is_some()
+    /// Whether its end was sent, after everything else.
+    pub fn told(&self) -> bool {
+        self.state().told
     }
 
     /// A client has everything before `offset`. Answers the new sender's number; an older one is superseded. Refuses an
