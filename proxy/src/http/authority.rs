@@ -122,9 +122,17 @@ impl CertificateAuthority {
         for root in rustls_native_certs::load_native_certs().certs {
             push_pem(&mut bundle, &root);
         }
+        String::from_utf8_lossy(&self.extend(bundle.into_bytes(), additional)).into_owned()
+    }
+
+    /// A bundle of the system that the workload sees, with `additional` (PEM, as given) and this authority added.
+    pub fn extend(&self, mut bundle: Vec<u8>, additional: Option<&str>) -> Vec<u8> {
+        if bundle.last().is_some_and(|last| *last != b'\n') {
+            bundle.push(b'\n');
+        }
         for pem in additional.into_iter().chain([self.pem.as_str()]) {
-            bundle.push_str(pem.trim_end());
-            bundle.push('\n');
+            bundle.extend_from_slice(pem.trim_end().as_bytes());
+            bundle.push(b'\n');
         }
         bundle
     }

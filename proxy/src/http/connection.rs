@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -364,7 +364,14 @@ async fn dial(session: &Session, permit: &Permit, scheme: Scheme) -> Option<Upst
         Ok(upstream) => Some(upstream),
         Err(error) => {
             let refusal = unreachable(session, permit.generation(), &error, "");
-            tracing::info!(error = refusal.cause.code(), detail = refusal.detail, "an opaque connection failed");
+            if let Some(more) = session.proxy.unreached.say(Instant::now()) {
+                tracing::info!(
+                    error = refusal.cause.code(),
+                    detail = refusal.detail,
+                    more,
+                    "an opaque connection failed"
+                );
+            }
             None
         }
     }

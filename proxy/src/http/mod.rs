@@ -33,6 +33,7 @@ mod permit;
 mod refusal;
 mod registry;
 mod relay;
+mod seldom;
 mod serve;
 mod session;
 mod stream;
@@ -44,7 +45,7 @@ mod websocket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,7 @@ use crate::inference::Inference;
 use crate::policy_local::PolicyLocal;
 use crate::record::Record;
 use registry::Registry;
+use seldom::Seldom;
 
 /// More connections at once are closed as they come, and the others are unharmed. Fewer, where fewer files may be open:
 /// see [`connections_at_once`].
@@ -118,6 +120,10 @@ pub struct Proxy {
     /// Room for request bodies that policies want to see, in bytes.
     held: Arc<Semaphore>,
     most: usize,
+    /// Connections beyond the most.
+    crowded: Seldom,
+    /// Opaque connections whose upstream was not reached.
+    unreached: Seldom,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -151,6 +157,8 @@ impl Proxy {
             registry: Arc::default(),
             held: Arc::new(Semaphore::new(MAX_HELD)),
             most: connections_at_once(),
+            crowded: Seldom::default(),
+            unreached: Seldom::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -171,7 +179,9 @@ impl Proxy {
                     }
                     Ok((_, peer)) => {
                         self.attribution.forget(peer);
-                        tracing::warn!(limit = self.most, "a connection was refused: too many are open");
+                        if let Some(more) = self.crowded.say(Instant::now()) {
+                            tracing::warn!(limit = self.most, more, "a connection was refused: too many are open");
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "no connection can be accepted");

@@ -180,6 +180,12 @@ pub(super) fn volume_refusal(volume: &Volume) -> Option<String> {
     if target == std::path::Path::new("/") {
         return Some("a volume can't stand in the place of the whole filesystem".into());
     }
+    if target == std::path::Path::new(files::WORKSPACE) {
+        return Some(format!(
+            "the volume's target {} is the workspace, which belongs to the sandbox's user: choose a directory beside or below it",
+            volume.target
+        ));
+    }
     let taken = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", files::HOME];
     if let Some(taken) = taken.into_iter().find(|taken| target.starts_with(taken)) {
         return Some(format!("the volume's target {} lies in {taken}, which is the sandbox's own", volume.target));
