@@ -116,6 +116,61 @@ network_policies:
         .await
 }
 
+/// The cookbook's rules: who may fetch may not push.
+#[tokio::test(flavor = "multi_thread")]
+async fn git_over_https() -> Result<()> {
+    let (stage, certificate, key) = trusting().await?;
+    let server = block_in_place(|| Server::python(GIT_SERVER, &[("cert.pem", &*certificate), ("key.pem", &*key)]))?;
+    let made = std::process::Command::new("sh").current_dir(server.path("")).args(["-ec", MAKE_REPOSITORY]).output()?;
+    ensure!(made.status.success(), "{made:?}");
+    let rules = format!(
+        "version: 1
+network_policies:
+  code:
+    endpoints:
+      - host: rpc.test
+        port: {}
+        protocol: rest
+        rules:
+          - allow: {{method: GET, path: '/*/*/info/refs'}}
+          - allow: {{method: POST, path: '/*/*/git-upload-pack'}}
+        allowed_ips: [127.0.0.0/8]
+    binaries: [{{path: '/usr/**/git-core/git-remote-http*'}}]
+",
+        server.port
+    );
+    stage.rules(&rules).await?.ok()?;
+    let url = format!("https://rpc.test:{}/team/code.git", server.port);
+    let push = format!(
+        "git -C $d/whole -c user.name=a -c user.email=a@b.test commit -q --allow-empty -m more && \
+         git -C $d/whole push -q {url} HEAD:main; echo code=$?"
+    );
+    stage
+        .check(&[
+            (
+                &format!(
+                    "d=$(mktemp -d); git clone -q {url} $d/whole && git clone -q --depth 1 {url} $d/shallow && \
+                     git -C $d/whole log --oneline | wc -l; git -C $d/shallow log --oneline | wc -l; {push}"
+                ),
+                "2\n1\ncode=1\n",
+            ),
+            (&format!("git ls-remote {url} main | cut -f2"), "refs/heads/main\n"),
+            (&format!("curl -sS -o /dev/null -w '%{{http_code}}' {url}/info/refs || true"), "403"),
+        ])
+        .await?;
+    let mut count = std::process::Command::new("git");
+    let count =
+        count.arg("-C").arg(server.path("team/code.git")).args(["rev-list", "--count", "main"]).output()?.stdout;
+    ensure!(count == b"2\n", "it was pushed to: {}", String::from_utf8_lossy(&count));
+    Ok(())
+}
+
+/// Two commits, one of them large, in a bare repository.
+const MAKE_REPOSITORY: &str = "git init -q -b main made && cd made && head -c 3000000 /dev/urandom >big && git add big && \
+    git -c user.name=a -c user.email=a@b.test commit -qm one && \
+    git -c user.name=a -c user.email=a@b.test commit -q --allow-empty -m two && \
+    mkdir -p ../team && git clone -q --bare . ../team/code.git && git -C ../team/code.git config http.receivepack true";
+const GIT_SERVER: &str = include_str!("servers/git_server.py");
 const RPC_SERVER: &str = include_str!("servers/rpc_server.py");
 const RPC_CLIENT: &str = include_str!("servers/rpc_client.py");
 const SOCKET_SERVER: &str = include_str!("servers/socket_server.py");

@@ -16,6 +16,7 @@ crate::tests![
     scripts_and_ancestors,
     replaced_and_deleted_executables,
     many_at_once_from_two_programs,
+    thousands_open_at_once,
     connecting_again,
     a_connect_that_hangs_stops_no_other,
     a_program_that_is_too_long_to_be_known_reaches_nothing,
@@ -190,6 +191,34 @@ print(sum(here))"
     world.write("agent.py", &code);
     let run = "cp /usr/bin/python3 py; ./py agent.py & python3 agent.py; wait";
     world.check(&["/bin/sh", "-c", run], "1000\n1000").await?;
+    assert_eq!(world.sandbox.callers.pending(), 0);
+    Ok(())
+}
+
+/// All are connected before the first one is spoken on; half of the sockets block, half do not.
+async fn thousands_open_at_once() -> Result<(), Failed> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let world = World::new().await;
+    let code = format!(
+        "{ASK}
+import errno, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+opened = []
+for i in range(3000):
+    s = socket.socket()
+    s.setblocking(i % 2 == 0)
+    error = s.connect_ex(('192.0.2.%d' % (i % 250), 1000 + i))
+    assert error in (0, errno.EINPROGRESS), (i, error)
+    opened.append(s)
+right = 0
+for i, s in enumerate(opened):
+    right += ask(s).split()[1] == '192.0.2.%d:%d' % (i % 250, 1000 + i)
+print(right)"
+    );
+    world.write("agent.py", &code);
+    world.check(&["/usr/bin/python3", "agent.py"], "3000").await?;
     assert_eq!(world.sandbox.callers.pending(), 0);
     Ok(())
 }
