@@ -72,17 +72,17 @@ fn explain(executable: &str) -> (&'static str, &'static str) {
     let name = executable.rsplit('/').next().unwrap_or(executable);
     match name {
         "java" => (
-            "Java reads a trust store of its own; only stores in the JKS format can be extended",
-            "run java with -Djavax.net.ssl.trustStore pointing to a JKS store that holds the certificates of $SSL_CERT_FILE",
+            "Java reads a trust store of its own; those in the usual places can be extended, if they are JKS, or PKCS#12 without a password",
+            "run java with -Djavax.net.ssl.trustStore pointing to a JKS store that holds the certificates of /run/openshell/ca.pem",
         ),
         "chrome" | "chromium" | "chromium-browser" | "firefox" | "firefox-esr" => (
             "browsers read a certificate database of their own (NSS)",
-            "add the certificate: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n openshell -i $SSL_CERT_FILE",
+            "add the certificate: certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n openshell -i /run/openshell/ca.pem",
         ),
         _ => (
             "the program was told of other roots (an option or a variable of its own), carries its own, or pins the \
              origin's certificate or key, which no proxy that reads traffic can satisfy",
-            "take away options that name other roots, or point them to the file $SSL_CERT_FILE",
+            "take away options that name other roots, or point them to /run/openshell/ca.pem",
         ),
     }
 }
