@@ -14,4 +14,5 @@ pub mod intercept;
 pub mod isolation;
 pub mod policy_local;
 pub mod record;
+mod seldom;
 pub mod supervisor;

@@ -7,7 +7,7 @@ use openshell_tests::origin::{Authority, Origin, OriginConfig};
 use openshell_tests::servers::python;
 use tokio::net::TcpListener;
 
-use crate::support::Stage;
+use crate::support::{Stage, eventually};
 
 /// Whatever the client, the origin.
 const ANY: &str = "version: 1
@@ -151,15 +151,12 @@ async fn a_pinned_client_is_explained() -> Result<()> {
     ensure!(ran.stdout.contains("code=60"), "it accepted the proxy's certificate: {ran:?}");
     let port = stage.origin.address.port();
     // A refusal is on record a moment after it was made.
-    let mut explained = stage.run(&["doctor", "tls", "--sandbox", "demo"]).await?;
-    for _ in 0..100 {
-        if explained.code == 1 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let mut explained = healthy;
+    eventually("doctor tells of a refusal", 100, async || {
         explained = stage.run(&["doctor", "tls", "--sandbox", "demo"]).await?;
-    }
-    ensure!(explained.code == 1, "{explained:?}");
+        Ok(explained.code == 1)
+    })
+    .await?;
     for part in ["/usr/bin/curl in demo", &format!("api.demo.test:{port} (1 time)"), "UnknownCA", "tls: skip"] {
         ensure!(explained.stdout.contains(part), "no {part:?} in {}", explained.stdout);
     }

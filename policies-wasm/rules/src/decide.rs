@@ -30,9 +30,9 @@ pub(crate) fn request(
     connection: &Connection,
     request: &HttpRequest,
 ) -> Verdict {
-    let verdict = read(index, networks, unlisted, connection, request);
+    let verdict = reading(index, networks, unlisted, connection, request);
     let Some(path) = without_empty_segments(&request.path) else { return verdict };
-    let merged = read(index, networks, unlisted, connection, &HttpRequest { path, ..request.clone() });
+    let merged = reading(index, networks, unlisted, connection, &HttpRequest { path, ..request.clone() });
     match (verdict, merged) {
         (allowed @ Verdict::Allow(_), Verdict::Allow(Grant { audit: None, .. })) => allowed,
         (Verdict::Allow(_), stricter) => stricter,
@@ -54,7 +54,8 @@ fn without_empty_segments(path: &str) -> Option<String> {
     Some(merged)
 }
 
-fn read(
+/// The verdict on one reading of a request.
+fn reading(
     index: &Index,
     networks: &[Network],
     unlisted: Unlisted,

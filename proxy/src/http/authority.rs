@@ -117,12 +117,12 @@ impl CertificateAuthority {
     }
 
     /// What the workload should trust: the system's roots, `additional` (PEM, as given) and this authority.
-    pub fn bundle(&self, additional: Option<&str>) -> String {
+    pub fn bundle(&self, additional: Option<&str>) -> Vec<u8> {
         let mut bundle = String::new();
         for root in rustls_native_certs::load_native_certs().certs {
             push_pem(&mut bundle, &root);
         }
-        String::from_utf8_lossy(&self.extend(bundle.into_bytes(), additional)).into_owned()
+        self.extend(bundle.into_bytes(), additional)
     }
 
     /// A bundle of the system that the workload sees, with `additional` (PEM, as given) and this authority added.

@@ -364,7 +364,7 @@ async fn dial(session: &Session, permit: &Permit, scheme: Scheme) -> Option<Upst
         Ok(upstream) => Some(upstream),
         Err(error) => {
             let refusal = unreachable(session, permit.generation(), &error, "");
-            if let Some(more) = session.proxy.unreached.say(Instant::now()) {
+            if let Some(more) = lock(&session.proxy.unreached).happened(Instant::now()) {
                 tracing::info!(
                     error = refusal.cause.code(),
                     detail = refusal.detail,

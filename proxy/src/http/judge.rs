@@ -104,25 +104,23 @@ pub(super) struct Lasting {
     pub(super) request: Option<(HttpRequest, Arc<dyn View>)>,
     /// What the grant said of a connection whose bytes are not judged; `None`: there is a request.
     pub(super) inspection: Option<Inspection>,
-    /// Where it leads, if that is known.
-    pub(super) address: Option<IpAddr>,
+    /// Where it leads.
+    pub(super) address: IpAddr,
 }
 
 impl Lasting {
     /// Why it could not have begun under this grant: its bytes would be judged, or its address not be dialled.
     fn outgrown(&self, grant: &Grant) -> Option<(Cause, String)> {
-        let strictness = |inspection| match inspection {
-            Inspection::Opaque => 0,
-            Inspection::Automatic => 1,
-            Inspection::Required => 2,
+        let judges_more = |before| match grant.inspection {
+            Inspection::Required => true,
+            Inspection::Automatic => before == Inspection::Opaque,
+            Inspection::Opaque => false,
         };
-        if let Some(before) = self.inspection
-            && (grant.inspection == Inspection::Required || strictness(grant.inspection) > strictness(before))
-        {
+        if self.inspection.is_some_and(judges_more) {
             let detail = "the grant wants requests judged that this connection's bytes may hold".to_owned();
             return Some((Cause::InspectionRequired, detail));
         }
-        let address = self.address?;
+        let address = self.address;
         let ranges: Vec<_> = grant.private_ranges.iter().filter_map(|text| permit::range(text).ok()).collect();
         let forbidden = address::check(address, &ranges).is_err();
         forbidden.then(|| (Cause::SsrfDenied, format!("it leads to {address}, which is not granted any more")))

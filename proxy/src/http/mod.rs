@@ -33,7 +33,6 @@ mod permit;
 mod refusal;
 mod registry;
 mod relay;
-mod seldom;
 mod serve;
 mod session;
 mod stream;
@@ -44,7 +43,7 @@ mod view;
 mod websocket;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -66,8 +65,8 @@ use crate::caller::{Accept, Attribute};
 use crate::inference::Inference;
 use crate::policy_local::PolicyLocal;
 use crate::record::Record;
+use crate::seldom::Seldom;
 use registry::Registry;
-use seldom::Seldom;
 
 /// More connections at once are closed as they come, and the others are unharmed. Fewer, where fewer files may be open:
 /// see [`connections_at_once`].
@@ -121,9 +120,9 @@ pub struct Proxy {
     held: Arc<Semaphore>,
     most: usize,
     /// Connections beyond the most.
-    crowded: Seldom,
+    crowded: Mutex<Seldom>,
     /// Opaque connections whose upstream was not reached.
-    unreached: Seldom,
+    unreached: Mutex<Seldom>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -157,8 +156,8 @@ impl Proxy {
             registry: Arc::default(),
             held: Arc::new(Semaphore::new(MAX_HELD)),
             most: connections_at_once(),
-            crowded: Seldom::default(),
-            unreached: Seldom::default(),
+            crowded: Mutex::default(),
+            unreached: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -179,7 +178,7 @@ impl Proxy {
                     }
                     Ok((_, peer)) => {
                         self.attribution.forget(peer);
-                        if let Some(more) = self.crowded.say(Instant::now()) {
+                        if let Some(more) = upstream::lock(&self.crowded).happened(Instant::now()) {
                             tracing::warn!(limit = self.most, more, "a connection was refused: too many are open");
                         }
                     }
@@ -205,11 +204,6 @@ impl Proxy {
     /// How many tunnels, WebSockets and streams live on after their verdict.
     pub fn live_streams(&self) -> usize {
         self.registry.len()
-    }
-
-    /// PEM certificates the workload should trust: the system's, `upstream_ca` and the sandbox's own authority.
-    pub fn certificate_bundle(&self, upstream_ca: Option<&str>) -> String {
-        self.ca.bundle(upstream_ca)
     }
 
     /// The sandbox's own authority alone, PEM.

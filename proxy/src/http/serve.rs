@@ -1,5 +1,6 @@
 //! One HTTP request: agree on where it goes, judge it, send it, judge the response, answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use super::permit::{Permit, default_port};
 use super::refusal::{Cause, Refusal};
 use super::session::{Local, Session};
 use super::tls::Versions;
-use super::upstream::{CameFrom, UpstreamError};
+use super::upstream::UpstreamError;
 use super::view::MessageView;
 use super::{headers, path, websocket};
 use crate::inference::{Body, BoxError, whole};
@@ -133,16 +134,17 @@ async fn relay(
     };
     let sent = session.proxy.upstreams.send_on(&origin, &judged.permit, scheme, versions, outgoing).await;
     match sent {
-        Ok(response) => respond(session, judged, response),
+        Ok((response, address)) => respond(session, judged, response, address),
         Err(error) => Err(unsent(session, judged, &error)),
     }
 }
 
-/// Judges a response's head and lets it pass, or refuses it in the origin's place.
+/// Judges a response's head and lets it pass, or refuses it in the origin's place. `address`: where it came from.
 pub(super) fn respond(
     session: &Arc<Session>,
     judged: Judged,
     mut response: Response<Body>,
+    address: IpAddr,
 ) -> Result<Response<Body>, Refusal> {
     let Judged { decide, granted, facts, view, .. } = judged;
     let status = response.status();
@@ -166,7 +168,6 @@ pub(super) fn respond(
     granted.record.answered(status.as_u16());
     if headers::lives_long(response.headers()) {
         let (registry, enforced) = (&session.proxy.registry, &*session.proxy.enforced);
-        let address = response.extensions().get::<CameFrom>().map(|from| from.0);
         let lasting = Lasting { request: Some((facts, view)), inspection: None, address };
         let registration = registry.register(&session.facts, lasting, decide.generation(), enforced);
         response = response.map(|body| Body::new(Cuttable::new(body, registration)));

@@ -46,6 +46,12 @@ struct Way {
     own: bool,
 }
 
+impl Way {
+    fn suits(&self, scheme: Scheme, versions: Versions) -> bool {
+        (self.scheme, self.versions) == (scheme, versions)
+    }
+}
+
 /// The connect verdict of one generation.
 struct Gate {
     generation: u64,
@@ -152,7 +158,7 @@ impl Session {
     /// The pool for its destination, found once.
     pub(super) fn origin(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Arc<Origin> {
         let mut slot = lock(&self.way);
-        if let Some(way) = slot.as_ref().filter(|way| (way.scheme, way.versions) == (scheme, versions)) {
+        if let Some(way) = slot.as_ref().filter(|way| way.suits(scheme, versions)) {
             return Arc::clone(&way.origin);
         }
         let origin = self.proxy.upstreams.origin(permit, scheme, versions);
@@ -163,7 +169,7 @@ impl Session {
     /// A pool of its own, from now on: what is logged in for a whole connection is nobody else's.
     pub(super) fn own_origin(&self, scheme: Scheme, versions: Versions) -> Arc<Origin> {
         let mut slot = lock(&self.way);
-        let way = slot.take().filter(|way| way.own && (way.scheme, way.versions) == (scheme, versions));
+        let way = slot.take().filter(|way| way.own && way.suits(scheme, versions));
         let way = way.unwrap_or_else(|| Way { scheme, versions, origin: Arc::default(), own: true });
         Arc::clone(&slot.insert(way).origin)
     }

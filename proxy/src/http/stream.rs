@@ -1,6 +1,7 @@
 //! Byte streams: an upstream in the clear or over TLS, and a stream with bytes read ahead.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 /// A connected upstream. It holds its place among those that may be open.
 pub(super) struct UpstreamIo {
     wire: Wire,
+    address: IpAddr,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -24,19 +26,12 @@ enum Wire {
 }
 
 impl UpstreamIo {
-    pub(super) fn plain(stream: TcpStream, slot: OwnedSemaphorePermit) -> Self {
-        Self { wire: Wire::Plain(stream), _slot: slot }
+    pub(super) fn plain(stream: TcpStream, address: IpAddr, slot: OwnedSemaphorePermit) -> Self {
+        Self { wire: Wire::Plain(stream), address, _slot: slot }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, slot: OwnedSemaphorePermit) -> Self {
-        Self { wire: Wire::Tls(Box::new(stream)), _slot: slot }
-    }
-
-    fn tcp(&self) -> &TcpStream {
-        match &self.wire {
-            Wire::Plain(stream) => stream,
-            Wire::Tls(stream) => stream.get_ref().0,
-        }
+    pub(super) fn tls(stream: TlsStream<TcpStream>, address: IpAddr, slot: OwnedSemaphorePermit) -> Self {
+        Self { wire: Wire::Tls(Box::new(stream)), address, _slot: slot }
     }
 
     /// Whether ALPN chose HTTP/2.
@@ -47,14 +42,18 @@ impl UpstreamIo {
         }
     }
 
-    /// Where it leads.
-    pub(super) fn address(&self) -> Option<std::net::IpAddr> {
-        self.tcp().peer_addr().ok().map(|address| address.ip())
+    /// The address that was dialled.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Makes closing it reset the connection.
     pub(super) fn reset_on_close(&self) {
-        let _ = self.tcp().set_zero_linger();
+        let tcp = match &self.wire {
+            Wire::Plain(stream) => stream,
+            Wire::Tls(stream) => stream.get_ref().0,
+        };
+        let _ = tcp.set_zero_linger();
     }
 }
 

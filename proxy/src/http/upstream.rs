@@ -15,6 +15,7 @@ use openshell_policy_host::Scheme;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::address;
 use super::destination::HostPort;
 use super::dial::{DialError, Dialer, Upstream};
 use super::exchange::{Exchanged, H1, H1Body};
@@ -23,7 +24,6 @@ use super::interim::Interim;
 use super::permit::{Permit, default_port};
 use super::stream::UpstreamIo;
 use super::tls::{HandshakeError, Trust, TrustError, Versions};
-use super::{address, headers};
 use crate::inference::{Body, BoxError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -104,10 +104,6 @@ struct Key {
     versions: Versions,
 }
 
-/// In a response's extensions: the address that it came from, where it may live long.
-#[derive(Clone, Copy)]
-pub(super) struct CameFrom(pub(super) IpAddr);
-
 /// Idle connections to one host, port, scheme and set of versions.
 #[derive(Default)]
 pub(super) struct Origin {
@@ -156,10 +152,10 @@ impl Upstreams {
         request: Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
         let origin = self.origin(permit, scheme, versions);
-        self.send_on(&origin, permit, scheme, versions, request).await
+        Ok(self.send_on(&origin, permit, scheme, versions, request).await?.0)
     }
 
-    /// [`Self::send`] for callers that hold the origin already.
+    /// [`Self::send`] for callers that hold the origin already; also the address that answered.
     pub(super) async fn send_on(
         &self,
         origin: &Arc<Origin>,
@@ -167,11 +163,11 @@ impl Upstreams {
         scheme: Scheme,
         versions: Versions,
         mut request: Request<Body>,
-    ) -> Result<Response<Body>, UpstreamError> {
+    ) -> Result<Answer, UpstreamError> {
         if let Some(h1) = origin.checkout(permit).await {
             let again = again(&request);
             request = match exchange_h1(origin, permit, scheme, h1, request).await {
-                Ok(Ok(response)) => return Ok(response),
+                Ok(Ok(answer)) => return Ok(answer),
                 // What else is idle may be as old: it gets a connection of its own.
                 Ok(Err(unsent)) => unsent,
                 Err(error) => again.filter(|_| error.is_hang_up()).ok_or(error)?,
@@ -183,7 +179,7 @@ impl Upstreams {
                 Taken::H2(h2) => exchange_h2(permit, scheme, h2, request).await?,
             };
             match sent {
-                Ok(response) => return Ok(response),
+                Ok(answer) => return Ok(answer),
                 Err(unsent) => request = unsent,
             }
         }
@@ -218,12 +214,12 @@ impl Upstreams {
 
     /// A connection of its own, outside the pool, for a request that will take it over (an upgrade).
     pub(super) async fn connect_alone(&self, permit: &Permit, scheme: Scheme) -> Result<UpstreamIo, UpstreamError> {
-        Ok(self.open(permit, scheme, Some(Versions::Http1)).await?.0)
+        self.open(permit, scheme, Some(Versions::Http1)).await
     }
 
     /// A connection for bytes that are not HTTP.
     pub(super) async fn connect_opaque(&self, permit: &Permit, scheme: Scheme) -> Result<UpstreamIo, UpstreamError> {
-        Ok(self.open(permit, scheme, None).await?.0)
+        self.open(permit, scheme, None).await
     }
 
     /// Finds or makes the pool for a destination.
@@ -264,24 +260,25 @@ impl Upstreams {
         permit: &Permit,
         scheme: Scheme,
         versions: Option<Versions>,
-    ) -> Result<(UpstreamIo, IpAddr), UpstreamError> {
+    ) -> Result<UpstreamIo, UpstreamError> {
         let slot = self.slot(permit)?;
         let Upstream { stream, address } = self.dialer.dial(permit).await?;
-        let io = match scheme {
-            Scheme::Http => UpstreamIo::plain(stream, slot),
+        let address = address.ip();
+        match scheme {
+            Scheme::Http => Ok(UpstreamIo::plain(stream, address, slot)),
             Scheme::Https => {
                 match timeout(HANDSHAKE_TIMEOUT, self.trust.connect(permit.host(), versions, stream)).await {
-                    Ok(Ok(stream)) => UpstreamIo::tls(stream, slot),
-                    Ok(Err(error)) => return Err(UpstreamError::Handshake { destination: destination(permit), error }),
-                    Err(_) => return Err(UpstreamError::TimedOut { destination: destination(permit) }),
+                    Ok(Ok(stream)) => Ok(UpstreamIo::tls(stream, address, slot)),
+                    Ok(Err(error)) => Err(UpstreamError::Handshake { destination: destination(permit), error }),
+                    Err(_) => Err(UpstreamError::TimedOut { destination: destination(permit) }),
                 }
             }
-        };
-        Ok((io, address.ip()))
+        }
     }
 
     async fn connect(&self, permit: &Permit, scheme: Scheme, versions: Versions) -> Result<Taken, UpstreamError> {
-        let (io, address) = self.open(permit, scheme, Some(versions)).await?;
+        let io = self.open(permit, scheme, Some(versions)).await?;
+        let address = io.address();
         let h2 = versions == Versions::Http2 && (scheme == Scheme::Http || io.negotiated_h2());
         if h2 {
             let requests = Requests::begin(io).await.map_err(|error| broke_off(permit, error))?;
@@ -323,7 +320,9 @@ impl Origin {
     }
 }
 
-type Sent = Result<Response<Body>, Request<Body>>;
+/// A response, and the address that it came from.
+type Answer = (Response<Body>, IpAddr);
+type Sent = Result<Answer, Request<Body>>;
 
 /// The same request, if sending it twice does no harm: a safe method (RFC 9110 §9.2.1), no body. Servers close connections that
 /// have been idle for long, now and then just as a request leaves.
@@ -362,9 +361,9 @@ async fn exchange_h1(
     }
     let address = h1.address;
     match h1.exchange(request).await {
-        Exchanged::Answered(mut response, h1) => {
-            note_address(&mut response, address);
-            Ok(Ok(response.map(|incoming| Body::new(H1Body::new(incoming, h1, Arc::clone(origin))))))
+        Exchanged::Answered(response, h1) => {
+            let response = response.map(|incoming| Body::new(H1Body::new(incoming, h1, Arc::clone(origin))));
+            Ok(Ok((response, address)))
         }
         Exchanged::Unsent(request) => Ok(Err(request)),
         Exchanged::Failed(error) => Err(broke_off(permit, error)),
@@ -396,22 +395,13 @@ async fn exchange_h2(
     }
     let interim = request.extensions().get::<Interim>().cloned();
     match h2.requests.exchange(request, interim).await {
-        Ok(mut response) => {
-            note_address(&mut response, h2.address);
-            Ok(Ok(response))
-        }
+        Ok(response) => Ok(Ok((response, h2.address))),
         Err(Unanswered::Undone(mut request)) => {
             // It may travel on over HTTP/1.1.
             request.headers_mut().insert(HOST, authority);
             Ok(Err(request))
         }
         Err(Unanswered::Failed(error)) => Err(broke_off(permit, error)),
-    }
-}
-
-fn note_address<B>(response: &mut Response<B>, address: IpAddr) {
-    if headers::lives_long(response.headers()) {
-        response.extensions_mut().insert(CameFrom(address));
     }
 }
 

@@ -74,7 +74,6 @@ pub(super) fn from_stream(request: &mut Request<Body>) -> Option<tunnel::Promise
     let promised = request.extensions_mut().remove::<tunnel::Promised>()?;
     *request.method_mut() = Method::GET;
     let headers = request.headers_mut();
-    mark(headers);
     headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));
     // A key is base64 of 16 bytes.
     if let Ok(key) = HeaderValue::try_from(generate_key()) {
@@ -116,11 +115,11 @@ pub(super) async fn serve(
         }
     }
     if !switched {
-        return respond(session, judged, response);
+        return respond(session, judged, response, address);
     }
     let upstream = hyper::upgrade::on(&mut response);
     let (facts, view, generation) = (judged.facts.clone(), Arc::clone(&judged.view), judged.decide.generation());
-    let mut response = respond(session, judged, response)?;
+    let mut response = respond(session, judged, response, address)?;
     if stream {
         *response.status_mut() = StatusCode::OK;
     } else {
@@ -142,7 +141,7 @@ async fn send(
     scheme: Scheme,
     judged: &Judged,
     outgoing: Request<Body>,
-) -> Result<(Response<Body>, Option<IpAddr>), UpstreamError> {
+) -> Result<(Response<Body>, IpAddr), UpstreamError> {
     let permit = &judged.permit;
     let http = |error: hyper::Error| broke_off(permit, error);
     let io = session.proxy.upstreams.connect_alone(permit, scheme).await?;

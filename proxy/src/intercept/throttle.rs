@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Reason, Refusal};
+use crate::seldom::Seldom;
 
-/// Refusals that are alike are told once in so long.
-const EVERY: Duration = Duration::from_secs(10);
-/// Kinds of refusals that are told apart at a time. What exceeds them in [`EVERY`] is alike if its reason is.
+/// Kinds of refusals that are told apart at a time. What exceeds them is alike if its reason is.
 const KINDS: usize = 256;
 
 /// The same program, refused the same thing.
@@ -20,15 +19,9 @@ struct Kind {
     reason: Reason,
 }
 
-struct Told {
-    at: Instant,
-    /// Refusals since then.
-    untold: u64,
-}
-
 /// What was told lately.
 #[derive(Default)]
-pub(super) struct Throttle(Mutex<HashMap<Kind, Told>>);
+pub(super) struct Throttle(Mutex<HashMap<Kind, Seldom>>);
 
 impl Throttle {
     /// Whether to tell of a refusal now; then, how many like it were passed over since the last one.
@@ -43,26 +36,19 @@ impl Throttle {
         if told.len() >= KINDS && !told.contains_key(&kind) {
             // What was alike in its reason alone is kept: there are few reasons, and it counts much.
             let rest = |kind: &Kind| kind.executable.is_empty() && kind.host.is_empty();
-            told.retain(|kind, last| rest(kind) || now.saturating_duration_since(last.at) < EVERY);
+            told.retain(|kind, last| rest(kind) || last.is_recent(now));
             if told.len() >= KINDS {
                 kind = Kind { executable: String::new(), host: String::new(), port: 0, ..kind };
             }
         }
-        if let Some(last) = told.get_mut(&kind) {
-            if now.saturating_duration_since(last.at) < EVERY {
-                last.untold += 1;
-                return None;
-            }
-            last.at = now;
-            return Some(std::mem::take(&mut last.untold));
-        }
-        told.insert(kind, Told { at: now, untold: 0 });
-        Some(0)
+        told.entry(kind).or_default().happened(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::caller::Intended;
 

@@ -147,7 +147,7 @@ async fn try_seal(
     let roots = kept.iter().find(|(_, kept)| memchr::memmem::find(kept, b"-----BEGIN").is_some());
     let told = match roots {
         Some((_, kept)) => ca.extend(kept.clone(), upstream_ca),
-        None => ca.bundle(upstream_ca).into_bytes(),
+        None => ca.bundle(upstream_ca),
     };
     config.overlays.push(Overlay { path: CA_BUNDLE.into(), content: told });
     for (path, kept) in kept {

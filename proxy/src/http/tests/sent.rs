@@ -1,5 +1,6 @@
 //! What is judged is what is sent, and nobody's request goes where only somebody else may be.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,41 +8,38 @@ use http::Request;
 use http_body_util::{BodyExt as _, StreamBody};
 use openshell_policy_host::Inspection;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::super::body::buffer;
+use super::again::counting;
 use super::world::{HOST, Rules, World, allow, deny, full, send_h1};
 use crate::inference::{Body, BoxError};
 
 /// An origin that keeps every head, and what of a body came with it, by the number of its connection.
-async fn listening() -> (u16, Arc<Mutex<Vec<(usize, String)>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let heard = Arc::<Mutex<Vec<_>>>::default();
+async fn listening() -> (u16, Heard) {
+    let heard = Heard::default();
     let keep = Arc::clone(&heard);
-    tokio::spawn(async move {
-        for number in 0.. {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let keep = Arc::clone(&keep);
-            tokio::spawn(async move {
-                let mut text = String::new();
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-                    text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-                    let whole = match text.contains("transfer-encoding: chunked") {
-                        true => text.ends_with("0\r\n\r\n"),
-                        false => text.ends_with("\r\n\r\n"),
-                    };
-                    if whole {
-                        keep.lock().unwrap().push((number, std::mem::take(&mut text)));
-                        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
-                    }
-                }
-            });
+    let hear = move |stream, connections: Arc<AtomicUsize>| {
+        hear(stream, connections.fetch_add(1, Ordering::SeqCst), Arc::clone(&keep))
+    };
+    (counting(hear).await.0, heard)
+}
+
+type Heard = Arc<Mutex<Vec<(usize, String)>>>;
+
+async fn hear(mut stream: TcpStream, number: usize, heard: Heard) -> std::io::Result<()> {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while let count @ 1.. = stream.read(&mut buffer).await? {
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        let end = if text.contains("transfer-encoding: chunked") { "0\r\n\r\n" } else { "\r\n\r\n" };
+        if text.ends_with(end) {
+            heard.lock().unwrap().push((number, std::mem::take(&mut text)));
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
         }
-    });
-    (port, heard)
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +93,7 @@ async fn a_connection_that_was_logged_in_is_nobody_elses() {
     let request = |authorization: &str| {
         format!("GET / HTTP/1.1\r\nHost: {HOST}:{port}\r\nAuthorization: {authorization}\r\n\r\n")
     };
-    let ask = async |tunnel: &mut tokio::net::TcpStream, authorization: &str| {
+    let ask = async |tunnel: &mut TcpStream, authorization: &str| {
         tunnel.write_all(request(authorization).as_bytes()).await.unwrap();
         let mut answer = [0; 27];
         tokio::time::timeout(Duration::from_secs(10), tunnel.read_exact(&mut answer)).await.unwrap().unwrap();
