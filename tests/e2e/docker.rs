@@ -12,7 +12,7 @@ use openshell_tests::world::{Ran, World, finish};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::support::kill_gateway;
+use crate::support::{eventually, kill_gateway};
 
 mod engines;
 mod machines;
@@ -346,9 +346,12 @@ async fn a_stopped_container_keeps_its_exit_code_and_starts_again_with_what_it_h
     yard.run(&["sandbox", "start", "once"]).await?.ok()?;
     let exited = yard.until("once", "exited").await?;
     ensure!(exited["exit_code"] == 7, "{exited}");
-    let logs = yard.run(&["sandbox", "logs", "once"]).await?.ok()?.stdout;
-    ensure!(logs.contains("1\n") && logs.contains("2\n"), "{logs}");
-    Ok(())
+    // Its last lines are on their way when it is told that it has ended.
+    eventually("the lines of both runs are kept", 100, async || {
+        let logs = yard.run(&["sandbox", "logs", "once"]).await?.ok()?.stdout;
+        Ok(logs.contains("1\n") && logs.contains("2\n"))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
