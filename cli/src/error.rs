@@ -157,6 +157,12 @@ pub enum Error {
         /// Why, in the sandbox's words.
         reason: String,
     },
+    /// A signal ended it.
+    #[error("interrupted: {done}")]
+    Interrupted {
+        /// What is left of it.
+        done: &'static str,
+    },
     /// Files did not go over, as this machine says.
     #[error("{0}")]
     Files(#[from] openshell_transfer::TransferError),
@@ -417,7 +423,8 @@ impl Error {
                 "start it again; for long work, use `nohup` or a terminal multiplexer in it".into()
             }
             Self::Files(error) => return files_hint(error).map(Into::into),
-            Self::Transfer { .. } => "paths in a sandbox are absolute, or start at its workspace".into(),
+            Self::Interrupted { .. } => "run it again for the rest".into(),
+            Self::Transfer { .. } => "paths in a sandbox are absolute, or start at its working directory".into(),
             Self::Forward { .. } => "does the program in the sandbox listen on 127.0.0.1 or 0.0.0.0?".into(),
             Self::NotATerminal => "leave out --tty when input is piped".into(),
             Self::Build(error) => return error.hint(),
@@ -467,9 +474,12 @@ impl Error {
         })
     }
 
-    /// The exit code: 1 for whatever failed or was refused.
+    /// The exit code: 1 for whatever failed or was refused, 130 as shells have it for what was interrupted.
     pub fn exit_code(&self) -> u8 {
-        1
+        match self {
+            Self::Interrupted { .. } => 130,
+            _ => 1,
+        }
     }
 
     /// Whether the reader of our output went away, which is no error of ours.

@@ -19,6 +19,18 @@ pub fn detach(command: &mut Command) {
     }
 }
 
+/// Whether SIGHUP is ignored in this process, as `nohup` starts it.
+pub fn ignores_hangup() -> bool {
+    let no_action = std::ptr::null();
+    let mut now = std::mem::MaybeUninit::<nix::libc::sigaction>::zeroed();
+    // SAFETY: without a new action sigaction(2) only writes the present one; zeros are a valid one if it fails.
+    let now = unsafe {
+        nix::libc::sigaction(nix::libc::SIGHUP, no_action, now.as_mut_ptr());
+        now.assume_init()
+    };
+    now.sa_sigaction == nix::libc::SIG_IGN
+}
+
 mod ioctl {
     nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
 }

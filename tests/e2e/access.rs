@@ -105,30 +105,80 @@ async fn network(gateway: SocketAddr) -> Result<(SocketAddr, Arc<Notify>)> {
     Ok((address, cut))
 }
 
+/// A command line whose network can be cut.
+struct Far {
+    cut: Arc<Notify>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Far {
+    async fn from(stage: &Stage) -> Result<Self> {
+        let state = stage.world.path("state/openshell/gateway");
+        let endpoint: serde_json::Value = serde_json::from_slice(&std::fs::read(state.join("endpoint.json"))?)?;
+        let text = |name: &str| endpoint[name].as_str().map(str::to_owned).with_context(|| format!("no {name}"));
+        let (address, cut) = network(text("url")?.trim_start_matches("https://").parse()?).await?;
+        let token = std::fs::read_to_string(text("token_file")?)?.trim().to_owned();
+        let variables = vec![
+            ("OPENSHELL_GATEWAY", format!("https://{address}")),
+            ("OPENSHELL_TOKEN", token),
+            ("OPENSHELL_CA_FILE", text("ca")?),
+        ];
+        Ok(Self { cut, variables })
+    }
+
+    /// Starts a shell script in `demo`, with pipes.
+    fn exec(&self, stage: &Stage, script: &str) -> Result<tokio::process::Child> {
+        let mut command = stage.world.command(&["sandbox", "exec", "demo", "--", "sh", "-c", script]);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let mut command = tokio::process::Command::from(command);
+        Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?)
+    }
+}
+
+/// More than a command may leave unread before it is ended, and more cuts than that has windows.
+#[tokio::test(flavor = "multi_thread")]
+async fn input_under_way_survives_however_many_cuts() -> Result<()> {
+    const MIB: usize = 24;
+    let stage = Stage::new().await?;
+    let far = Far::from(&stage).await?;
+    let mut child = far.exec(&stage, "until [ -e go ]; do sleep 0.05; done; cat")?;
+    let sent: Vec<u8> = (0..MIB << 20).map(|n: usize| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let expected = sent.clone();
+    let mut input = child.stdin.take().context("input")?;
+    let typing = tokio::spawn(async move { input.write_all(&sent).await });
+    // Nobody reads it: a window is under way, and stays so.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        far.cut.notify_waiters();
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stage.inside("touch go").await?.ok()?;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        far.cut.notify_waiters();
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(120), child.wait_with_output()).await??;
+    typing.await??;
+    let notes = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success(), "{} {notes}", ended.status);
+    ensure!(ended.stdout == expected, "{} bytes came back, or others: {notes}", ended.stdout.len());
+    ensure!(notes.matches("connected again").count() >= 17, "{notes}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_survives_a_cut_network_and_a_new_gateway() -> Result<()> {
     let stage = Stage::new().await?;
-    let state = stage.world.path("state/openshell/gateway");
-    let endpoint: serde_json::Value = serde_json::from_slice(&std::fs::read(state.join("endpoint.json"))?)?;
-    let url = endpoint["url"].as_str().context("a URL")?.to_owned();
-    let (address, cut) = network(url.trim_start_matches("https://").parse()?).await?;
-    let token = std::fs::read_to_string(endpoint["token_file"].as_str().context("a token")?)?;
+    let far = Far::from(&stage).await?;
     let script = "n=0; while read line; do n=$((n+1)); echo \"$n $line\"; done; echo end of $n; exit 6";
-    let mut command = stage.world.command(&["sandbox", "exec", "demo", "--", "sh", "-c", script]);
-    command
-        .env("OPENSHELL_GATEWAY", format!("https://{address}"))
-        .env("OPENSHELL_TOKEN", token.trim())
-        .env("OPENSHELL_CA_FILE", endpoint["ca"].as_str().context("a CA")?);
-    let mut command = tokio::process::Command::from(command);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut child = far.exec(&stage, script)?;
     let (mut input, output) = (child.stdin.take().context("input")?, child.stdout.take().context("output")?);
     let mut lines = BufReader::new(output).lines();
     for n in 1..=30 {
         input.write_all(format!("line {n}\n").as_bytes()).await?;
         match n % 10 {
             // With the line just typed in flight.
-            3 => cut.notify_waiters(),
+            3 => far.cut.notify_waiters(),
             7 if n < 20 => {
                 stage.run(&["gateway", "stop"]).await?.ok()?;
                 stage.run(&["gateway", "start"]).await?.ok()?;

@@ -15,6 +15,7 @@ mod inference;
 mod inference_clients;
 mod kills;
 mod languages;
+mod leaving;
 mod lifecycle;
 mod proposals;
 mod protocols;

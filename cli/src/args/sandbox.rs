@@ -214,7 +214,7 @@ pub struct UploadArgs {
     /// File or folder on this machine.
     #[arg(value_name = "SOURCE")]
     pub source: PathBuf,
-    /// Where to in the sandbox: into a directory, or under a new name; the workspace if absent.
+    /// Where to in the sandbox: into a directory, or under a new name; the working directory if absent.
     #[arg(value_name = "PATH")]
     pub path: Option<String>,
 }

@@ -28,7 +28,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const CTRL_C: u8 = 3;
 
 /// Runs a command; its exit code is the answer. Standard input ends the command's input when it ends; SIGINT and SIGTERM
-/// are passed on. `note` is told when the connection is lost and made again.
+/// are passed on; SIGHUP hangs it up. `note` is told when the connection is lost and made again.
 pub async fn run(
     access: &Access,
     sandbox: &Name,
@@ -113,7 +113,11 @@ impl Session<'_> {
                     return Ok(last);
                 }
                 Err(lost @ Error::ExecBroken { .. }) => self.reconnect(lost).await?,
-                Err(error) => return Err(error),
+                // Nobody takes its output: the command is not kept for anybody.
+                Err(error) => {
+                    self.sender.leave().await;
+                    return Err(error);
+                }
             }
         }
     }
@@ -131,7 +135,7 @@ impl Session<'_> {
                     }
                 }
                 Incoming::Event(StreamEvent::Started { session }) => self.id = Some(session),
-                Incoming::Event(StreamEvent::Taken { bytes }) => self.input.taken(bytes),
+                Incoming::Event(StreamEvent::Taken { bytes, input }) => self.input.taken(bytes, input),
                 Incoming::Event(event) if event.is_last() => return Ok(Some(event)),
                 Incoming::Event(_) => {}
             },
@@ -141,6 +145,9 @@ impl Session<'_> {
             }
             () = tokio::time::sleep(CONFIRM_EVERY), if unconfirmed > 0 && self.id.is_some() => self.confirm().await?,
             control = self.signals.next(self.tty) => {
+                if matches!(control, Caught::Number(nix::libc::SIGHUP)) {
+                    return Err(Error::Interrupted { done: "the terminal is gone, and the command is hung up" });
+                }
                 if let Some(control) = self.resolve(control) {
                     self.sender.control(&control).await?;
                 }
@@ -194,7 +201,13 @@ impl Session<'_> {
     async fn resume(&mut self, id: &str) -> Result<(), Error> {
         let request = StreamRequest::Resume { session: id.to_owned(), received: self.received };
         let (mut sender, mut receiver) = stream::open(self.access, self.sandbox, &request).await?;
-        match receiver.next().await? {
+        let first = loop {
+            match receiver.next().await? {
+                Incoming::Event(StreamEvent::Taken { bytes, input }) => self.input.taken(bytes, input),
+                first => break first,
+            }
+        };
+        match first {
             Incoming::Event(StreamEvent::Resumed { input, ended }) => {
                 for data in self.input.resume(input, ended, CHUNK) {
                     sender.bytes(data).await?;
@@ -253,6 +266,8 @@ struct Signals {
     resized: Option<Signal>,
     interrupted: Option<Signal>,
     terminated: Option<Signal>,
+    /// Of the terminal. Who started this with `nohup` wants it ignored.
+    hung_up: Option<Signal>,
 }
 
 impl Signals {
@@ -261,6 +276,7 @@ impl Signals {
             resized: signal(SignalKind::window_change()).ok(),
             interrupted: signal(SignalKind::interrupt()).ok(),
             terminated: signal(SignalKind::terminate()).ok(),
+            hung_up: (!sys::ignores_hangup()).then(|| signal(SignalKind::hangup()).ok()).flatten(),
         }
     }
 
@@ -269,12 +285,13 @@ impl Signals {
             () = arrived(&mut self.resized), if tty => Caught::Resized,
             () = arrived(&mut self.interrupted) => Caught::Number(nix::libc::SIGINT),
             () = arrived(&mut self.terminated) => Caught::Number(nix::libc::SIGTERM),
+            () = arrived(&mut self.hung_up) => Caught::Number(nix::libc::SIGHUP),
         }
     }
 }
 
 /// The next arrival of a signal; never, if it can't be listened for.
-async fn arrived(signal: &mut Option<Signal>) {
+pub(super) async fn arrived(signal: &mut Option<Signal>) {
     let arrived = match signal {
         Some(signal) => signal.recv().await,
         None => None,

@@ -7,9 +7,11 @@ use bytes::{Buf as _, Bytes};
 use openshell_api::Name;
 use openshell_api::stream::{StreamEvent, StreamRequest};
 use openshell_transfer::{Destination, Summary, TransferError, pack, unpack};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Access;
+use super::exec::arrived;
 use super::stream::{self, Incoming, Receiver, STDERR, STDOUT};
 use crate::error::Error;
 
@@ -58,12 +60,26 @@ pub async fn download(access: &Access, sandbox: &Name, path: &str, destination: 
     let (_sender, receiver) = stream::open(access, sandbox, &request).await?;
     let (pieces, queue) = mpsc::channel::<Bytes>(WAITING);
     let destination = Destination::choose(destination);
-    let unpacking = tokio::task::spawn_blocking(move || {
+    let mut unpacking = tokio::task::spawn_blocking(move || {
         let input = Queue { queue, piece: Bytes::new() };
         unpack(input, &destination)
     });
-    let end = finish(receiver, Some(pieces)).await;
-    let unpacked = unpacking.await.map_err(|e| Error::ExecBroken { reason: e.to_string() })?;
+    let mut end = Box::pin(finish(receiver, Some(pieces)));
+    let broken = |e: tokio::task::JoinError| Error::ExecBroken { reason: e.to_string() };
+    let (unpacked, end) = tokio::select! {
+        end = &mut end => (unpacking.await.map_err(broken)?, end),
+        unpacked = &mut unpacking => match unpacked.map_err(broken)? {
+            Ok(summary) => (Ok(summary), end.await),
+            // The rest is not asked for: it can't be kept.
+            Err(error) => return Err(error.into()),
+        },
+        () = interrupted() => {
+            // What comes no more is the end of it; a file that was begun is removed.
+            drop(end);
+            let _ = unpacking.await;
+            return Err(Error::Interrupted { done: "files that were whole are there, others are not" });
+        }
+    };
     match (unpacked, end) {
         // What arrived can't be kept: that explains why the rest was not taken.
         (
@@ -73,6 +89,18 @@ pub async fn download(access: &Access, sandbox: &Name, path: &str, destination: 
         (_, Err(error)) => Err(error),
         (Err(error), Ok(())) => Err(error.into()),
         (Ok(summary), Ok(())) => Ok(summary),
+    }
+}
+
+/// A signal that asks this process to end.
+async fn interrupted() {
+    let listen = |kind| signal(kind).ok();
+    let (mut interrupt, mut terminate, mut hangup) =
+        (listen(SignalKind::interrupt()), listen(SignalKind::terminate()), listen(SignalKind::hangup()));
+    tokio::select! {
+        () = arrived(&mut interrupt) => {}
+        () = arrived(&mut terminate) => {}
+        () = arrived(&mut hangup) => {}
     }
 }
 

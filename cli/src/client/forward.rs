@@ -1,15 +1,18 @@
-//! TCP connections of this machine, carried to a port in a sandbox.
+//! TCP connections of this machine, carried to a port in a sandbox. Either side may end its direction and still listen.
 
 use bytes::Bytes;
 use openshell_api::Name;
-use openshell_api::stream::{StreamEvent, StreamRequest};
+use openshell_api::stream::{StreamControl, StreamEvent, StreamRequest};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Access;
 use super::stream::{self, CHUNK, Incoming, Receiver, STDOUT, Sender};
 use crate::error::Error;
 
-/// Carries one connection until both directions, or the sandbox's side, have ended.
+/// What a client of a port says that can tell the end of output from the end.
+pub const KNOWS_HALF_CLOSED: StreamControl = StreamControl::Received { bytes: 0 };
+
+/// Carries one connection until both directions have ended, or the sandbox takes no more.
 pub async fn carry(
     access: &Access,
     sandbox: &Name,
@@ -17,17 +20,8 @@ pub async fn carry(
     read: impl AsyncRead + Send + Unpin + 'static,
     write: impl AsyncWrite + Unpin,
 ) -> Result<(), Error> {
-    let (sender, receiver) = stream::open(access, sandbox, request).await?;
-    relay(sender, receiver, read, write).await
-}
-
-/// Carries an open stream's bytes to and fro.
-pub async fn relay(
-    sender: Sender,
-    receiver: Receiver,
-    read: impl AsyncRead + Send + Unpin + 'static,
-    write: impl AsyncWrite + Unpin,
-) -> Result<(), Error> {
+    let (mut sender, receiver) = stream::open(access, sandbox, request).await?;
+    sender.control(&KNOWS_HALF_CLOSED).await?;
     let input = tokio::spawn(send(sender, read));
     let output = receive(receiver, write).await;
     input.abort();
@@ -51,6 +45,9 @@ async fn send(mut sender: Sender, mut read: impl AsyncRead + Unpin) {
 async fn receive(mut receiver: Receiver, mut write: impl AsyncWrite + Unpin) -> Result<(), Error> {
     loop {
         match receiver.next().await? {
+            Incoming::Output(STDOUT, data) if data.is_empty() => {
+                write.shutdown().await.map_err(Error::io("pass on that the sandbox sent everything"))?;
+            }
             Incoming::Output(STDOUT, data) => {
                 write.write_all(&data).await.map_err(Error::io("pass on what the sandbox sent"))?;
                 write.flush().await.map_err(Error::io("pass on what the sandbox sent"))?;

@@ -9,7 +9,9 @@ use openshell_api::Name;
 use openshell_api::stream::{StreamControl, StreamEvent, StreamRequest};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
 use super::Access;
 use super::rest::Chain;
@@ -25,6 +27,8 @@ pub const CHUNK: usize = 32 * 1024;
 const ENDED_EARLY: &str = "it ended early";
 /// A gateway says something at least every 20 seconds; one that is silent for so long is gone.
 const SILENCE: Duration = Duration::from_secs(50);
+/// How long leaving may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The way in.
 pub struct Sender(SplitSink<Socket, Message>);
@@ -67,6 +71,12 @@ impl Sender {
     /// Says that everything was heard. An error changes nothing: the gateway forgets by itself, later.
     pub async fn close(&mut self) {
         let _ = self.0.close().await;
+    }
+
+    /// Leaves before the end: nothing of the stream is kept for this client (RFC 6455, code 1000).
+    pub async fn leave(&mut self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        let _ = tokio::time::timeout(FAREWELL, self.0.send(Message::Close(Some(frame)))).await;
     }
 
     async fn text(&mut self, message: &impl serde::Serialize) -> Result<(), Error> {

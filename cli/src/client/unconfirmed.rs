@@ -11,12 +11,15 @@ pub struct Unconfirmed {
     /// Offset of the first byte that is kept, in bytes since the stream began.
     base: u64,
     ended: bool,
+    /// Whether the sandbox says how much it took in all: what has arrived there is kept then until it is taken, so that it
+    /// counts as what waits.
+    counted: bool,
 }
 
 impl Unconfirmed {
     /// Keeps about `window` bytes.
     pub fn new(window: u64) -> Self {
-        Self { window, data: VecDeque::new(), base: 0, ended: false }
+        Self { window, data: VecDeque::new(), base: 0, ended: false, counted: false }
     }
 
     /// Whether more may be sent.
@@ -30,18 +33,26 @@ impl Unconfirmed {
         self.data.extend(data);
     }
 
-    /// The sandbox took so many more bytes.
-    pub fn taken(&mut self, bytes: u64) {
-        let known = bytes.min(self.data.len() as u64);
+    /// The sandbox took so many more bytes, which makes `input` since the stream began, if it says so.
+    pub fn taken(&mut self, bytes: u64, input: Option<u64>) {
+        self.counted |= input.is_some();
+        self.forget_to(input.unwrap_or(self.base.saturating_add(bytes)));
+    }
+
+    fn forget_to(&mut self, offset: u64) {
+        let known = offset.saturating_sub(self.base).min(self.data.len() as u64);
         self.data.drain(..usize::try_from(known).unwrap_or(usize::MAX));
         self.base += known;
     }
 
     /// The sandbox has everything before `offset`, and the end of input if it says so: answers what to send again.
     pub fn resume(&mut self, offset: u64, ended: bool, chunk: usize) -> Vec<Bytes> {
-        self.taken(offset.saturating_sub(self.base));
-        let bytes = self.data.make_contiguous();
-        let mut again: Vec<Bytes> = bytes.chunks(chunk).map(Bytes::copy_from_slice).collect();
+        if !self.counted {
+            self.forget_to(offset);
+        }
+        let arrived = offset.saturating_sub(self.base).min(self.data.len() as u64);
+        let missing = &self.data.make_contiguous()[usize::try_from(arrived).unwrap_or(usize::MAX)..];
+        let mut again: Vec<Bytes> = missing.chunks(chunk).map(Bytes::copy_from_slice).collect();
         if self.ended && !ended {
             again.push(Bytes::new());
         }
@@ -61,13 +72,32 @@ mod tests {
     fn only_what_did_not_arrive_is_sent_again() {
         let mut input = Unconfirmed::new(1 << 20);
         input.push(b"abcdefgh");
-        input.taken(2);
+        input.taken(2, None);
         assert_eq!(resumed(&mut input, 3, false), ["defg", "h"]);
         assert_eq!(resumed(&mut input, 8, false), Vec::<String>::new());
         input.push(b"");
         assert_eq!(resumed(&mut input, 8, false), [""]);
         assert_eq!(resumed(&mut input, 8, true), Vec::<String>::new());
         assert!(!input.has_room(), "nothing follows the end");
+    }
+
+    #[test]
+    fn what_waits_in_the_sandbox_is_neither_sent_again_nor_forgotten() {
+        let mut input = Unconfirmed::new(1 << 20);
+        input.push(b"abcdefgh");
+        input.taken(1, Some(1));
+        // Twice cut, and each time more had arrived than was taken.
+        assert_eq!(resumed(&mut input, 4, false), ["efgh"]);
+        assert_eq!(resumed(&mut input, 6, false), ["gh"]);
+        // Late word, in whatever order.
+        for taken in [5, 3, 5] {
+            input.taken(0, Some(taken));
+        }
+        assert_eq!((input.base, input.data.len()), (5, 3));
+        input.push(b"ij");
+        assert_eq!(resumed(&mut input, 8, false), ["ij"]);
+        input.taken(7, Some(10));
+        assert_eq!((input.base, input.data.len()), (10, 0));
     }
 
     #[test]
@@ -80,7 +110,7 @@ mod tests {
         }
         assert!(kept <= 1 << 20);
         // Late word of what an earlier connection was given counts for no more than there is.
-        input.taken(u64::MAX);
+        input.taken(u64::MAX, None);
         assert!(input.has_room());
     }
 }

@@ -133,7 +133,7 @@ pub enum ToSupervisor {
     Detach {
         /// The stream.
         channel: u64,
-        /// The client has all of it, and its end.
+        /// The client has all of it, and its end; or it wants no more.
         done: bool,
     },
     /// The client of a resumable stream has so much of its output, in bytes since it began.
@@ -401,8 +401,11 @@ pub enum FromSupervisor {
     ExecCredit {
         /// The exec.
         channel: u64,
-        /// Further bytes.
+        /// Further bytes, of what came on this channel.
         bytes: u64,
+        /// Input that the command took, in bytes since the stream began. Absent from older supervisors.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken: Option<u64>,
     },
     /// Something happened to a stream that is not its end.
     Stream {

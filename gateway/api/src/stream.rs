@@ -6,7 +6,8 @@
 //!
 //! A stream whose client goes away ends, unless it is resumable: then its sandbox keeps it for [`GRACE_S`] seconds, with
 //! whatever output the client has not confirmed, and another WebSocket can take it up again. The gateway keeps nothing
-//! of it, so a gateway that restarts in between changes nothing.
+//! of it, so a gateway that restarts in between changes nothing. A client that closes its WebSocket with code 1000 leaves for
+//! good: nothing is kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +67,9 @@ pub enum StreamControl {
         /// As in `signal(7)`.
         signal: i32,
     },
-    /// The client has so much output, in bytes since the stream began. Only of resumable streams.
+    /// The client has so much output, in bytes since the stream began: of resumable streams. The client of a port that says so
+    /// knows half-closed connections: an empty frame of output is the port's end of output, and the stream goes on until the
+    /// client ends its input, or the port takes no more of it.
     Received {
         /// Bytes.
         bytes: u64,
@@ -89,10 +92,13 @@ pub enum StreamEvent {
         /// Whether the end of input arrived.
         ended: bool,
     },
-    /// The command took so many further bytes of input. Only of resumable streams.
+    /// The command took further input: what comes before `input` need not be kept. Only of resumable streams.
     Taken {
-        /// Bytes.
+        /// Further bytes, of what was sent on this connection.
         bytes: u64,
+        /// All that it took, in bytes since the stream began. Absent from older sandboxes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<u64>,
     },
     /// It ended; 128 + n if signal n ended the command.
     Exited {

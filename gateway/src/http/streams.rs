@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -123,8 +123,15 @@ async fn bridge(gateway: Arc<Gateway>, link: Arc<Link>, change: Change, socket: 
     {
         let _ = sink.send(Message::text(text)).await;
     }
-    if matches!(end, End::ClientGone) {
-        return;
+    match end {
+        End::ClientGone => return,
+        End::ClientLeft => {
+            if let Some(stream) = stream {
+                stream.done();
+            }
+            return;
+        }
+        End::Said(_) | End::Lost => {}
     }
     let _ = sink.close().await;
     // What the client still sends is read and dropped: closing over unread bytes resets the connection, and a reset
@@ -166,6 +173,8 @@ enum End {
     Lost,
     /// The client went away first.
     ClientGone,
+    /// The client left, and does not come back.
+    ClientLeft,
 }
 
 impl End {
@@ -198,7 +207,7 @@ async fn run(
     let input = pass_input(stream.input(), frames);
     tokio::select! {
         end = pass_output(stream, sink) => end,
-        () = input => End::ClientGone,
+        end = input => end,
     }
 }
 
@@ -224,7 +233,7 @@ async fn pass_output(stream: &mut Stream, sink: &mut SplitSink<WebSocket, Messag
 }
 
 /// Passes a client's input on until it goes away.
-async fn pass_input(input: StreamInput, frames: &mut SplitStream<WebSocket>) {
+async fn pass_input(input: StreamInput, frames: &mut SplitStream<WebSocket>) -> End {
     while let Some(Ok(message)) = frames.next().await {
         let passed = match message {
             Message::Binary(data) => input.bytes(&data).await,
@@ -232,15 +241,18 @@ async fn pass_input(input: StreamInput, frames: &mut SplitStream<WebSocket>) {
                 Ok(control) => input.control(control).await,
                 Err(error) => {
                     tracing::debug!(%error, "a control frame of a stream does not parse");
-                    return;
+                    return End::ClientGone;
                 }
             },
             Message::Ping(_) | Message::Pong(_) => Ok(()),
-            Message::Close(_) => return,
+            // Proxies on the way close with other codes (RFC 6455, section 7.4.1).
+            Message::Close(Some(frame)) if frame.code == close_code::NORMAL => return End::ClientLeft,
+            Message::Close(_) => return End::ClientGone,
         };
         if passed.is_err() {
             // The link's end is told with the output.
             return std::future::pending().await;
         }
     }
+    End::ClientGone
 }

@@ -259,9 +259,9 @@ pub(super) fn answered(gateway: &Arc<Gateway>, link: &Arc<Link>, message: FromSu
             tracing::debug!(sandbox = link.sandbox_id(), generation, connections_cut, swap_ns, "enforcing");
             tell(link, &push, Event::Enforcing(Enforced { generation, connections_cut, swap_ns }));
         }
-        FromSupervisor::ExecCredit { channel, bytes } => {
+        FromSupervisor::ExecCredit { channel, bytes, taken } => {
             if let Some(outbox) = link.streams().get(&channel) {
-                outbox.grant_input(bytes);
+                outbox.grant_input(bytes, taken);
             }
         }
         FromSupervisor::Stream { channel, event } => about(link, channel, event),

@@ -83,7 +83,13 @@ impl Outbox {
         let mut state = self.state();
         state.bytes += data.len();
         match state.items.back_mut() {
-            Some(Item::Chunk(last, chunk)) if *last == stream && chunk.len() + data.len() <= MAX_CHUNK => {
+            // An empty one is an end: it is not lost in another.
+            Some(Item::Chunk(last, chunk))
+                if *last == stream
+                    && !chunk.is_empty()
+                    && !data.is_empty()
+                    && chunk.len() + data.len() <= MAX_CHUNK =>
+            {
                 chunk.put_slice(data);
             }
             _ => state.items.push_back(Item::Chunk(stream, BytesMut::from(data))),
@@ -93,12 +99,12 @@ impl Outbox {
         true
     }
 
-    /// The supervisor takes so many further bytes of input.
-    pub(super) fn grant_input(&self, bytes: u64) {
+    /// The supervisor takes so many further bytes of input, and took `taken` since the stream began.
+    pub(super) fn grant_input(&self, bytes: u64, taken: Option<u64>) {
         let room = Semaphore::MAX_PERMITS.saturating_sub(self.input.available_permits());
         self.input.add_permits(usize::try_from(bytes).unwrap_or(usize::MAX).min(room));
-        if self.resumable && bytes > 0 {
-            self.tell(StreamEvent::Taken { bytes });
+        if self.resumable && (bytes > 0 || taken.is_some()) {
+            self.tell(StreamEvent::Taken { bytes, input: taken });
         }
     }
 
@@ -110,8 +116,12 @@ impl Outbox {
                 (event, _) if event.is_last() => {
                     state.end.get_or_insert(Output::Event(event));
                 }
-                (StreamEvent::Taken { bytes }, Some(Item::Event(StreamEvent::Taken { bytes: before }))) => {
-                    *before += bytes;
+                (
+                    StreamEvent::Taken { bytes, input },
+                    Some(Item::Event(StreamEvent::Taken { bytes: sum, input: last })),
+                ) => {
+                    *sum += bytes;
+                    *last = input.or(*last);
                 }
                 (event, _) => state.items.push_back(Item::Event(event)),
             }
@@ -211,7 +221,7 @@ impl Stream {
         output
     }
 
-    /// The client has heard the end: nothing of the stream need be kept.
+    /// The client has heard the end, or wants no more of it: nothing of the stream need be kept.
     pub fn done(mut self) {
         self.done = true;
     }

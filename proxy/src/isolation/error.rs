@@ -1,6 +1,7 @@
 //! Why a sandbox was not sealed, or a process not started.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::Wall;
 
@@ -73,6 +74,14 @@ pub enum SpawnError {
     Exec {
         /// Its argv\[0\].
         program: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The working directory could not be entered.
+    #[error("can't use {} as the working directory: {source}", directory.display())]
+    Directory {
+        /// Its path in the sandbox.
+        directory: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },

@@ -15,7 +15,14 @@ use tokio::sync::{oneshot, watch};
 use super::wire::{self, Command, Report, Setup};
 use super::{SealConfig, SealError, Wall, sys};
 
-type Started = io::Result<(i32, Option<OwnedFd>)>;
+/// Why a program did not start.
+pub(super) struct NotStarted {
+    /// Whether its working directory can't be entered; else the program can't be executed.
+    pub directory: bool,
+    pub source: io::Error,
+}
+
+type Started = Result<(i32, Option<OwnedFd>), NotStarted>;
 
 /// What a sealed init handed over.
 pub(super) struct Handover {
@@ -97,10 +104,10 @@ impl Control {
                     let _ = started.send(Ok((pid, fds.pop())));
                 }
             }
-            Report::Refused { id, errno } => {
+            Report::Refused { id, errno, directory } => {
                 waiting.exited.remove(&id);
                 if let Some(started) = waiting.started.remove(&id) {
-                    let _ = started.send(Err(io::Error::from_raw_os_error(errno)));
+                    let _ = started.send(Err(NotStarted { directory, source: io::Error::from_raw_os_error(errno) }));
                 }
             }
             Report::Exited { id, status } => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use openshell_api::enforcement::{Check, Enforcement, Outcome};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::keeper::Control;
+use super::keeper::{Control, NotStarted};
 use super::probe::{CHECKS, Finding, Targets};
 use super::wire::{self, Command};
 use super::{ProveError, Seal, SealConfig, SpawnError, Wall};
@@ -84,8 +84,9 @@ impl Prover {
             return Err(ProveError::TooSlow(PATIENCE));
         };
         let started = started.map_err(|_| ProveError::Start(SpawnError::Gone))?;
-        let (pid, _) =
-            started.map_err(|source| ProveError::Start(SpawnError::Exec { program: "the probe".into(), source }))?;
+        let (pid, _) = started.map_err(|NotStarted { source, .. }| {
+            ProveError::Start(SpawnError::Exec { program: "the probe".into(), source })
+        })?;
         let probing = self.probing.begin(pid);
         let ended = async { (hear(socket).await, exited.await) };
         let (heard, status) = match tokio::time::timeout(PATIENCE, ended).await {

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::SpawnError;
-use super::keeper::Control;
+use super::keeper::{Control, NotStarted};
 use super::sys;
 use super::wire::{self, Command, Program, Task};
 
@@ -137,6 +137,7 @@ impl Spawner {
     }
 
     async fn start(&self, program: String, request: SpawnRequest, task: Option<Task>) -> Result<Child, SpawnError> {
+        let directory = request.cwd.clone();
         let control = self.control.clone();
         let (id, started, exited) = control.expect();
         let forgotten = Forget { control: control.clone(), id, armed: true };
@@ -145,7 +146,10 @@ impl Spawner {
             .map_err(|join| SpawnError::Control(io::Error::other(join)))?
             .map_err(SpawnError::Control)?;
         let started = started.await.map_err(|_| SpawnError::Gone)?;
-        let (pid, terminal) = started.map_err(|source| SpawnError::Exec { program, source })?;
+        let (pid, terminal) = started.map_err(|refused| match refused {
+            NotStarted { directory: true, source } => SpawnError::Directory { directory, source },
+            NotStarted { directory: false, source } => SpawnError::Exec { program, source },
+        })?;
         let pty = terminal.map(Pty::new).transpose().map_err(SpawnError::Control)?;
         forgotten.keep();
         Ok(Child { pid, id, pty, exited, control: self.control.clone() })

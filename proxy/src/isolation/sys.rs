@@ -384,6 +384,15 @@ pub(super) fn unblock_signals() -> io::Result<()> {
     Ok(nix::sys::signal::SigSet::all().thread_unblock()?)
 }
 
+/// Takes a signal for nothing. For a forked child of init.
+pub(super) fn ignore(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: installs no function.
+    match unsafe { libc::signal(signal, libc::SIG_IGN) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Standard output without the standard library's line buffer.
 pub(super) fn standard_output() -> File {
     // SAFETY: for a process that uses its standard output here alone.

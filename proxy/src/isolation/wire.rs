@@ -92,8 +92,8 @@ pub(super) enum Report {
     Sealed { uid: u32, gid: u32, degraded: Vec<Wall> },
     /// Started. Descriptor: the terminal's master, if one was asked for.
     Spawned { id: u64, pid: i32 },
-    /// Not started.
-    Refused { id: u64, errno: i32 },
+    /// Not started; for want of its working directory, or else of the program.
+    Refused { id: u64, errno: i32, directory: bool },
     /// Ended; a raw `wait` status.
     Exited { id: u64, status: i32 },
 }

@@ -305,7 +305,7 @@ impl Session {
             ToSupervisor::Received { channel, bytes } => self.stream(channel, |stream| stream.received(bytes)),
             ToSupervisor::ExecResize { channel, size } => self.stream(channel, |stream| stream.resize(size)),
             ToSupervisor::ExecSignal { channel, signal } => self.stream(channel, |stream| stream.signal(signal)),
-            ToSupervisor::ExecCredit { channel, bytes } => self.stream(channel, |stream| stream.credit(bytes)),
+            ToSupervisor::ExecCredit { channel, bytes } => self.stream(channel, |stream| stream.credit(channel, bytes)),
             ToSupervisor::Verify { id } => {
                 let (workload, outbox) = (self.desk.workload.clone(), self.outbox.clone());
                 tokio::spawn(async move {
@@ -360,7 +360,7 @@ impl Session {
         if let Some(answers) = self.pushes.bytes(channel, &bytes) {
             self.answer(answers).await?;
         } else if bytes.first() == Some(&(ExecStream::Stdin as u8)) {
-            self.stream(channel, |stream| stream.input(bytes.slice(1..)));
+            self.stream(channel, |stream| stream.input(channel, bytes.slice(1..)));
         } else {
             tracing::debug!(channel, length = bytes.len(), "bytes for nobody are dropped");
         }

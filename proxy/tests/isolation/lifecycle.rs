@@ -42,6 +42,16 @@ async fn programs_that_can_not_run() -> Result<(), Failed> {
             Ok(_) => return Err(program.into()),
         }
     }
+    let mut nowhere = world.request(&["/bin/true"], Stdio::null()?);
+    nowhere.cwd = "/etc/hosts".into();
+    match world.sandbox.spawner.spawn(nowhere).await {
+        Err(error @ SpawnError::Directory { .. }) => assert_eq!(
+            error.to_string(),
+            "can't use /etc/hosts as the working directory: Not a directory (os error 20)"
+        ),
+        Err(other) => return Err(other.into()),
+        Ok(_) => return Err("a file is no directory".into()),
+    }
     assert!(matches!(
         world.sandbox.spawner.spawn(world.request(&[], Stdio::null()?)).await,
         Err(SpawnError::NoCommand)

@@ -222,7 +222,8 @@ async fn a_resumable_command_survives_its_link_and_loses_no_byte() {
     let StreamEvent::Started { session } = event(&mut link, 1).await else { panic!("it has a name") };
     while !matches!(link.hear().await, Some(Heard::Bytes { channel: 1, .. })) {}
     link.input(1, b"half ").await;
-    link.until(|message| matches!(message, FromSupervisor::ExecCredit { channel: 1, bytes: 5 }).then_some(())).await;
+    link.until(|message| matches!(message, FromSupervisor::ExecCredit { channel: 1, bytes: 5, .. }).then_some(()))
+        .await;
     drop(link);
 
     // The client has three bytes of five; the sandbox, five of the input.
@@ -246,6 +247,62 @@ async fn a_resumable_command_survives_its_link_and_loses_no_byte() {
         let end = finish(&mut link, channel).await.end;
         assert!(end.starts_with(expected), "{end}");
     }
+}
+
+#[tokio::test]
+async fn input_that_waits_is_counted_over_however_many_links() {
+    const PIECE: usize = 100_000;
+    let Some((world, _supervisor, mut link)) = sealed().await else { return };
+    let exec = command(&["sh", "-c", "until [ -e go ]; do sleep 0.02; done; wc -c"], None);
+    link.say(&ToSupervisor::Open { channel: 1, request: StreamRequest::Exec { exec, resumable: true } }).await;
+    let StreamEvent::Started { session } = event(&mut link, 1).await else { panic!("it has a name") };
+    link.input(1, &[b'x'; PIECE]).await;
+    // More than a pipe holds, so that most of it waits.
+    let mut arrived = 0;
+    for channel in 2..6 {
+        drop(link);
+        link = world.gateway.accept().await;
+        // Until the supervisor has read to the end of the old link, less may have arrived: never more than was sent.
+        link.say(&ToSupervisor::Open {
+            channel,
+            request: StreamRequest::Resume { session: session.clone(), received: 0 },
+        })
+        .await;
+        let StreamEvent::Resumed { input, ended: false } = event(&mut link, channel).await else {
+            panic!("it goes on")
+        };
+        assert!(input >= arrived && input <= (channel - 1) * PIECE as u64, "{input}");
+        let total = |message: FromSupervisor| match message {
+            FromSupervisor::ExecCredit { channel: to, bytes, taken } if to == channel => Some((bytes, taken)),
+            _ => None,
+        };
+        let (bytes, taken) = link.until(total).await;
+        assert!(bytes == 0 && taken.is_some_and(|taken| taken <= input), "{bytes} {taken:?} of {input}");
+        // What is missing, and as much again.
+        arrived = input;
+        let missing = channel * PIECE as u64 - input;
+        link.input(channel, &vec![b'x'; missing as usize]).await;
+        // Another channel's input is not this stream's.
+        link.input(channel - 1, b"stray").await;
+    }
+    link.input(5, b"").await;
+    link.say(&ToSupervisor::Open { channel: 9, request: request(&["touch", "go"]) }).await;
+    let (mut granted, mut told) = (0, 0);
+    let (mut output, mut code) = (Vec::new(), None);
+    let all = 5 * PIECE as u64;
+    while code.is_none() || told < all {
+        match link.hear().await.expect("the link is up") {
+            Heard::Said(FromSupervisor::ExecCredit { channel: 5, bytes, taken }) => {
+                granted += bytes;
+                told = told.max(taken.unwrap_or_default());
+            }
+            Heard::Bytes { channel: 5, data, .. } => output.extend_from_slice(&data),
+            Heard::Said(FromSupervisor::ExecExited { channel: 5, code: ended, .. }) => code = Some(ended),
+            _ => {}
+        }
+    }
+    assert_eq!((String::from_utf8_lossy(&output).trim(), code), (&*all.to_string(), Some(0)));
+    assert_eq!((told, granted), (all, all - arrived), "the channel's window holds what came on it");
 }
 
 #[tokio::test]

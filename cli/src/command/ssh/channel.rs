@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
 use crate::client::Access;
+use crate::client::forward::KNOWS_HALF_CLOSED;
 use crate::client::stream::{self, CHUNK, Incoming, Receiver, STDERR, STDOUT, Sender};
 use crate::error::Error;
 use crate::output;
@@ -73,6 +74,9 @@ impl Channel {
 
     async fn carry(&mut self, request: &StreamRequest) -> Result<(StreamEvent, bool), Error> {
         let (mut sender, receiver) = stream::open(&self.access, &self.sandbox, request).await?;
+        if matches!(self.kind, Kind::Port(_)) {
+            sender.control(&KNOWS_HALF_CLOSED).await?;
+        }
         let (input, backlog) = (&mut self.input, &self.backlog);
         let ended = tokio::select! {
             ended = output(receiver, &self.client) => ended,
@@ -140,6 +144,7 @@ async fn output(mut receiver: Receiver, client: &ChannelWriteHalf<Msg>) -> Resul
     let mut began = false;
     loop {
         match receiver.next().await? {
+            Incoming::Output(STDOUT, data) if data.is_empty() => client.eof().await.map_err(gone)?,
             Incoming::Output(STDOUT, data) => client.data_bytes(data).await.map_err(gone)?,
             Incoming::Output(STDERR, data) => {
                 client.extended_data_bytes(EXTENDED_STDERR, data).await.map_err(gone)?;

@@ -17,6 +17,9 @@ use crate::isolation::probe::{self, Targets};
 use crate::isolation::sys;
 use crate::isolation::wire::{self, Command, Program, Report};
 
+/// Marks an error number of the working directory's, not of the program's. Above all numbers there are.
+const NO_DIRECTORY: i32 = 1 << 16;
+
 /// Serves until the supervisor is gone. Returning ends PID 1, and so every process of the sandbox.
 pub(super) fn serve(socket: OwnedFd, user: &User, view: &Plan) -> i32 {
     match Server::new(socket, user, view).and_then(|mut server| server.run()) {
@@ -80,10 +83,7 @@ impl<'a> Server<'a> {
                     let fds: Vec<_> = master.iter().map(|fd| fd.as_fd()).collect();
                     wire::send(self.socket.as_fd(), &Report::Spawned { id, pid }, &fds)
                 }
-                Err(error) => {
-                    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-                    wire::send(self.socket.as_fd(), &Report::Refused { id, errno }, &[])
-                }
+                Err(error) => self.refuse(id, &error),
             },
             Command::Probe { id } => match self.probe(fds) {
                 Ok(pid) => {
@@ -91,10 +91,7 @@ impl<'a> Server<'a> {
                     self.pids.insert(id, pid);
                     wire::send(self.socket.as_fd(), &Report::Spawned { id, pid }, &[])
                 }
-                Err(error) => {
-                    let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
-                    wire::send(self.socket.as_fd(), &Report::Refused { id, errno }, &[])
-                }
+                Err(error) => self.refuse(id, &error),
             },
             Command::Signal { id, signal } => {
                 if let Some(pid) = self.pids.get(&id) {
@@ -103,6 +100,12 @@ impl<'a> Server<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn refuse(&self, id: u64, error: &io::Error) -> io::Result<()> {
+        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+        let refused = Report::Refused { id, errno: errno & !NO_DIRECTORY, directory: errno & NO_DIRECTORY != 0 };
+        wire::send(self.socket.as_fd(), &refused, &[])
     }
 
     fn start(&self, fds: Vec<OwnedFd>) -> io::Result<(i32, Option<OwnedFd>)> {
@@ -115,7 +118,7 @@ impl<'a> Server<'a> {
         }
         let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut command = Process::new(name);
-        command.args(arguments).env_clear().envs(&program.env).current_dir(&program.cwd);
+        command.args(arguments).env_clear().envs(&program.env);
         let master = match program.terminal {
             Some((columns, rows)) => {
                 let (master, slave) = sys::open_terminal(columns, rows)?;
@@ -130,7 +133,16 @@ impl<'a> Server<'a> {
                 None
             }
         };
-        sys::before_exec(&mut command, self.user.confinement(master.is_some()));
+        let mut confine = self.user.confinement(master.is_some());
+        let cwd = program.cwd;
+        sys::before_exec(&mut command, move || {
+            // What a forked child fails with comes back as a number alone.
+            let entered = std::env::set_current_dir(&cwd);
+            entered.map_err(|error| {
+                io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO) | NO_DIRECTORY)
+            })?;
+            confine()
+        });
         Ok((command.spawn()?.id() as i32, master))
     }
 

@@ -34,6 +34,8 @@ fn run(task: &Task, cwd: &Path, stdio: [OwnedFd; 3], user: &User) -> i32 {
     let prepared = sys::become_stdio(stdio)
         .and_then(|()| sys::close_from(3))
         .and_then(|()| sys::unblock_signals())
+        // One that is hung up sees the end of its input, and removes what it had begun to write.
+        .and_then(|()| sys::ignore(libc::SIGHUP))
         .and_then(|()| user.confinement(false)())
         .and_then(|()| std::env::set_current_dir(cwd));
     let done = prepared.map_err(|error| error.to_string()).and_then(|()| match task {

@@ -4,12 +4,13 @@
 //! stream ends with the link it was opened on, unless it is resumable: then it waits for a new one, with what its client
 //! has not confirmed.
 
+mod intake;
 mod replay;
 mod run;
 mod service;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::outbox::Outbox;
 use super::workload::Workload;
+use intake::Intake;
 use replay::{Next, Replay};
-use run::{Control, MAX_WAITING};
+use run::Control;
 
 /// Resumable streams that may live at once.
 const MAX_RESUMABLE: usize = 128;
@@ -56,7 +58,11 @@ impl Streams {
                     let event = StreamEvent::Started { session };
                     let _ = outbox.send_in_order(&FromSupervisor::Stream { channel, event }).await;
                 }
-                stream.attach(channel, 0, outbox);
+                // A stream that begins has nothing that it could not go on with.
+                if let Some((sender, _)) = stream.attach(channel, 0) {
+                    stream.intake.tell(outbox);
+                    tokio::spawn(send(channel, sender, stream.replay.clone(), outbox.clone()));
+                }
                 Ok(stream)
             }
         }
@@ -75,12 +81,12 @@ impl Streams {
     async fn resume(&self, channel: u64, session: &str, received: u64, outbox: &Outbox) -> Result<Arc<Stream>, String> {
         let stream = self.table().get(session).cloned();
         let stream = stream.ok_or("the session is over: it was given up while nobody was connected to it")?;
-        let (input, ended) = stream.arrived();
+        let attached = stream.attach(channel, received);
+        let (sender, (input, ended)) = attached.ok_or("the session can't go on from there")?;
         let event = StreamEvent::Resumed { input, ended };
         let _ = outbox.send_in_order(&FromSupervisor::Stream { channel, event }).await;
-        if !stream.attach(channel, received, outbox) {
-            return Err("the session can't go on from there".to_owned());
-        }
+        let _ = outbox.send_in_order(&stream.intake.tell(outbox)).await;
+        tokio::spawn(send(channel, sender, stream.replay.clone(), outbox.clone()));
         Ok(stream)
     }
 
@@ -92,7 +98,7 @@ impl Streams {
             return;
         }
         let attachments = stream.attachments.load(Ordering::Acquire);
-        if stream.channel.load(Ordering::Acquire) != channel {
+        if stream.intake.channel() != channel {
             // Somebody else has it already.
             return;
         }
@@ -113,15 +119,9 @@ pub(super) struct Stream {
     session: Option<String>,
     control: mpsc::UnboundedSender<Control>,
     replay: Arc<Replay>,
-    /// Input that has arrived, and that nobody has taken yet, in bytes.
-    arrived: AtomicU64,
-    input_ended: AtomicBool,
-    waiting: Arc<AtomicU64>,
-    /// Where input that is taken is told.
-    taken: Arc<Mutex<Option<(u64, Outbox)>>>,
-    /// How often it was attached, and the channel of the last time.
+    intake: Arc<Intake>,
+    /// How often it was attached.
     attachments: AtomicU64,
-    channel: AtomicU64,
     _hang_up: tokio_util::sync::DropGuard,
 }
 
@@ -129,42 +129,26 @@ impl Stream {
     fn start(request: StreamRequest, workload: Arc<Workload>, session: Option<String>) -> Arc<Self> {
         let (control, commands) = mpsc::unbounded_channel();
         let replay = Arc::new(Replay::new(session.is_some()));
-        let waiting = Arc::new(AtomicU64::new(0));
-        let taken = Arc::new(Mutex::new(None));
+        let intake = Arc::new(Intake::new(control.clone()));
         let hang_up = CancellationToken::new();
-        let run = run::Run {
-            replay: replay.clone(),
-            waiting: waiting.clone(),
-            taken: taken.clone(),
-            hang_up: hang_up.clone(),
-        };
+        let run = run::Run { replay: replay.clone(), intake: intake.clone(), hang_up: hang_up.clone() };
         tokio::spawn(run.run(request, workload, commands));
         Arc::new(Self {
             session,
             control,
             replay,
-            arrived: AtomicU64::new(0),
-            input_ended: AtomicBool::new(false),
-            waiting,
-            taken,
+            intake,
             attachments: AtomicU64::new(0),
-            channel: AtomicU64::new(0),
             _hang_up: hang_up.drop_guard(),
         })
     }
 
-    /// Lets it speak on a channel, after `received` bytes of output. `false`: that output is not kept any more.
-    fn attach(&self, channel: u64, received: u64, outbox: &Outbox) -> bool {
-        let Some(sender) = self.replay.attach(received) else { return false };
+    /// Lets it speak on a channel, after `received` bytes of output: answers the number of its sender, and how much input had
+    /// arrived. None: that output is not kept any more.
+    fn attach(&self, channel: u64, received: u64) -> Option<(u64, (u64, bool))> {
+        let sender = self.replay.attach(received)?;
         self.attachments.fetch_add(1, Ordering::AcqRel);
-        self.channel.store(channel, Ordering::Release);
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some((channel, outbox.clone()));
-        tokio::spawn(send(channel, sender, self.replay.clone(), outbox.clone()));
-        true
-    }
-
-    fn arrived(&self) -> (u64, bool) {
-        (self.arrived.load(Ordering::Acquire), self.input_ended.load(Ordering::Acquire))
+        Some((sender, self.intake.switch(channel)))
     }
 
     /// Whether nobody will ask anything of it any more: all of its output and its end were sent. Of a resumable one its client says
@@ -173,15 +157,9 @@ impl Stream {
         self.session.is_none() && self.replay.told()
     }
 
-    /// Gives it input; none: the end of input. Never blocks. A stream that has too much waiting is ended.
-    pub fn input(&self, data: Bytes) {
-        let length = data.len() as u64;
-        self.arrived.fetch_add(length, Ordering::AcqRel);
-        self.input_ended.fetch_or(data.is_empty(), Ordering::AcqRel);
-        let waiting = self.waiting.fetch_add(length, Ordering::AcqRel) + length;
-        let control = if waiting > MAX_WAITING { Control::Overrun } else { Control::Input(data) };
-        // One that is over takes no input: that is no error.
-        let _ = self.control.send(control);
+    /// A channel brings it input; none: the end of input. Never blocks.
+    pub fn input(&self, channel: u64, data: Bytes) {
+        self.intake.put(channel, data);
     }
 
     /// Its terminal changed size.
@@ -194,9 +172,11 @@ impl Stream {
         let _ = self.control.send(Control::Signal(signal));
     }
 
-    /// It may send more output.
-    pub fn credit(&self, bytes: u64) {
-        self.replay.credit(bytes);
+    /// It may send more output on this channel.
+    pub fn credit(&self, channel: u64, bytes: u64) {
+        if self.intake.channel() == channel {
+            self.replay.credit(bytes);
+        }
     }
 
     /// Its client has so much of the output.

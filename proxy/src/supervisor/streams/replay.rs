@@ -34,6 +34,10 @@ struct State {
     /// Up to where it was sent, and how much more may be.
     sent: u64,
     credit: u64,
+    /// Whether the client has said what it has.
+    confirms: bool,
+    /// The end of output, where input may go on: to be told, once everything was sent.
+    closed: bool,
     /// How it ended; told when everything was sent.
     last: Option<StreamEvent>,
     told: bool,
@@ -104,6 +108,16 @@ impl Replay {
         self.more.notify_waiters();
     }
 
+    /// No output comes any more, and the stream has not ended. `false`: its client would not understand that.
+    pub fn close(&self) -> bool {
+        let mut state = self.state();
+        state.closed = state.confirms;
+        let closed = state.closed;
+        drop(state);
+        self.more.notify_waiters();
+        closed
+    }
+
     /// Nothing more comes; `last` is told once everything was sent. The first word counts.
     pub fn finish(&self, last: StreamEvent) {
         self.state().last.get_or_insert(last);
@@ -149,6 +163,7 @@ impl Replay {
         let mut state = self.state();
         let offset = offset.min(state.sent);
         state.forget_to(offset);
+        state.confirms = true;
         drop(state);
         self.room.notify_waiters();
     }
@@ -173,6 +188,9 @@ impl Replay {
         }
         let sent = state.sent;
         if sent == state.end() {
+            if std::mem::take(&mut state.closed) {
+                return Some(Next::Bytes(ExecStream::Stdout, Bytes::new()));
+            }
             if state.told {
                 return None;
             }
@@ -231,6 +249,21 @@ mod tests {
             assert_eq!(replay.next(sender).await, expected);
         }
         assert_eq!(replay.take(sender), None);
+    }
+
+    #[tokio::test]
+    async fn an_end_of_output_comes_after_it_and_before_the_end() {
+        let replay = Replay::new(false);
+        let sender = replay.attach(0).unwrap();
+        assert!(!replay.close(), "this client would not understand it");
+        replay.received(0);
+        replay.push(Stdout, b"last");
+        assert!(replay.close());
+        assert_eq!(replay.next(sender).await, bytes(Stdout, b"last"));
+        assert_eq!(replay.next(sender).await, bytes(Stdout, b""));
+        assert_eq!(replay.take(sender), None);
+        replay.finish(StreamEvent::Exited { code: 0, signal: None });
+        assert_eq!(replay.next(sender).await, Next::End(StreamEvent::Exited { code: 0, signal: None }));
     }
 
     #[tokio::test]

@@ -2,20 +2,20 @@
 //! a command meanwhile is passed on.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use openshell_api::link::{EXEC_WINDOW, ExecStream, FromSupervisor};
+use openshell_api::link::{EXEC_WINDOW, ExecStream};
 use openshell_api::sandbox::WindowSize;
 use openshell_api::stream::{StreamEvent, StreamRequest};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::super::outbox::{LinkEnded, Outbox};
+use super::super::outbox::LinkEnded;
 use super::super::workload::Workload;
+use super::intake::Intake;
 use super::replay::Replay;
 use super::service::{Input, Output, Service, ServiceError};
 use crate::isolation::{Child, ExitStatus, Pty, SpawnError};
@@ -59,8 +59,7 @@ pub(super) enum Control {
 #[derive(Clone)]
 pub(super) struct Run {
     pub replay: Arc<Replay>,
-    pub waiting: Arc<AtomicU64>,
-    pub taken: Arc<Mutex<Option<(u64, Outbox)>>>,
+    pub intake: Arc<Intake>,
     pub hang_up: CancellationToken,
 }
 
@@ -101,7 +100,7 @@ impl Run {
         typing.spawn(async move { run.feed(input, keys).await });
         let ended = match child {
             Some(child) => self.mind(child, terminal, commands, typist).await,
-            None => self.converse(&mut pumps, commands, typist).await,
+            None => self.converse(&mut pumps, &mut typing, commands, typist).await,
         };
         exited.cancel();
         if ended.is_ok() {
@@ -141,6 +140,7 @@ impl Run {
                 },
             }
         }
+        drop(typist);
         signaller.signal(libc::SIGHUP)?;
         if tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
             signaller.signal(libc::SIGKILL)?;
@@ -148,19 +148,29 @@ impl Run {
         Err(LinkEnded.into())
     }
 
-    /// Waits for the end of a service without a program, which is that of its output.
+    /// Waits for the end of a service without a program: that of its output, and, where its client knows one from the other,
+    /// that of its input.
     async fn converse(
         &self,
         pumps: &mut JoinSet<io::Result<()>>,
+        typing: &mut JoinSet<io::Result<()>>,
         mut commands: mpsc::UnboundedReceiver<Control>,
         typist: mpsc::UnboundedSender<Bytes>,
     ) -> Result<ExitStatus, RunError> {
+        let mut half_closed = false;
         loop {
             tokio::select! {
-                pumped = pumps.join_next() => match pumped {
-                    None => return Ok(ExitStatus::Code(0)),
+                pumped = pumps.join_next(), if !half_closed => match pumped {
+                    None => {
+                        half_closed = self.replay.close();
+                        if !half_closed {
+                            return Ok(ExitStatus::Code(0));
+                        }
+                    }
                     Some(pumped) => pumped.map_err(io::Error::other)??,
                 },
+                // All of it was written, or nobody takes it any more.
+                _ = typing.join_next(), if half_closed => return Ok(ExitStatus::Code(0)),
                 () = self.hang_up.cancelled() => return Err(LinkEnded.into()),
                 Some(command) = commands.recv() => match command {
                     Control::Input(data) => drop(typist.send(data)),
@@ -183,11 +193,9 @@ impl Run {
     }
 
     async fn taken(&self, bytes: u64) {
-        self.waiting.fetch_sub(bytes, Ordering::AcqRel);
-        let link = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((channel, outbox)) = link {
-            // An error means that the link has ended; a client that comes back learns what has arrived.
-            let _ = outbox.send(&FromSupervisor::ExecCredit { channel, bytes }).await;
+        if let Some((outbox, credit)) = self.intake.take(bytes) {
+            // An error means that the link has ended; a client that comes back learns what was taken.
+            let _ = outbox.send(&credit).await;
         }
     }
 
