@@ -144,6 +144,21 @@ fn following_shows_lines_as_they_come() {
     child.wait().expect("ended");
 }
 
+const MISSING: &str = "warning: 3 lines were dropped here: the gateway keeps the last 50,000 lines of a sandbox\n";
+
+#[test]
+fn what_a_log_lacks_is_told_in_its_place_and_beside_it() {
+    let world = World::new();
+    let ran = world.run(&["sandbox", "logs", "once"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, MISSING));
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines[1].starts_with("[12:00:00 gateway] 3 lines were dropped here: "), "{lines:?}");
+    let ran = world.run(&["sandbox", "logs", "once", "-o", "json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, MISSING));
+    let lines: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(lines[1]["lost"], 3, "{lines}");
+}
+
 #[test]
 fn created_sandboxes_are_as_typed() {
     // The gateway's process is this test's: `create` must take it as given and not start another.
@@ -188,9 +203,10 @@ fn created_sandboxes_are_as_typed() {
         })]
     );
 
-    // Attended: the workload's lines, and its exit code.
+    // Attended: the workload's lines, what is missing of them, and its exit code.
     let ran = remote(&["sandbox", "create", "-q", "--name", "once", "--", "run"]);
-    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (7, "hello\n", "careful\n"));
+    assert_eq!((ran.code, ran.stdout.as_str()), (7, "hello\n"));
+    assert_eq!(ran.stderr, format!("{MISSING}careful\n"));
     let ran = remote(&["sandbox", "create", "-q", "--name", "broken", "--", "run"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("error: sandbox broken failed to start: no such program"), "{}", ran.stderr);

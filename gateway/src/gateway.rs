@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{Bucket, BucketOptions};
 use crate::error::ApiError;
+use crate::followers::Followers;
 use crate::identity::jwt::KeyFault;
 use crate::identity::permit::FIRST_ADMIN;
 use crate::identity::{Identities, IdentityOptions, tokens};
@@ -177,6 +178,8 @@ pub struct Gateway {
     pub locks: Locks,
     /// Tells followers that there is more.
     pub changed: Changed,
+    /// Who follows logs.
+    pub followers: Followers,
     /// Its URL, for supervisors.
     pub url: String,
     /// Where other machines reach it; absent: nobody said, and it listens on no address that says so.
@@ -262,6 +265,7 @@ impl Gateway {
             modules,
             runtime,
             changed: Changed::default(),
+            followers: Followers::default(),
             url: url(address),
             reached_at: reached_at(options, address),
             authority,

@@ -16,6 +16,7 @@ mod budgets;
 pub mod error;
 pub mod etag;
 mod exports;
+mod followers;
 pub mod gateway;
 pub mod http;
 pub mod identity;

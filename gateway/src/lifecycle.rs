@@ -24,7 +24,7 @@ use crate::providers;
 use crate::push;
 use crate::runtime::docker::{DockerError, HOST_GATEWAY, SwarmError};
 use crate::runtime::{RuntimeError, Start, Wanted};
-use crate::store::{NewSandbox, SandboxRow};
+use crate::store::{NewSandbox, SandboxRow, StoreError};
 
 /// How long a supervisor may take to end when asked.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
@@ -322,15 +322,22 @@ async fn not_started(gateway: &Gateway, id: &str, name: &Name, why: &str) -> Api
         .hint("`openshell doctor` checks what this machine lets a sandbox do")
 }
 
-/// Notices when a supervisor dies.
+/// Notices when a supervisor dies. Once for each sandbox, however often it is asked.
 pub(crate) fn watch(gateway: &Arc<Gateway>, id: &str) {
+    if !gateway.runtime.begin_watch(id) {
+        return;
+    }
     let (gateway, id) = (gateway.clone(), id.to_owned());
     tokio::spawn(async move {
-        gateway.runtime.wait(&id).await;
-        tokio::time::sleep(LAST_WORDS).await;
-        // Nobody else will notice it: a database that is away is waited for.
-        while let Err(error) = supervisor_died(&gateway, &id).await {
-            tracing::error!(sandbox = id, %error, "the end of a supervisor could not be stored");
+        loop {
+            gateway.runtime.wait(&id).await;
+            tokio::time::sleep(LAST_WORDS).await;
+            // Nobody else will notice it: a database that is away is waited for.
+            match supervisor_died(&gateway, &id).await {
+                Ok(true) if gateway.runtime.end_watch(&id) => return,
+                Ok(_) => continue,
+                Err(error) => tracing::error!(sandbox = id, %error, "the end of a supervisor could not be stored"),
+            }
             tokio::select! {
                 () = gateway.stopping.cancelled() => return,
                 () = tokio::time::sleep(AGAIN) => {}
@@ -339,10 +346,25 @@ pub(crate) fn watch(gateway: &Arc<Gateway>, id: &str) {
     });
 }
 
-async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<()> {
-    let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
-    // Another one may have been started for it meanwhile.
-    if matches!(row.phase, Phase::Starting | Phase::Running) && !gateway.runtime.alive(id).await? {
+/// The same for one whose supervisor says that it runs, if that is this gateway's to look after: somebody else may have started it once
+/// more, as `docker restart` does.
+pub(crate) async fn watch_running(gateway: &Arc<Gateway>, id: &str) -> Result<(), StoreError> {
+    if let Some(row) = gateway.store.sandbox(id).await?
+        && gateway.is_here(&row)
+    {
+        watch(gateway, id);
+    }
+    Ok(())
+}
+
+/// Stores that a supervisor died. `false`: another one lives in its place by now.
+async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<bool> {
+    let Some(row) = gateway.store.sandbox(id).await? else { return Ok(true) };
+    let ran = matches!(row.phase, Phase::Starting | Phase::Running);
+    if ran && gateway.runtime.alive(id).await? {
+        return Ok(false);
+    }
+    if ran {
         let tail = gateway.runtime.log_tail(id, 3).await.replace('\n', " | ");
         let ending = gateway.runtime.ending(id).await.unwrap_or_else(|| "its supervisor died".to_owned());
         let failure = format!("{ending}: {}", if tail.is_empty() { "it left no word" } else { &tail });
@@ -350,7 +372,7 @@ async fn supervisor_died(gateway: &Gateway, id: &str) -> ApiResult<()> {
         gateway.store.set_phase(id, Phase::Failed, None, Some(&failure)).await?;
     }
     gateway.changed.sandboxes();
-    Ok(())
+    Ok(true)
 }
 
 /// Ends a sandbox and removes everything of it but its decision records.

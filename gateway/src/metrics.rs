@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-use openshell_api::decision::{DecisionRecord, Verdict};
+use openshell_api::decision::{DecisionRecord, Stage, Verdict};
 use openshell_api::export::ExportState;
 use openshell_api::runtime::RuntimeHealth;
 use openshell_api::sandbox::Phase;
@@ -48,7 +48,7 @@ struct Histogram {
 #[derive(Default)]
 struct Counts {
     /// By stage, verdict and error.
-    decisions: BTreeMap<(String, &'static str, String), u64>,
+    decisions: BTreeMap<(&'static str, &'static str, String), u64>,
     /// By policy.
     latency: BTreeMap<String, Histogram>,
     /// By backend and sensitivity: requests and cost.
@@ -56,20 +56,14 @@ struct Counts {
     refused: BTreeMap<&'static str, u64>,
 }
 
-/// Counts since the gateway started.
-#[derive(Default)]
-pub struct Metrics(Mutex<Counts>);
-
-impl Metrics {
-    /// Counts a record that a supervisor delivered. One that is delivered twice counts twice.
-    pub fn decided(&self, record: &DecisionRecord) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Counts {
+    fn decided(&mut self, record: &DecisionRecord) {
         let verdict = if record.verdict == Verdict::Allow { "allow" } else { "deny" };
-        let key = (word(&record.stage), verdict, record.error.clone().unwrap_or_default());
-        *bounded(&mut counts.decisions, key, || (String::new(), verdict, "other".to_owned())) += 1;
+        let key = (stage(record.stage), verdict, record.error.clone().unwrap_or_default());
+        *bounded(&mut self.decisions, key, || ("", verdict, "other".to_owned())) += 1;
         if let Some(policy) = record.policy.as_ref().filter(|_| !record.memoized) {
             let seconds = record.decision_ns as f64 / 1e9;
-            let histogram = bounded(&mut counts.latency, policy.clone(), || "other".to_owned());
+            let histogram = bounded(&mut self.latency, policy.clone(), || "other".to_owned());
             histogram.count += 1;
             histogram.sum_s += seconds;
             for (bucket, bound) in histogram.buckets.iter_mut().zip(BOUNDS) {
@@ -80,10 +74,33 @@ impl Metrics {
             let backend = route.backend.clone().unwrap_or_else(|| "none".to_owned());
             let cost = route.charged.map_or(0, |charge| charge.cost);
             let other = || ("other".to_owned(), "other".to_owned());
-            let routed = bounded(&mut counts.routed, (backend, word(&route.sensitivity)), other);
+            let routed = bounded(&mut self.routed, (backend, word(&route.sensitivity)), other);
             routed.0 += 1;
             routed.1 = routed.1.saturating_add(cost);
         }
+    }
+}
+
+fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Connect => "connect",
+        Stage::Request => "request",
+        Stage::Response => "response",
+        Stage::Dial => "dial",
+        Stage::Route => "route",
+        Stage::Reevaluate => "reevaluate",
+    }
+}
+
+/// Counts since the gateway started.
+#[derive(Default)]
+pub struct Metrics(Mutex<Counts>);
+
+impl Metrics {
+    /// Counts records that a supervisor delivered. One that is delivered twice counts twice.
+    pub fn decided<'a>(&self, records: impl IntoIterator<Item = &'a DecisionRecord>) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        records.into_iter().for_each(|record| counts.decided(record));
     }
 
     /// Counts a call that was refused at the door.
@@ -266,10 +283,10 @@ mod tests {
     #[test]
     fn records_are_counted_and_series_bounded() {
         let metrics = Metrics::default();
-        metrics.decided(&record("rules@1", None, 20_000));
-        metrics.decided(&record("rules@1", Some("policy_denied"), 2_000_000));
+        metrics.decided([&record("rules@1", None, 20_000)]);
+        metrics.decided([&record("rules@1", Some("policy_denied"), 2_000_000)]);
         for n in 0..1000 {
-            metrics.decided(&record(&format!("p\"{n}"), Some(&format!("e{n}")), 1));
+            metrics.decided([&record(&format!("p\"{n}"), Some(&format!("e{n}")), 1)]);
         }
         let mut text = Text::default();
         counted(&metrics, &mut text);

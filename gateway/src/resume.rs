@@ -3,7 +3,8 @@
 //! A sandbox is `stopped` in the database from before its supervisor starts again until that supervisor says that it
 //! runs. A gateway that is killed in between finds either a stopped sandbox or one that runs, and both are true.
 //!
-//! Where nothing is kept of a sandbox that ended, as in a Swarm, it is not stopped, and not started again as if nothing were missing.
+//! Where nothing is kept of a sandbox that ended, as in a Swarm, it is not stopped, and not started again as if nothing were missing; nor is
+//! one whose container somebody else removed.
 //!
 //! A sandbox whose machine is lost may be started on another one: same id, generation and logs; its files stay where they are. It is
 //! stopped there, and the credentials of its old supervisor are void, in one transaction.
@@ -69,8 +70,10 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
         }
     };
     let forgets = gateway.runtime.forgets(&row.runtime);
+    let missing = missing(&gateway, &row, &to).await?;
+    let kept = forgets.is_none() && missing.is_none();
     let to = match to {
-        Whereto::Elsewhere { runtime: Some(runtime) } if runtime == row.runtime && forgets.is_none() => Whereto::There,
+        Whereto::Elsewhere { runtime: Some(runtime) } if runtime == row.runtime && kept => Whereto::There,
         to => to,
     };
     let lost = gateway.is_lost(&row);
@@ -88,7 +91,7 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
     let named = matches!(to, Whereto::Elsewhere { runtime: Some(_) });
     match to {
         Whereto::Elsewhere { runtime } => {
-            move_away(&gateway, &permit, &row, runtime.as_ref(), &tokens::hash(&token)).await?;
+            move_away(&gateway, &permit, &row, (runtime.as_ref(), kept), &tokens::hash(&token)).await?;
             fresh = true;
         }
         Whereto::There if lost || gateway.runtime.health(row.runtime.as_str()) == Some(RuntimeHealth::Lost) => {
@@ -103,6 +106,12 @@ pub async fn start(gateway: Arc<Gateway>, permit: Permit<Operate>, name: String,
         Whereto::There if row.phase != Phase::Stopped && forgets.is_some() => {
             return Err(forgotten(&row, forgets.unwrap_or_default())
                 .hint(format!("`openshell sandbox start {name} --elsewhere` starts it anew, without its files")));
+        }
+        Whereto::There if missing.is_some() => {
+            return Err(forgotten(&row, missing.unwrap_or_default()).hint(format!(
+                "`openshell sandbox start {name} --runtime {}` starts it anew, without its files; `openshell sandbox delete {name}` ends it",
+                row.runtime
+            )));
         }
         Whereto::There => {
             if matches!(row.phase, Phase::Exited | Phase::Failed) {
@@ -158,20 +167,33 @@ async fn begins_with_nothing(gateway: &Gateway, id: &str) {
     }
 }
 
-/// Makes a sandbox one of another runtime's, stopped. Refuses while the one that it is in may still be asked.
+/// Why nothing is kept of a sandbox that has run and ended, although its runtime would have kept it; `None`: it is, or nobody can tell.
+/// Refuses one that is to be started where it was and whose runtime does not answer.
+async fn missing(gateway: &Gateway, row: &SandboxRow, to: &Whereto) -> ApiResult<Option<&'static str>> {
+    let ended = matches!(row.phase, Phase::Stopped | Phase::Exited | Phase::Failed);
+    // One that enforces nothing yet has never run there.
+    let ran = row.generation > 0;
+    let asked = match gateway.runtime.health(row.runtime.as_str()) {
+        Some(RuntimeHealth::Answers) => true,
+        Some(RuntimeHealth::Silent) => matches!(to, Whereto::There),
+        Some(RuntimeHealth::Lost) | None => false,
+    };
+    if ended && ran && asked { Ok(gateway.runtime.missing(&row.id).await?) } else { Ok(None) }
+}
+
+/// Makes a sandbox one of another runtime's, stopped. Refuses while the one that it is in may still be asked, and has kept its files.
 async fn move_away(
     gateway: &Gateway,
     permit: &Permit<Operate>,
     row: &SandboxRow,
-    runtime: Option<&Name>,
+    (runtime, kept): (Option<&Name>, bool),
     hash: &tokens::TokenHash,
 ) -> ApiResult<()> {
-    let forgets = gateway.runtime.forgets(&row.runtime).is_some();
     let health = gateway.runtime.health(row.runtime.as_str());
     match health {
         None | Some(RuntimeHealth::Lost) => {}
         // Its files are nowhere: no longer, or only where nobody can reach them.
-        Some(RuntimeHealth::Answers) if forgets => {}
+        Some(RuntimeHealth::Answers) if !kept => {}
         Some(RuntimeHealth::Answers | RuntimeHealth::Silent) => {
             let why =
                 format!("the runtime {} is not lost, and the files of sandbox {} are there", row.runtime, row.name);
@@ -181,8 +203,8 @@ async fn move_away(
     }
     machines::take_up(gateway).await?;
     let rows = gateway.store.sandboxes().await?;
-    // In a Swarm its scheduler has other nodes.
-    let may_stay = forgets && health == Some(RuntimeHealth::Answers);
+    // In a Swarm its scheduler has other nodes; an engine whose container was removed is as good as any.
+    let may_stay = !kept && health == Some(RuntimeHealth::Answers);
     let wanted = Wanted { id: &row.id, spec: &row.spec, named: runtime, leaves: Some(&row.runtime), may_stay };
     let place = gateway.runtime.choose(wanted, &rows).await?;
     let phase = if gateway.is_lost(row) { Phase::Lost } else { row.phase };
@@ -196,7 +218,7 @@ async fn move_away(
     // Whatever held the old credentials has lost the right to.
     gateway.end_link(&row.id).await;
     if may_stay && let Some(machine) = gateway.runtime.machine(row.runtime.as_str()) {
-        // What there is of it in the Swarm goes now: a node that is down ends it when it is back.
+        // What there is of it there goes now; in a Swarm, a node that is down ends it when it is back.
         machine.driver.stop(&row.id, GRACE).await?;
         machine.driver.remove(&row.id).await?;
     }

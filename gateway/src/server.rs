@@ -24,6 +24,7 @@ use crate::http::Peer;
 use crate::identity::Source;
 use crate::identity::tokens::ADMIN_TOKEN_FILE;
 use crate::state_dir::{LINK_SOCKET, StateDir, StateDirError};
+use crate::store::KEEP_LOG_LINES;
 
 /// The port that it had last.
 pub(crate) const PORT_FILE: &str = "port";
@@ -36,7 +37,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How often what is bounded is cut back.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 const KEEP_DECISIONS: i64 = 2_000_000;
-const KEEP_LOG_LINES: i64 = 50_000;
 
 /// A gateway that answers.
 pub struct Running {
@@ -273,7 +273,11 @@ async fn trim(gateway: Arc<Gateway>) {
         if !gateway.leads() {
             continue;
         }
-        if let Err(error) = gateway.store.trim(KEEP_DECISIONS, KEEP_LOG_LINES).await {
+        let trimmed = async {
+            gateway.store.trim(KEEP_DECISIONS).await?;
+            gateway.store.trim_logs(KEEP_LOG_LINES, &gateway.followers).await
+        };
+        if let Err(error) = trimmed.await {
             tracing::warn!(%error, "old records could not be cut back");
         }
     }

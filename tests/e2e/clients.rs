@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use openshell_tests::origin::{Authority, Origin, OriginConfig};
 use openshell_tests::servers::python;
 use tokio::net::TcpListener;
@@ -137,6 +137,123 @@ asyncio.run(main())"),
     let inside = stage.inside("cat /etc/ssl/certs/ca-certificates.crt").await?.ok()?.stdout;
     ensure!(inside.len() > outside.len(), "the sandbox's bundle holds no more than the machine's");
     Ok(())
+}
+
+/// Asks for its first argument, with this among its options.
+const NODE: &str = r#"
+const options = { OPTION };
+const request = require("https").get(process.argv[2], options, answer => answer.pipe(process.stdout));
+request.on("error", error => console.log("refused:", error.code || error.message));
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_without_a_word_is_suspected() -> Result<()> {
+    let stage = Stage::new().await?;
+    stage.rules(&ANY.replace("ARCHIVE", "1")).await?.ok()?;
+    stage.upload("roots.pem", &std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt")?).await?;
+    stage.upload("own.js", &NODE.replace("OPTION", "ca: require('fs').readFileSync('roots.pem')")).await?;
+    stage.upload("pinned.js", &NODE.replace("OPTION", "checkServerIdentity: () => new Error('pinned')")).await?;
+    let pin = format!("sha256//{}=", "A".repeat(43));
+    stage
+        .check(&[
+            (&format!("curl -sS --pinnedpubkey {pin} $API/; echo code=$?"), "code=90"),
+            ("node own.js $API/", "refused: "),
+            ("node pinned.js $API/", "refused: pinned"),
+            // Opened, and not needed: that is nobody's refusal.
+            ("sleep 4 | openssl s_client -connect ${API#https://} 2>&1; echo ended", "ended"),
+        ])
+        .await?;
+    let doctor = ["doctor", "tls", "--sandbox", "demo", "-o", "json"];
+    let mut told = stage.run(&doctor).await?;
+    eventually("doctor tells of all three", 100, async || {
+        told = stage.run(&doctor).await?;
+        Ok(told.json()?.as_array().is_some_and(|found| found.len() >= 3))
+    })
+    .await?;
+    ensure!(told.code == 1, "{told:?}");
+    let found = told.json()?;
+    let found = found.as_array().map_or(&[][..], Vec::as_slice);
+    for (program, script) in [("/curl", ""), ("/node", "/own.js"), ("/node", "/pinned.js")] {
+        let one = found.iter().find(|one| {
+            one["executable"].as_str().is_some_and(|path| path.ends_with(program))
+                && one["script"].as_str().unwrap_or_default().ends_with(script)
+        });
+        let one = one.with_context(|| format!("no {program} {script} in {found:?}"))?;
+        let reason = one["reason"].as_str().unwrap_or_default();
+        ensure!(one["certainty"] == "suspected" && reason.contains("as clients may that pin a certificate"), "{one}");
+    }
+    ensure!(found.len() == 3, "{found:?}");
+    let text = stage.run(&["doctor", "tls", "--sandbox", "demo"]).await?.stdout;
+    ensure!(text.contains("(1 time, suspected)") && text.contains("tls: skip"), "{text}");
+    // A program whose requests arrive trusts the proxy: it may hang up as it likes.
+    stage.check(&[("curl -sS $API/", "hello from the origin")]).await?;
+    eventually("doctor tells of the request", 100, async || {
+        let text = stage.run(&["doctor", "tls", "--sandbox", "demo"]).await?.stdout;
+        Ok(text.contains("its requests arrive there as well"))
+    })
+    .await
+}
+
+/// [`Stage::check`] in the sandbox `own`.
+async fn check_own(stage: &Stage, rows: &[(&str, &str)]) -> Result<()> {
+    for (script, expected) in rows {
+        let script = format!("API={}; {script}", stage.api);
+        let ran = stage.run(&["sandbox", "exec", "own", "--", "sh", "-c", &script]).await?;
+        let output = format!("{}{}", ran.stdout, ran.stderr);
+        ensure!(output.contains(expected), "{script}\n  expected {expected:?} in:\n{output}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundles_that_variables_name_are_added_to() -> Result<()> {
+    let stage = Stage::new().await?;
+    let python = python()?.display().to_string();
+    let root = "/etc/ssl/certs/ISRG_Root_X1.pem";
+    let named = [
+        // The machine's, the workload's own, and nothing.
+        format!("SSL_CERT_FILE={root}"),
+        "REQUESTS_CA_BUNDLE=own.pem".to_owned(),
+        "NODE_EXTRA_CA_CERTS=/nowhere/ca.pem".to_owned(),
+    ];
+    let mut create = vec!["sandbox", "create", "--name", "own", "--add-host", "api.demo.test:127.0.0.1"];
+    create.extend(named.iter().flat_map(|pair| ["--env", pair.as_str()]));
+    stage.run(&create).await?.ok()?;
+    let rules = ANY.replace("ARCHIVE", "1").replace("PORT", &stage.origin.address.port().to_string());
+    let rules = stage.world.write("own.yaml", &rules)?;
+    stage.run(&["policy", "set", "own", "--policy", &rules.to_string_lossy()]).await?.ok()?;
+    let urllib = format!("{python} -c \"import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read())\" $API/");
+    let requests = format!("{python} -c \"import sys, requests; print(requests.get(sys.argv[1]).text)\" $API/");
+    let hello = "hello from the origin";
+    check_own(
+        &stage,
+        &[
+            ("echo $SSL_CERT_FILE", root),
+            ("grep -c BEGIN $SSL_CERT_FILE | awk '{print ($1 > 1) ? \"added\" : \"alone\"}'", "added"),
+            (&urllib, hello),
+            ("echo $NODE_EXTRA_CA_CERTS", "/run/openshell/ca.pem"),
+            ("node -e \"fetch(process.argv[1]).then(a => a.text()).then(console.log)\" $API/", hello),
+            ("echo $REQUESTS_CA_BUNDLE", "/run/openshell/ca.pem"),
+            (&requests, hello),
+        ],
+    )
+    .await?;
+    // The workload's own, once there is one, is copied when the sandbox starts, and stays its own.
+    let own = stage.world.write("own.pem", &std::fs::read_to_string(root)?)?;
+    stage.run(&["sandbox", "upload", "own", &own.to_string_lossy()]).await?.ok()?;
+    stage.run(&["sandbox", "stop", "own"]).await?.ok()?;
+    stage.run(&["sandbox", "start", "own"]).await?.ok()?;
+    check_own(
+        &stage,
+        &[
+            ("echo $REQUESTS_CA_BUNDLE", "/run/openshell/REQUESTS_CA_BUNDLE.pem"),
+            ("grep -qF \"$(sed -n 2p own.pem)\" $REQUESTS_CA_BUNDLE && echo added", "added"),
+            (&requests, hello),
+            ("rm own.pem && echo removed", "removed"),
+            (&urllib, hello),
+        ],
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

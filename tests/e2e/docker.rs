@@ -15,7 +15,10 @@ use tokio::net::TcpListener;
 use crate::support::{eventually, kill_gateway};
 
 mod engines;
+mod hands;
+mod limits;
 mod machines;
+mod roots;
 mod ssh;
 mod swarm;
 

@@ -8,20 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::Stage;
+use crate::support::{Stage, eventually};
 
 /// A command of a sandbox lives for two minutes without anybody, if it is kept. What is over sooner was not kept.
 const SOON: Duration = Duration::from_secs(30);
-
-/// Looks again until `there` holds.
-async fn until(what: &str, mut there: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !there().await? {
-        ensure!(began.elapsed() < SOON, "{what}: not within {SOON:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
+/// Looks, a tenth of a second apart, that make that.
+const TIMES: u32 = 300;
 
 fn begin(stage: &Stage, arguments: &[&str]) -> Result<Child> {
     let mut command = stage.world.command(arguments);
@@ -47,14 +39,14 @@ async fn a_command_is_hung_up_when_its_reader_or_its_terminal_is_gone() -> Resul
     // `openshell … | head -1`
     let mut child = begin(&stage, &["sandbox", "exec", "demo", "--", "sh", "-c", &inside("read-enough")])?;
     child.stdout.take().context("its output")?.read_exact(&mut [0; 2])?;
-    until("its reader is gone", async || Ok(stage.inside("test -e read-enough").await?.code == 0)).await?;
+    eventually("its reader is gone", TIMES, async || Ok(stage.inside("test -e read-enough").await?.code == 0)).await?;
     let status = child.wait()?;
     ensure!(status.code() == Some(0), "a reader that has enough is no error: {status}");
 
     let mut child = begin(&stage, &["sandbox", "exec", "demo", "--", "sh", "-c", &inside("hung-up")])?;
     child.stdout.as_mut().context("its output")?.read_exact(&mut [0; 2])?;
     signal(&child, "HUP")?;
-    until("its terminal is gone", async || Ok(stage.inside("test -e hung-up").await?.code == 0)).await?;
+    eventually("its terminal is gone", TIMES, async || Ok(stage.inside("test -e hung-up").await?.code == 0)).await?;
     let ended = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.code() == Some(130) && said.contains("the terminal is gone"), "{ended:?}");
@@ -70,7 +62,7 @@ async fn interrupted_transfers_leave_nothing_half_written() -> Result<()> {
     std::fs::create_dir(&here)?;
     let to = here.to_string_lossy().into_owned();
     let child = begin(&stage, &["sandbox", "download", "demo", "big", &to])?;
-    until("it writes", async || Ok(partial(&here)? == 1)).await?;
+    eventually("it writes", TIMES, async || Ok(partial(&here)? == 1)).await?;
     signal(&child, "INT")?;
     let ended = child.wait_with_output()?;
     ensure!(ended.status.code() == Some(130), "{ended:?}");
@@ -85,10 +77,10 @@ async fn interrupted_transfers_leave_nothing_half_written() -> Result<()> {
     std::fs::File::create(&source)?.set_len(40 << 30)?;
     let mut child = begin(&stage, &["sandbox", "upload", "demo", &source.to_string_lossy()])?;
     let half = "ls -A | grep -c '^[.]openshell-'";
-    until("the sandbox writes", async || Ok(stage.inside(half).await?.stdout.trim() == "1")).await?;
+    eventually("the sandbox writes", TIMES, async || Ok(stage.inside(half).await?.stdout.trim() == "1")).await?;
     child.kill()?;
     child.wait()?;
-    until("the sandbox removes it", async || Ok(stage.inside(half).await?.stdout.trim() == "0")).await?;
+    eventually("the sandbox removes it", TIMES, async || Ok(stage.inside(half).await?.stdout.trim() == "0")).await?;
     stage.check(&[("ls", "big")]).await
 }
 
@@ -120,7 +112,8 @@ async fn either_side_of_a_port_may_end_first_and_still_listen() -> Result<()> {
         socket.write_all(sent).await?;
         socket.shutdown().await?;
         let wanted = format!("test \"$(wc -c < heard)\" = {} && rm heard", sent.len());
-        until("what came after its end is heard", async || Ok(stage.inside(&wanted).await?.code == 0)).await?;
+        eventually("what came after its end is heard", TIMES, async || Ok(stage.inside(&wanted).await?.code == 0))
+            .await?;
     }
     forward.kill()?;
     forward.wait()?;

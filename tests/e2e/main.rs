@@ -17,6 +17,7 @@ mod kills;
 mod languages;
 mod leaving;
 mod lifecycle;
+mod logs;
 mod proposals;
 mod protocols;
 mod registry;

@@ -2,7 +2,7 @@
 
 mod access;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use openshell_api::Name;
@@ -15,7 +15,7 @@ use crate::args::sandbox::{CreateArgs, LogsArgs, SandboxCommand};
 use crate::client::Client;
 use crate::client::runtimes::Whereto;
 use crate::error::Error;
-use crate::output::{Table, age, facts, list, printable, word};
+use crate::output::{Table, age, facts, list, printable, warn, word};
 
 /// How often a sandbox is looked at while waiting for it.
 const POLL: Duration = Duration::from_millis(50);
@@ -23,6 +23,8 @@ const POLL: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the end of a log may take to arrive after the workload's own.
 const LOG_LIMIT: Duration = Duration::from_secs(30);
+/// How long a sandbox whose log has ended may count as one that runs.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Log lines shown unless the arguments say how many.
 const LOG_LINES: usize = 1000;
@@ -154,7 +156,7 @@ async fn started(client: &Client, mut sandbox: Sandbox) -> Result<Sandbox, Error
     }
 }
 
-/// Passes on what a workload writes until the line that ends its log; the exit code in it is the answer.
+/// Passes on what a workload writes until the line that ends its log; the exit code in it is the answer. What is missing is told.
 async fn attend(client: &Client, name: &Name) -> Result<u8, Error> {
     let mut lines = client.follow_logs(name, &[("from_start", "true".to_owned())]).await?;
     let mut ended = None;
@@ -167,6 +169,7 @@ async fn attend(client: &Client, name: &Name) -> Result<u8, Error> {
                     return Err(Error::ExecBroken { reason: "the gateway is stopping".into() });
                 };
                 if let Some(code) = line.exit_code {
+                    settled(client, name).await;
                     return Ok(exit_code(code));
                 }
                 pass_on(&line)?;
@@ -191,8 +194,23 @@ async fn attend(client: &Client, name: &Name) -> Result<u8, Error> {
     }
 }
 
+/// Waits until a sandbox counts as ended: that is stored right after the end of its log, and whoever asks next shall see it.
+async fn settled(client: &Client, name: &Name) {
+    let begun = Instant::now();
+    while begun.elapsed() < SETTLE_LIMIT
+        && let Ok(sandbox) = client.sandbox(name).await
+        && matches!(sandbox.phase, Phase::Starting | Phase::Running)
+    {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 fn pass_on(log_line: &LogLine) -> Result<(), Error> {
     match log_line.stream.as_str() {
+        _ if log_line.lost.is_some() => {
+            warn(&printable(&log_line.line));
+            Ok(())
+        }
         STDOUT => writeln!(std::io::stdout(), "{}", log_line.line).map_err(Error::io("write to standard output")),
         STDERR => writeln!(std::io::stderr(), "{}", log_line.line).map_err(Error::io("write to standard error")),
         _ => Ok(()),
@@ -212,12 +230,21 @@ async fn logs(cx: &Context, args: LogsArgs) -> Result<u8, Error> {
         let mut lines = client.follow_logs(&args.name, &query).await?;
         while let Some(log_line) = lines.next().await? {
             cx.out.record(&log_line, || log_text(&log_line))?;
+            tell_missing(&log_line);
         }
     } else {
         let lines = client.logs(&args.name, wanted).await?;
         cx.out.data(&lines, || lines.iter().map(|log_line| log_text(log_line) + "\n").collect())?;
+        lines.iter().for_each(tell_missing);
     }
     Ok(DONE)
+}
+
+/// Tells whoever does not see the lines themselves that some are missing.
+fn tell_missing(log_line: &LogLine) {
+    if log_line.lost.is_some() && !std::io::stdout().is_terminal() {
+        warn(&printable(&log_line.line));
+    }
 }
 
 /// A line as the workload wrote it; a supervisor's line says when and that it is one.

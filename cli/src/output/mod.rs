@@ -98,6 +98,12 @@ impl Output {
     }
 }
 
+/// Tells people what they must know on standard error, `--quiet` or not.
+pub fn warn(text: &str) {
+    // Nowhere is left to report that this failed.
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
 /// Writes a fact and its hint to standard error.
 pub fn error(error: &Error) {
     // Nowhere is left to report that this failed.

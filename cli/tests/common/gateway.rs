@@ -196,6 +196,10 @@ async fn logs(UrlPath(name): UrlPath<String>, RawQuery(query): RawQuery) -> Resp
     let line = |stream: &str, line: &str| json!({ "at": "2026-01-10T12:00:00Z", "stream": stream, "line": line });
     let mut lines = vec![line("supervisor", "walls are up"), line("stdout", "hello"), line("stderr", "careful")];
     if name == "once" {
+        let mut missing =
+            line("gateway", "3 lines were dropped here: the gateway keeps the last 50,000 lines of a sandbox");
+        missing["lost"] = 3.into();
+        lines.insert(1, missing);
         let mut end = line("supervisor", "the workload exited with code 7");
         end["exit_code"] = 7.into();
         lines.push(end);

@@ -41,7 +41,7 @@ pub struct DecisionRecord {
     pub trace: Option<TraceRecord>,
     /// How it ended.
     pub verdict: Verdict,
-    /// `policy_denied`, `ssrf_denied`, `policy_failed` …: only in denials.
+    /// `policy_denied`, `ssrf_denied`, `policy_failed` …: in denials, and `client_tls_suspected`, of a connection that was allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// `name@version` of the policy that decided; absent: no policy had a say (default deny).

@@ -261,7 +261,7 @@ pub enum FromSupervisor {
         generation: u64,
         /// Protections that could not be put up.
         degraded: Vec<String>,
-        /// Exit code, if the workload already ended.
+        /// Exit code, if the workload already ended and the gateway has stored all of the log.
         exit_code: Option<i32>,
         /// Whether it takes new credentials over its link ([`ToSupervisor::Rekey`]).
         #[serde(default)]
@@ -431,12 +431,12 @@ pub enum FromSupervisor {
         /// Why.
         reason: String,
     },
-    /// The workload ended.
+    /// The workload ended. Sent after every line of the log up to its end, and so to be stored after them.
     Exited {
         /// 128 + n if signal n ended it.
         code: i32,
     },
-    /// The sandbox could not start.
+    /// The sandbox could not start. Sent after every line of the log that says why.
     Failed {
         /// Why.
         reason: String,

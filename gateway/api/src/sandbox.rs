@@ -226,7 +226,7 @@ pub struct LogLine {
     /// RFC 3339, UTC.
     #[schema(value_type = String)]
     pub at: jiff::Timestamp,
-    /// `stdout`, `stderr` or `supervisor`.
+    /// `stdout`, `stderr`, `supervisor` or `gateway`.
     pub stream: String,
     /// The line without its end.
     pub line: String,
@@ -234,4 +234,7 @@ pub struct LogLine {
     /// precedes this line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// On a line of the gateway's that stands in the place of others: how many are missing there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
 }

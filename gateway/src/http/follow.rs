@@ -1,5 +1,5 @@
 //! Answers that go on: what there is, then what comes, as JSON lines. Everything is read from the store by sequence
-//! number, so a slow reader misses nothing and costs no memory.
+//! number, so a slow reader costs no memory, and misses nothing but what is forgotten meanwhile. Of a log, it is told how much that is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use openshell_api::sandbox::LogLine;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::followers::Follower;
 use crate::gateway::Gateway;
-use crate::store::{Numbered, StoreError};
+use crate::store::{LogPart, Numbered, StoreError, trimmed};
 
 /// After so much silence an empty line is sent: proxies cut what is idle, most of them after a minute.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
@@ -25,8 +26,8 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(20);
 pub(super) trait Source: Send + Sync + 'static {
     type Item: Serialize + Send + 'static;
 
-    /// What was stored after `seq`, oldest first.
-    async fn after(&self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<Self::Item>>, StoreError>;
+    /// What was stored after `seq`, the last that it has answered, oldest first.
+    async fn after(&mut self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<Self::Item>>, StoreError>;
 
     /// Whether nothing more will come.
     async fn over(&self, gateway: &Gateway) -> Result<bool, StoreError>;
@@ -34,15 +35,41 @@ pub(super) trait Source: Send + Sync + 'static {
 
 /// Log lines of a sandbox.
 pub(super) struct Logs {
-    pub sandbox_id: String,
+    sandbox_id: String,
+    /// How many lines the log had up to the last one that was asked for, forgotten ones included.
+    place: u64,
+    follower: Follower,
+}
+
+impl Logs {
+    /// All of them, from the first that was ever written.
+    pub(super) fn whole(gateway: &Gateway, sandbox_id: String) -> Self {
+        Self { place: 0, follower: gateway.followers.begin(&sandbox_id), sandbox_id }
+    }
+
+    /// Those after a line that is kept.
+    pub(super) async fn after_line(gateway: &Gateway, sandbox_id: String, seq: i64) -> Result<Self, StoreError> {
+        let whole = Self::whole(gateway, sandbox_id);
+        whole.follower.reach(seq);
+        Ok(Self { place: gateway.store.log_place(&whole.sandbox_id, seq).await?, ..whole })
+    }
 }
 
 #[async_trait::async_trait]
 impl Source for Logs {
     type Item = LogLine;
 
-    async fn after(&self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<LogLine>>, StoreError> {
-        gateway.store.logs_after(&self.sandbox_id, seq).await
+    /// A line that says how many were forgotten, if any were, and then lines.
+    async fn after(&mut self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<LogLine>>, StoreError> {
+        let LogPart { forgotten, mut lines } = gateway.store.logs_after(&self.sandbox_id, seq).await?;
+        let lost = forgotten.saturating_sub(self.place);
+        self.place += lost + lines.len() as u64;
+        if let Some(next) = lines.first().filter(|_| lost > 0) {
+            let item = trimmed(next.item.at, lost);
+            lines.insert(0, Numbered { seq, item });
+        }
+        self.follower.reach(lines.last().map_or(seq, |last| last.seq));
+        Ok(lines)
     }
 
     async fn over(&self, gateway: &Gateway) -> Result<bool, StoreError> {
@@ -59,7 +86,7 @@ pub(super) struct Decisions {
 impl Source for Decisions {
     type Item = DecisionRecord;
 
-    async fn after(&self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
+    async fn after(&mut self, gateway: &Gateway, seq: i64) -> Result<Vec<Numbered<DecisionRecord>>, StoreError> {
         gateway.store.decisions_after(self.sandbox.as_deref(), seq).await
     }
 
@@ -75,16 +102,6 @@ struct State<S: Source> {
     seq: i64,
     changed: watch::Receiver<()>,
     sandboxes: watch::Receiver<()>,
-}
-
-/// Sends `first` and then what is stored after it.
-pub(super) fn stream<S: Source>(
-    gateway: Arc<Gateway>,
-    source: S,
-    first: Vec<Numbered<S::Item>>,
-    changed: watch::Receiver<()>,
-) -> Response {
-    stream_after(gateway, source, first, 0, changed)
 }
 
 /// Sends `first` and then what is stored after it, or after `seq` where there is no first one.

@@ -20,7 +20,7 @@ use crate::identity::{Operate, Read};
 use crate::link::verify;
 use crate::push::sandbox_not_found;
 use crate::resume::Whereto;
-use crate::store::SandboxRow;
+use crate::store::{LogPart, SandboxRow, trimmed};
 use crate::{lifecycle, push, resume};
 
 /// Every sandbox, oldest first.
@@ -244,16 +244,25 @@ pub(super) async fn logs(
     let row = named(&gateway, &name).await?;
     let changed = gateway.changed.follow_logs();
     if query.follow && query.from_start {
-        return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, Vec::new(), changed));
+        let source = follow::Logs::whole(&gateway, row.id);
+        return Ok(follow::stream_after(gateway, source, Vec::new(), 0, changed));
     }
     let before = query.cursor.as_ref().map(|cursor| cursor.number("logs")).transpose()?;
     let page::Limit(limit) = query.limit;
-    let lines = gateway.store.logs_before(&row.id, before, limit + 1).await?;
+    let LogPart { forgotten, lines } = gateway.store.logs_before(&row.id, before, limit + 1).await?;
+    let newest = lines.first().map_or(0, |line| line.seq);
     let page = page::newest("logs", lines, limit, |line| line.seq);
     if query.follow {
-        return Ok(follow::stream(gateway, follow::Logs { sandbox_id: row.id }, page.items, changed));
+        let source = follow::Logs::after_line(&gateway, row.id, newest).await?;
+        return Ok(follow::stream_after(gateway, source, page.items, newest, changed));
     }
-    Ok(axum::Json(page.map(|line| line.item)).into_response())
+    let mut page = page.map(|line| line.item);
+    // The oldest page begins with what precedes it.
+    if let (Some(oldest), None, 1..) = (page.items.first(), &page.next, forgotten) {
+        let missing = trimmed(oldest.at, forgotten);
+        page.items.insert(0, missing);
+    }
+    Ok(axum::Json(page).into_response())
 }
 
 pub(super) async fn named(gateway: &Gateway, name: &str) -> ApiResult<SandboxRow> {

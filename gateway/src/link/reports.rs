@@ -8,7 +8,7 @@ use axum::extract::ws::Utf8Bytes;
 use openshell_api::decision::DecisionRecord;
 use openshell_api::inference::Sensitivity;
 use openshell_api::link::{RecordsText, ToSupervisor};
-use openshell_api::sandbox::LogLine;
+use openshell_api::sandbox::{LogLine, Phase};
 use tokio::sync::mpsc;
 
 use super::{Link, reset};
@@ -20,8 +20,8 @@ const MAX_SESSION_NAME: usize = 512;
 
 /// What is to be stored. A queue of its own: a push is not held up by the disk.
 pub(super) enum Report {
-    /// A whole message, [`RecordsText`].
-    Records(Utf8Bytes),
+    /// Whole messages, [`RecordsText`].
+    Records(Vec<Utf8Bytes>),
     Logs {
         first: u64,
         lines: Vec<LogLine>,
@@ -30,11 +30,21 @@ pub(super) enum Report {
         session: String,
         sensitivity: Sensitivity,
     },
+    /// Its workload has ended or did not start: after every line of its log that precedes that.
+    Ended {
+        phase: Phase,
+        exit_code: Option<i32>,
+        failure: Option<String>,
+    },
     /// Sessions are forgotten there, as this question asked.
     Reset {
         id: String,
     },
 }
+
+/// Most messages of records that one transaction stores. A supervisor sends five of them at once where it has thousands of records a
+/// second.
+const AT_ONCE: usize = 8;
 
 /// Why a report was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +61,21 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Stores what is reported, in order. A database that takes nothing (a full disk) is asked again: the link goes on meanwhile,
 /// for it carries commands too, and the supervisor sends no more than a window ahead. What does not parse ends the link.
 pub(super) async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc::Receiver<Report>) {
-    while let Some(report) = queue.recv().await {
+    let mut next = None;
+    while let Some(mut report) = match next.take() {
+        Some(report) => Some(report),
+        None => queue.recv().await,
+    } {
+        if let Report::Records(texts) = &mut report {
+            // What waits already is stored with it.
+            while texts.len() < AT_ONCE && next.is_none() {
+                match queue.try_recv() {
+                    Ok(Report::Records(more)) => texts.extend(more),
+                    Ok(other) => next = Some(other),
+                    Err(_) => break,
+                }
+            }
+        }
         while let Err(error) = keep_one(&gateway, &link, &report).await {
             tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
             if matches!(error, ReportError::Malformed(_)) {
@@ -68,38 +92,61 @@ pub(super) async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc
 
 async fn keep_one(gateway: &Gateway, link: &Link, report: &Report) -> Result<(), ReportError> {
     match report {
-        Report::Records(text) => records(gateway, link, text).await,
+        Report::Records(texts) => records(gateway, link, texts).await,
         Report::Logs { first, lines } => logs(gateway, link, *first, lines).await,
         Report::Session { session, sensitivity } if session.len() <= MAX_SESSION_NAME => {
             Ok(gateway.store.raise_session(link.sandbox_id(), session, *sensitivity).await?)
         }
         Report::Session { .. } => Ok(()),
+        // Whoever ended the link says what the sandbox is now; a supervisor that lives says it again.
+        Report::Ended { .. } if link.is_closed() => Ok(()),
+        Report::Ended { phase, exit_code, failure } => {
+            gateway.store.set_phase(link.sandbox_id(), *phase, *exit_code, failure.as_deref()).await?;
+            gateway.changed.sandboxes();
+            Ok(())
+        }
         Report::Reset { id } => Ok(reset::done(gateway, link, id).await?),
     }
 }
 
 /// Keeps records as the text they came as: there may be thousands a second, and writing each anew would cost more than
-/// all else.
-async fn records(gateway: &Gateway, link: &Link, text: &str) -> Result<(), ReportError> {
+/// all else. What precedes a message that does not parse is kept.
+async fn records(gateway: &Gateway, link: &Link, texts: &[Utf8Bytes]) -> Result<(), ReportError> {
     let id = link.sandbox_id();
-    let RecordsText { first, records } = RecordsText::parse(text)?;
     let Some(row) = gateway.store.sandbox(id).await? else { return Ok(()) };
-    let Some(through) = last(first, records.len()) else { return Ok(()) };
-    let mut kept = Vec::with_capacity(records.len());
-    for raw in &records {
-        let (record, text) = own(raw.get(), row.name.as_ref())?;
-        kept.push(DecisionText { record, text });
+    let (mut kept, mut through, mut malformed) = (Vec::new(), None, None);
+    for text in texts {
+        match read(text, row.name.as_ref()) {
+            Ok((records, last)) => {
+                kept.extend(records);
+                through = through.max(last);
+            }
+            Err(error) => {
+                malformed = Some(error);
+                break;
+            }
+        }
     }
-    let used = gateway.store.put_decisions(id, &kept).await?;
-    kept.iter().for_each(|one| gateway.metrics.decided(&one.record));
-    gateway.changed.decisions();
-    let _ = link.send(ToSupervisor::RecordsStored { through }).await;
-    if used {
-        // A supervisor that began anew learns so what its predecessor spent and had not delivered.
-        let spent = gateway.store.spent(id, jiff::Timestamp::now()).await?;
-        let _ = link.send(ToSupervisor::Spent { spent }).await;
+    if let Some(through) = through {
+        let used = gateway.store.put_decisions(id, &kept).await?;
+        gateway.metrics.decided(kept.iter().map(|one| &one.record));
+        gateway.changed.decisions();
+        let _ = link.send(ToSupervisor::RecordsStored { through }).await;
+        if used {
+            // A supervisor that began anew learns so what its predecessor spent and had not delivered.
+            let spent = gateway.store.spent(id, jiff::Timestamp::now()).await?;
+            let _ = link.send(ToSupervisor::Spent { spent }).await;
+        }
     }
-    Ok(())
+    malformed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// A message's records, and the number of the last one.
+fn read<'a>(text: &'a str, sandbox: &str) -> Result<(Vec<DecisionText<'a>>, Option<u64>), serde_json::Error> {
+    let RecordsText { first, records } = RecordsText::parse(text)?;
+    let through = last(first, records.len());
+    let kept = records.iter().map(|raw| own(raw.get(), sandbox).map(|(record, text)| DecisionText { record, text }));
+    Ok((kept.collect::<Result<_, _>>()?, through))
 }
 
 /// A record and the line to keep. A supervisor speaks for its own sandbox alone, and a record is one line.

@@ -22,7 +22,7 @@ use crate::gateway::Gateway;
 use crate::modules::Transfer;
 use crate::signing::rotation;
 use crate::store::{StoreError, SupervisorKey};
-use crate::{authority, budgets, proposals, push};
+use crate::{authority, budgets, lifecycle, proposals, push};
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -160,7 +160,7 @@ async fn receive(
 ) -> Result<(), Fault> {
     while let Some(message) = next(link, stream, SILENCE).await? {
         match message {
-            Message::Text(text) if RecordsText::is(&text) => drop(reports.send(Report::Records(text)).await),
+            Message::Text(text) if RecordsText::is(&text) => drop(reports.send(Report::Records(vec![text])).await),
             Message::Text(text) => handle(gateway, link, serde_json::from_str(&text)?, reports).await?,
             Message::Binary(frame) => {
                 let channel = frame.first_chunk::<8>().map_or(0, |channel| u64::from_be_bytes(*channel));
@@ -181,11 +181,6 @@ async fn handle(
     reports: &mpsc::Sender<Report>,
 ) -> Result<(), Fault> {
     let id = link.sandbox_id();
-    let phase = async |phase, exit_code, failure: Option<&str>| {
-        gateway.store.set_phase(id, phase, exit_code, failure).await?;
-        gateway.changed.sandboxes();
-        Ok::<_, Fault>(())
-    };
     // The keeper ends only after this task does, so its queue is open.
     let report = async |report| drop(reports.send(report).await);
     match message {
@@ -197,11 +192,19 @@ async fn handle(
         FromSupervisor::Trusts { epoch } => link.set_trusts(Some(epoch)),
         FromSupervisor::SigningKeys { keys } => link.set_signing_keys(Trusts::These(keys)),
         FromSupervisor::Rekeyed { id } => drop(link.kept.send_replace(id)),
-        FromSupervisor::Running => phase(Phase::Running, None, None).await?,
-        FromSupervisor::Exited { code } => phase(Phase::Exited, Some(code), None).await?,
-        FromSupervisor::Failed { reason } => phase(Phase::Failed, None, Some(&reason)).await?,
+        FromSupervisor::Running => {
+            gateway.store.set_phase(id, Phase::Running, None, None).await?;
+            gateway.changed.sandboxes();
+            lifecycle::watch_running(gateway, id).await?;
+        }
+        FromSupervisor::Exited { code } => {
+            report(Report::Ended { phase: Phase::Exited, exit_code: Some(code), failure: None }).await;
+        }
+        FromSupervisor::Failed { reason } => {
+            report(Report::Ended { phase: Phase::Failed, exit_code: None, failure: Some(reason) }).await;
+        }
         records @ FromSupervisor::Records { .. } => {
-            report(Report::Records(serde_json::to_string(&records)?.into())).await;
+            report(Report::Records(vec![serde_json::to_string(&records)?.into()])).await;
         }
         FromSupervisor::Logs { first, lines } => report(Report::Logs { first, lines }).await,
         FromSupervisor::Session { session, sensitivity } => report(Report::Session { session, sensitivity }).await,

@@ -32,6 +32,8 @@ pub struct Runtimes {
     seats: Mutex<HashMap<String, Seat>>,
     /// Sandboxes that are being started again.
     starting: Mutex<HashSet<String>>,
+    /// Sandboxes whose end somebody waits for, and whether they are to be looked at once more before that one leaves.
+    watched: Mutex<HashMap<String, bool>>,
 }
 
 /// A sandbox is being started again, by one call.
@@ -107,6 +109,7 @@ impl Runtimes {
             lost_after,
             seats: Mutex::default(),
             starting: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -185,6 +188,11 @@ impl Runtimes {
         self.machine(name.as_str())?.driver.forgets()
     }
 
+    /// As [`Runtime::missing`].
+    pub async fn missing(&self, id: &str) -> Result<Option<&'static str>, RuntimeError> {
+        self.of(id)?.runtime().missing(id).await
+    }
+
     /// Begins to start a sandbox again; `None`: another call does.
     pub fn starting(&self, id: &str) -> Option<Starting<'_>> {
         let begun = self.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
@@ -194,6 +202,24 @@ impl Runtimes {
     /// Whether a sandbox is being started again.
     pub fn is_starting(&self, id: &str) -> bool {
         self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Begins to wait for a sandbox's end. `false`: somebody does, and will look once more.
+    pub fn begin_watch(&self, id: &str) -> bool {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = watched.contains_key(id);
+        watched.insert(id.to_owned(), known);
+        !known
+    }
+
+    /// Ends that. `false`: it is to be looked at once more first.
+    pub fn end_watch(&self, id: &str) -> bool {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = watched.remove(id) == Some(true);
+        if again {
+            watched.insert(id.to_owned(), false);
+        }
+        !again
     }
 
     /// Finds a place for a sandbox, and keeps it. `rows` are the sandboxes that there are. Refuses a runtime that isn't there, and what

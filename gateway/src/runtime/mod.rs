@@ -112,6 +112,12 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// Why nothing is kept of one sandbox that has run here, where the runtime keeps what it made: somebody else removed that. `None`: it
+    /// is there.
+    async fn missing(&self, _id: &str) -> Result<Option<&'static str>, RuntimeError> {
+        Ok(None)
+    }
+
     /// Starts a supervisor; answers as soon as it exists. Everything made so far is left for [`Self::remove`]. One that
     /// was stopped starts again with what it held.
     async fn start(&self, start: &Start) -> Result<(), RuntimeError>;

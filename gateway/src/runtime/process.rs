@@ -1,11 +1,12 @@
 //! Sandboxes as processes of this machine, each in its own session, sealed by their supervisor.
 //!
-//! Files of a sandbox: `launch.json` (what it is started with, secret), `process.json` (who it is), `supervisor.log`,
+//! Files of a sandbox: `launch.json` (what it is started with, secret), `process.json` (who it is), `supervisor.log` and what it had before,
 //! `state/` (the supervisor's) and `workspace/` (the workload's).
+
+mod log;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,8 +26,9 @@ use crate::state_dir::{StateDirError, create_private_dir, write_private};
 const ADOPTED_POLL: Duration = Duration::from_secs(1);
 const KILL_POLL: Duration = Duration::from_millis(20);
 const KILL_WAIT: Duration = Duration::from_secs(5);
-/// The part of a log's end that is read for its last lines, in bytes.
-const TAIL_BYTES: u64 = 16 * 1024;
+/// How often it is looked whether a log is too long.
+const LOG_LOOK: Duration = Duration::from_secs(30);
+const LOG: &str = "supervisor.log";
 
 /// Whether a variable holds what is the gateway's alone: keys of its bucket, its database's password.
 fn is_gateways_own(name: &std::ffi::OsStr) -> bool {
@@ -65,6 +67,31 @@ impl ProcessRuntime {
         match std::fs::read(self.path(id, "process.json")) {
             Ok(text) => serde_json::from_slice(&text).ok(),
             Err(_) => proc::find(&["--launch", &self.launch_file(id)]),
+        }
+    }
+
+    /// Waits until the supervisor of a sandbox is dead.
+    async fn ended(&self, id: &str) {
+        let child = self.children().get(id).cloned();
+        if let Some(ended) = child {
+            return ended.cancelled().await;
+        }
+        if let Some(process) = self.process(id) {
+            while process.alive() {
+                tokio::time::sleep(ADOPTED_POLL).await;
+            }
+        }
+    }
+
+    /// Cuts the log of a supervisor back whenever it is too long. Never returns.
+    async fn keep_log_short(&self, id: &str) {
+        loop {
+            tokio::time::sleep(LOG_LOOK).await;
+            let path = self.path(id, LOG);
+            let cut = tokio::task::spawn_blocking(move || log::cut_back(&path)).await;
+            if let Ok(Err(error)) = cut {
+                tracing::debug!(sandbox = id, %error, "a supervisor's log can't be cut back");
+            }
         }
     }
 }
@@ -110,12 +137,7 @@ impl Runtime for ProcessRuntime {
         let text =
             serde_json::to_vec(spec).map_err(|error| system("write the launch file", io::Error::other(error)))?;
         write_private(&self.path(id, "launch.json"), &text)?;
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(self.path(id, "supervisor.log"))
-            .map_err(|error| system("open the supervisor's log", error))?;
+        let log = log::open(&self.path(id, LOG)).map_err(|error| system("open the supervisor's log", error))?;
         let errors = log.try_clone().map_err(|error| system("open the supervisor's log", error))?;
 
         let mut command = Command::new(&self.supervisor);
@@ -145,14 +167,9 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn wait(&self, id: &str) {
-        let child = self.children().get(id).cloned();
-        if let Some(ended) = child {
-            return ended.cancelled().await;
-        }
-        if let Some(process) = self.process(id) {
-            while process.alive() {
-                tokio::time::sleep(ADOPTED_POLL).await;
-            }
+        tokio::select! {
+            () = self.ended(id) => {}
+            () = self.keep_log_short(id) => {}
         }
     }
 
@@ -185,19 +202,7 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn log_tail(&self, id: &str, lines: usize) -> String {
-        use std::io::{Read as _, Seek as _, SeekFrom};
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = std::fs::File::open(self.path(id, "supervisor.log"))?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-            let mut bytes = Vec::new();
-            file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
+        log::tail(&self.path(id, LOG), lines)
     }
 
     async fn traces(&self) -> Result<Vec<String>, RuntimeError> {

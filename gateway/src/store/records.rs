@@ -1,15 +1,14 @@
-//! What sandboxes report: decisions, log lines, sessions. Redelivery changes nothing.
+//! What sandboxes report: decisions, sessions. Redelivery changes nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use openshell_api::decision::DecisionRecord;
 use openshell_api::inference::Sensitivity;
-use openshell_api::sandbox::LogLine;
 
 use super::db::{Builder, Row, Turn, query, query_scalar};
 use super::usage::put_usage;
-use super::{Store, StoreError, int, json, parse};
+use super::{Store, StoreError, parse};
 
 /// Something with the gateway's own sequence number, to continue after.
 pub struct Numbered<T> {
@@ -141,71 +140,14 @@ impl Store {
         Ok(super::uint(count))
     }
 
-    /// Forgets all but the newest `keep` decisions and, per sandbox, `keep_lines` log lines. Decisions that wait to be exported stay
-    /// for four times as many.
-    pub async fn trim(&self, keep: i64, keep_lines: i64) -> Result<(), StoreError> {
+    /// Forgets all but the newest `keep` decisions. Those that wait to be exported stay for four times as many.
+    pub async fn trim(&self, keep: i64) -> Result<(), StoreError> {
         let mut tx = self.write.begin(Turn::Decisions).await?;
         let newest: i64 = query_scalar("SELECT coalesce(max(seq), 0) FROM decisions").fetch_one(&mut tx).await?;
         let forgotten = super::exports::forgettable(&mut tx, newest - keep, newest - 4 * keep).await?;
         query("DELETE FROM decisions WHERE seq <= $1").bind(forgotten).execute(&mut tx).await?;
         tx.commit().await?;
-        let crowded: Vec<String> = query_scalar("SELECT sandbox_id FROM logs GROUP BY sandbox_id HAVING count(*) > $1")
-            .bind(keep_lines)
-            .fetch_all(&self.read)
-            .await?;
-        for id in crowded {
-            query(
-                "DELETE FROM logs WHERE sandbox_id = $1 AND seq <=
-                 (SELECT seq FROM logs WHERE sandbox_id = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2)",
-            )
-            .bind(id)
-            .bind(keep_lines)
-            .execute(&self.write)
-            .await?;
-        }
         Ok(())
-    }
-
-    /// Keeps log lines of a sandbox; `first` is the supervisor's number of the first one.
-    pub async fn put_logs(&self, sandbox_id: &str, first: u64, lines: &[LogLine]) -> Result<(), StoreError> {
-        let mut tx = self.write.begin(Turn::Logs).await?;
-        for (number, line) in (first..).zip(lines) {
-            query("INSERT INTO logs (sandbox_id, source_seq, line) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-                .bind(sandbox_id)
-                .bind(int(number))
-                .bind(json("log line", line)?)
-                .execute(&mut tx)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// The newest log lines of a sandbox before `before`, newest first, at most so many.
-    pub async fn logs_before(
-        &self,
-        sandbox_id: &str,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<Numbered<LogLine>>, StoreError> {
-        let sql = "SELECT seq, line FROM logs WHERE sandbox_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
-        let rows = query(sql)
-            .bind(sandbox_id)
-            .bind(before.unwrap_or(i64::MAX))
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-        rows.iter().map(|row| numbered("log line", row, "line")).collect()
-    }
-
-    /// Log lines stored after `seq`, oldest first, at most 500.
-    pub async fn logs_after(&self, sandbox_id: &str, seq: i64) -> Result<Vec<Numbered<LogLine>>, StoreError> {
-        let rows = query("SELECT seq, line FROM logs WHERE sandbox_id = $1 AND seq > $2 ORDER BY seq LIMIT 500")
-            .bind(sandbox_id)
-            .bind(seq)
-            .fetch_all(&self.read)
-            .await?;
-        rows.iter().map(|row| numbered("log line", row, "line")).collect()
     }
 
     /// Keeps how sensitive a session has become. Never lowers it.
@@ -248,7 +190,7 @@ impl Store {
     }
 }
 
-fn numbered<T: serde::de::DeserializeOwned>(
+pub(super) fn numbered<T: serde::de::DeserializeOwned>(
     what: &'static str,
     row: &Row,
     column: &str,

@@ -14,6 +14,7 @@ mod exports;
 mod identities;
 mod inference;
 mod lifecycle;
+mod logs;
 mod postgresql;
 mod proposals;
 mod providers;

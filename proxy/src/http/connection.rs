@@ -20,6 +20,7 @@ use tokio_rustls::LazyConfigAcceptor;
 
 use super::Proxy;
 use super::destination::{Destination, canonical_host};
+use super::distrust::{Fresh, Shown};
 use super::form::Form;
 use super::interim::{Interim, WithInterim};
 use super::judge::Lasting;
@@ -195,6 +196,7 @@ async fn tunnel(
 
 /// Terminates TLS with a leaf for the name the client asked for, and serves what is inside.
 async fn terminate(session: Arc<Session>, io: Prefixed<TcpStream>, permit: Option<Permit>) {
+    let served = permit.is_some() || session.local().is_some();
     let handshake = async {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), io).await.ok()?;
         let name = start.client_hello().server_name().and_then(canonical_host);
@@ -206,22 +208,19 @@ async fn terminate(session: Arc<Session>, io: Prefixed<TcpStream>, permit: Optio
         let config = session.proxy.ca.server_config(&leaf).inspect_err(|error| {
             tracing::warn!(%error, host = leaf, "no certificate could be minted");
         });
-        match start.into_stream(config.ok()?).await {
-            Ok(stream) => Some((stream, session)),
-            Err(error) => {
-                distrusted(&session, &leaf, &error);
-                None
-            }
-        }
+        let shown = Shown::now(&session, leaf, served);
+        let stream = start.into_stream(config.ok()?).await.inspect_err(|error| shown.failed(error)).ok()?;
+        Some((stream, session, shown))
     };
-    let Ok(Some((stream, session))) = timeout(HANDSHAKE_TIMEOUT, handshake).await else { return };
+    let Ok(Some((stream, session, shown))) = timeout(HANDSHAKE_TIMEOUT, handshake).await else { return };
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Some(Protocol::Http2),
         Some(b"http/1.1") => Some(Protocol::Http1),
         _ => None,
     };
-    let mut io = Prefixed::new(stream);
     let permit = permit.filter(|_| session.permit(&*session.proxy.enforced.now()).is_ok());
+    let served = permit.is_some() || session.local().is_some();
+    let mut io = Prefixed::new(Fresh::new(stream, shown, served));
     let sniffed = match protocol {
         Some(protocol) => Sniffed::Client(protocol),
         None => sniff(&session, &mut io, permit.as_ref(), Scheme::Https).await,
@@ -230,35 +229,13 @@ async fn terminate(session: Arc<Session>, io: Prefixed<TcpStream>, permit: Optio
         Sniffed::Client(Protocol::Http1) => http1(&session, io, Scheme::Https).await,
         Sniffed::Client(Protocol::Http2) => http2(session, io, Scheme::Https).await,
         Sniffed::Client(Protocol::Tls | Protocol::Other) => unjudged(&session, io, permit, Scheme::Https).await,
-        Sniffed::Server(upstream, permit) => opaque(&session, io, upstream, &permit).await,
+        Sniffed::Server(upstream, permit) => {
+            // Whoever waits to be greeted has not hung up, and may when it has read the greeting.
+            let (ahead, fresh) = io.into_parts();
+            opaque(&session, Prefixed::with(fresh.into_inner(), ahead), upstream, &permit).await;
+        }
         Sniffed::Nothing => {}
     }
-}
-
-/// Records that a program hung up because of the certificate it was shown: nothing else tells why it does not work.
-fn distrusted(session: &Session, leaf: &str, error: &std::io::Error) {
-    let alert = match error.get_ref().and_then(|error| error.downcast_ref()) {
-        Some(rustls::Error::AlertReceived(alert)) => *alert,
-        _ => return,
-    };
-    use rustls::AlertDescription as Alert;
-    let about_trust = [
-        Alert::BadCertificate,
-        Alert::UnsupportedCertificate,
-        Alert::CertificateRevoked,
-        Alert::CertificateExpired,
-        Alert::CertificateUnknown,
-        Alert::UnknownCA,
-        Alert::DecryptError,
-    ];
-    if !about_trust.contains(&alert) {
-        return;
-    }
-    let program = session.caller.caller.process.executable.as_str();
-    let detail =
-        format!("{program} refused the certificate for {leaf} that the sandbox's authority signed ({alert:?})");
-    let generation = session.proxy.enforced.now().generation();
-    session.facts.refuse(Stage::Connect, generation, Cause::ClientTls, detail);
 }
 
 enum Sniffed {

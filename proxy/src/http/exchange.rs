@@ -1,17 +1,20 @@
 //! One HTTP/1.1 exchange, driven by the task that wants it: no task per connection, no hop between threads.
+//!
+//! Nothing but driving a connection brings its response or a piece of its body, so those are polled with a waker that wakes nobody, and the
+//! connection with the task's own only before the task waits: else each channel between the two would wake the task that polls both.
 
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use futures_util::task::noop_waker_ref;
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::task::unconstrained;
 
 use super::stream::UpstreamIo;
 use super::upstream::Origin;
@@ -36,24 +39,31 @@ pub(super) enum Exchanged {
 }
 
 impl H1 {
-    /// Whether it can still take a request, as far as the kernel has told.
-    pub(super) async fn is_open(&mut self) -> bool {
-        let open = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut self.connection).poll(cx).is_pending())).await;
+    /// Whether it can still take a request, as far as the kernel has told. Whoever goes on with it polls it anew.
+    pub(super) fn is_open(&mut self) -> bool {
+        let open = Pin::new(&mut self.connection).poll(&mut Context::from_waker(Waker::noop())).is_pending();
         open && self.sender.is_ready()
     }
 
     /// Sends the request and drives the connection until the response's head is there.
     pub(super) async fn exchange(mut self, request: Request<Body>) -> Exchanged {
-        let mut response = pin!(self.sender.try_send_request(request));
+        // Unconstrained: a channel that lets others have their turn would wake nobody.
+        let mut response = pin!(unconstrained(self.sender.try_send_request(request)));
         let (mut connection, address) = (Some(self.connection), self.address);
         let outcome = std::future::poll_fn(|cx| {
-            if let Some(driven) = &mut connection
-                && Pin::new(driven).poll(cx).is_ready()
-            {
-                // Dropping it resolves the response, if it has not been.
-                connection = None;
+            for waker in [Waker::noop(), cx.waker()] {
+                if let Some(driven) = &mut connection
+                    && Pin::new(driven).poll(&mut Context::from_waker(waker)).is_ready()
+                {
+                    // Dropping it resolves the response, if it has not been.
+                    connection = None;
+                }
+                let polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                if polled.is_ready() {
+                    return polled;
+                }
             }
-            response.as_mut().poll(cx)
+            Poll::Pending
         })
         .await;
         match outcome {
@@ -90,13 +100,18 @@ impl http_body::Body for H1Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
-        if polled.is_pending()
-            && let Some(h1) = &mut this.h1
-        {
-            if Pin::new(&mut h1.connection).poll(cx).is_ready() {
+        let mut polled = Poll::Pending;
+        for waker in [Waker::noop(), cx.waker()] {
+            let Some(h1) = &mut this.h1 else { break };
+            if Pin::new(&mut h1.connection).poll(&mut Context::from_waker(waker)).is_ready() {
                 this.h1 = None;
             }
+            polled = Pin::new(&mut this.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
+            if polled.is_ready() {
+                break;
+            }
+        }
+        if polled.is_pending() && this.h1.is_none() {
             polled = Pin::new(&mut this.incoming).poll_frame(cx);
         }
         this.ended |= matches!(polled, Poll::Ready(None));
@@ -119,7 +134,7 @@ impl Drop for H1Body {
         }
         if let Some(mut h1) = self.h1.take() {
             // One poll lets it see the end of the message; it is polled again, with a real waker, when it is taken.
-            let open = Pin::new(&mut h1.connection).poll(&mut Context::from_waker(noop_waker_ref())).is_pending();
+            let open = Pin::new(&mut h1.connection).poll(&mut Context::from_waker(Waker::noop())).is_pending();
             if open && h1.sender.is_ready() {
                 self.origin.checkin(h1);
             }

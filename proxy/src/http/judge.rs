@@ -261,6 +261,15 @@ impl Facts {
         refusal
     }
 
+    /// Something seen of a connection that nobody refused, recorded under this code.
+    pub(super) fn remark(&self, stage: Stage, generation: u64, code: &str, detail: String) {
+        let mut record = self.blank(stage, generation);
+        record.verdict = Verdict::Allow;
+        record.error = Some(code.to_owned());
+        record.reason = Some(detail);
+        self.keep(record, None);
+    }
+
     fn record(&self, stage: Stage, generation: u64, decision: &Decision) -> Box<DecisionRecord> {
         let mut record = self.blank(stage, generation);
         record.decision_ns = u64::try_from(decision.elapsed.as_nanos()).unwrap_or(u64::MAX);

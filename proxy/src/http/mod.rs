@@ -20,6 +20,7 @@ mod connection;
 mod credentials;
 mod destination;
 mod dial;
+mod distrust;
 mod exchange;
 mod form;
 mod headers;
@@ -35,6 +36,7 @@ mod registry;
 mod relay;
 mod serve;
 mod session;
+mod settled;
 mod stream;
 mod tls;
 pub(crate) mod trace;
@@ -67,6 +69,7 @@ use crate::policy_local::PolicyLocal;
 use crate::record::Record;
 use crate::seldom::Seldom;
 use registry::Registry;
+use settled::settled;
 
 /// More connections at once are closed as they come, and the others are unharmed. Fewer, where fewer files may be open:
 /// see [`connections_at_once`].
@@ -215,7 +218,7 @@ impl Proxy {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            stop.run_until_cancelled(task).await;
+            stop.run_until_cancelled(settled(task)).await;
         });
     }
 }

@@ -164,7 +164,7 @@ impl Upstreams {
         versions: Versions,
         mut request: Request<Body>,
     ) -> Result<Answer, UpstreamError> {
-        if let Some(h1) = origin.checkout(permit).await {
+        if let Some(h1) = origin.checkout(permit) {
             let again = again(&request);
             request = match exchange_h1(origin, permit, scheme, h1, request).await {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -293,11 +293,11 @@ impl Upstreams {
 
 impl Origin {
     /// A connection that is still open and whose address the permit covers.
-    async fn checkout(&self, permit: &Permit) -> Option<H1> {
+    fn checkout(&self, permit: &Permit) -> Option<H1> {
         loop {
             let (mut h1, since) = lock(&self.idle).pop()?;
             let permitted = address::check(h1.address, permit.private_ranges()).is_ok();
-            if permitted && since.elapsed() < IDLE_LIFE && h1.is_open().await {
+            if permitted && since.elapsed() < IDLE_LIFE && h1.is_open() {
                 return Some(h1);
             }
         }

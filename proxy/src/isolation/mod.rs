@@ -159,6 +159,7 @@ pub struct Overlay {
     /// Absolute path inside.
     pub path: PathBuf,
     /// What it holds.
+    #[serde(with = "wire::in_base64")]
     pub content: Vec<u8>,
 }
 

@@ -14,8 +14,9 @@ use super::{Overlay, Wall, Walls, sys};
 
 /// Longest packet; whatever may be longer goes through a memfd.
 const PACKET: usize = 64 * 1024;
-/// Longest document in a memfd: the kernel's own limit on argv and environment, with room for JSON's escapes.
-const DOCUMENT: u64 = 8 * 1024 * 1024;
+/// Longest document in a memfd: more than the kernel's own limit on argv and environment with room for JSON's escapes, and than
+/// all overlays of a sandbox.
+const DOCUMENT: u64 = 32 * 1024 * 1024;
 /// Most descriptors in one packet.
 const DESCRIPTORS: usize = 8;
 
@@ -96,6 +97,21 @@ pub(super) enum Report {
     Refused { id: u64, errno: i32, directory: bool },
     /// Ended; a raw `wait` status.
     Exited { id: u64, status: i32 },
+}
+
+/// Bytes in JSON as base64: a list of numbers would be three times as long.
+pub(super) mod in_base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
 }
 
 /// Sends one message.

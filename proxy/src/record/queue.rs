@@ -40,6 +40,10 @@ struct Waiting {
 pub(super) struct Lines {
     pub text: Vec<u8>,
     pub count: u64,
+    /// How many were refused, and so are lost, before the first of them was taken.
+    pub lost_before: u64,
+    /// The same since.
+    pub lost_after: u64,
 }
 
 /// Why an item was not taken.
@@ -85,6 +89,15 @@ impl Queue {
         })
     }
 
+    /// One that was refused is lost.
+    pub fn skip(&self) {
+        let mut waiting = self.lock();
+        match waiting.lines.count {
+            0 => waiting.lines.lost_before += 1,
+            _ => waiting.lines.lost_after += 1,
+        }
+    }
+
     /// Takes one item, once there is room.
     pub async fn push_patiently<T: Serialize>(&self, item: &T) -> Result<(), Refused> {
         loop {
@@ -122,7 +135,7 @@ impl Queue {
         }
         waiting.idle = false;
         spare.clear();
-        let lines = std::mem::replace(&mut waiting.lines, Lines { text: spare, count: 0 });
+        let lines = std::mem::replace(&mut waiting.lines, Lines { text: spare, ..Lines::default() });
         let flushes = std::mem::take(&mut waiting.flushes);
         drop(waiting);
         self.emptied.notify_waiters();

@@ -45,6 +45,11 @@ impl<T: DeserializeOwned> Reader<T> {
         Self { shared, next, open: None, items: PhantomData }
     }
 
+    /// Number of the last item that was read, is stored or is lost.
+    pub fn position(&self) -> u64 {
+        self.next - 1
+    }
+
     /// Waits until there is something to read. Never returns once the spool is gone.
     pub async fn wait(&mut self) {
         let next = self.next;

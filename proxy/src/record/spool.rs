@@ -64,6 +64,13 @@ pub struct SpoolStats {
     pub lost: u64,
 }
 
+impl SpoolStats {
+    /// Whether the gateway has stored all that is on disk.
+    pub fn is_delivered(&self) -> bool {
+        self.stored >= self.written
+    }
+}
+
 pub(super) struct Shared {
     pub dir: PathBuf,
     pub options: SpoolOptions,
@@ -104,7 +111,8 @@ impl Shared {
     }
 }
 
-/// A bounded queue on disk. Cheap to clone; items are numbered from 1 in the order they were pushed.
+/// A bounded queue on disk. Cheap to clone; items are numbered from 1 in the order they were pushed. What is lost has its numbers too, so that
+/// whoever gets the others sees where something is missing, and how much.
 pub struct Spool<T> {
     shared: Arc<Shared>,
     producer: Arc<Producer>,
@@ -166,8 +174,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Spool<T> {
     fn settle(&self, taken: Result<(), Refused>) {
         if let Err(refused) = taken {
             self.shared.lose(1);
-            if let Refused::Unwritable(error) = refused {
-                tracing::warn!(%error, "an item can't be spooled");
+            match refused {
+                Refused::Full => self.producer.0.skip(),
+                Refused::Unwritable(error) => tracing::warn!(%error, "an item can't be spooled"),
             }
         }
     }

@@ -13,6 +13,7 @@ fn line(number: u64) -> LogLine {
         stream: "stdout".to_owned(),
         line: format!("line {number}"),
         exit_code: None,
+        lost: None,
     }
 }
 
@@ -157,10 +158,48 @@ async fn a_full_queue_drops_and_counts() {
     for number in 1..=10_000 {
         spool.push(&line(number));
     }
-    spool.flush().await;
-    let stats = spool.stats();
+    // What is lost has its numbers: the next one comes after all of them.
+    fill(&spool, 10_001..=10_001).await;
+    let (stats, left) = (spool.stats(), unstored(&spool));
     assert!(stats.lost > 0);
-    assert_eq!(stats.written + stats.lost, 10_000);
+    assert_eq!(left.len() as u64 + stats.lost, 10_001);
+    assert_eq!((stats.written, left.last()), (10_001, Some(&(10_001, "line 10001".to_owned()))));
+    drop(spool);
+    assert_eq!(unstored(&open(dir.path())), left, "a restart changes no number");
+}
+
+#[tokio::test]
+async fn what_can_not_be_written_has_its_numbers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let each = SpoolOptions { segment_bytes: 1, ..options() };
+    let spool = Spool::open(dir.path(), each).expect("opens");
+    fill(&spool, 1..=2).await;
+    // Directories have the names of its next segments.
+    let blocked = [3, 4].map(|first| dir.path().join(format!("{first:020}.jsonl")));
+    blocked.iter().for_each(|path| fs::create_dir(path).expect("a directory"));
+    for number in 3..=5 {
+        fill(&spool, number..=number).await;
+    }
+    assert_eq!(unstored(&spool), numbered([1, 2, 5]));
+    let stats = spool.stats();
+    assert_eq!((stats.lost, stats.written), (2, 5));
+    // Nothing was left behind by what failed.
+    blocked.iter().for_each(|path| fs::remove_dir(path).expect("it is empty"));
+    drop(spool);
+    assert_eq!(unstored(&open(dir.path())), numbered([1, 2, 5]));
+}
+
+#[tokio::test]
+async fn a_position_is_that_of_the_last_that_was_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = open(dir.path());
+    assert_eq!(spool.reader().position(), 0);
+    fill(&spool, 1..=5).await;
+    spool.stored(2);
+    let mut reader = spool.reader();
+    assert_eq!(reader.position(), 2);
+    while reader.read().expect("reads").is_some() {}
+    assert_eq!(reader.position(), 5);
 }
 
 #[tokio::test]

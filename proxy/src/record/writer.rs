@@ -1,6 +1,6 @@
 //! The writer thread: appends what waits in one write, makes it durable, rests.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -18,11 +18,13 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     file: File,
+    /// How many items were lost after the last one that was written.
+    skipped: u64,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, queue: Arc<Queue>, file: File) -> Self {
-        Self { shared, queue, file }
+        Self { shared, queue, file, skipped: 0 }
     }
 
     /// Runs until every producer is gone.
@@ -34,15 +36,18 @@ impl Writer {
                 spare = Vec::new();
             }
             let Some((batch, flushes)) = self.queue.next(spare) else { return };
-            let count = batch.count;
+            let (count, lost_after) = (batch.count, batch.lost_after);
+            self.skipped += batch.lost_before;
             usual = batch.text.len();
             if count > 0
                 && let Err(error) = self.append(batch)
             {
                 tracing::warn!(%error, lost = count, "the spool can't be written");
                 self.shared.lose(count);
+                self.skipped += count;
                 self.undo();
             }
+            self.skipped += lost_after;
             let urgent = !flushes.is_empty();
             for flush in flushes {
                 // Whoever asked may have gone.
@@ -55,7 +60,7 @@ impl Writer {
     }
 
     fn append(&mut self, batch: Lines) -> io::Result<()> {
-        if self.active().bytes >= self.shared.options.segment_bytes {
+        if self.skipped > 0 || self.active().bytes >= self.shared.options.segment_bytes {
             self.roll()?;
         }
         self.file.write_all(&batch.text)?;
@@ -88,12 +93,19 @@ impl Writer {
         }
     }
 
+    /// Begins a segment, after the numbers of what was lost.
     fn roll(&mut self) -> io::Result<()> {
         let active = self.active();
-        // An empty segment owns the next number already: a new one of that number would be the same file. Skip one.
-        let first = if active.count == 0 { active.first + 1 } else { active.next() };
+        // An empty segment owns the next number already: a new one of that number would be the same file.
+        let first = active.next() + self.skipped.max(u64::from(active.count == 0));
         self.file = segment::create(&self.shared.dir, first)?;
-        self.shared.segments().push_back(Segment { first, count: 0, bytes: 0, recovered: false });
+        self.skipped = 0;
+        let mut segments = self.shared.segments();
+        if active.count == 0 && segments.pop_back().is_some() {
+            // On a full disk there would be another one with every attempt.
+            let _ = fs::remove_file(active.path(&self.shared.dir));
+        }
+        segments.push_back(Segment { first, count: 0, bytes: 0, recovered: false });
         Ok(())
     }
 

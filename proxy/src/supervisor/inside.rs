@@ -11,16 +11,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::keystore::{self, KEYSTORES};
 use super::logs::Logs;
 use super::pushes::Reevaluate;
 use super::refusals::Recorded;
+use super::roots;
 use super::state::StateDir;
-use super::workload::{self, CA_BUNDLE, Proof, SYSTEM_BUNDLES, Sealed, Workload};
+use super::workload::{Proof, Sealed, Workload};
 use crate::active::{Live, Secrets};
 use crate::http::{AuthorityError, CertificateAuthority, Proxy, ProxyConfig, TrustError, Upstreams};
 use crate::inference::{InferenceOptions, InferenceService, Ledger, Purse, Sessions};
-use crate::isolation::{Overlay, ProveError, Prover, Sandbox, SealConfig, SealError, Wall, Walls};
+use crate::isolation::{ProveError, Prover, Sandbox, SealConfig, SealError, Wall, Walls};
 use crate::policy_local::{Denials, Desk, Proposals, Remembering};
 use crate::record::{Record, Spool};
 
@@ -103,17 +103,6 @@ pub async fn seal(
     }
 }
 
-/// `None`: there is none, or nothing that programs would read as one.
-fn system_bundle(path: &Path) -> Option<Vec<u8>> {
-    const LONGEST: u64 = 16 * 1024 * 1024;
-    let length = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
-    if length > LONGEST {
-        tracing::warn!(path = %path.display(), length, "too long for a bundle of certificates: nothing is added to it");
-        return None;
-    }
-    std::fs::read(path).ok()
-}
-
 async fn try_seal(
     spec: &LaunchSpec,
     launch: &Launch,
@@ -141,32 +130,9 @@ async fn try_seal(
     config.walls.read_write.extend(spec.writable.iter().map(PathBuf::from));
     constrain(&mut config, launch);
     config.hostname.clone_from(&sandbox);
-    // An image may have roots of its own: what it trusts stays. Of one that has none, programs that are told of a bundle get the machine's.
-    let kept: Vec<_> =
-        SYSTEM_BUNDLES.into_iter().filter_map(|path| Some((path, system_bundle(Path::new(path))?))).collect();
-    let roots = kept.iter().find(|(_, kept)| memchr::memmem::find(kept, b"-----BEGIN").is_some());
-    let told = match roots {
-        Some((_, kept)) => ca.extend(kept.clone(), upstream_ca),
-        None => ca.bundle(upstream_ca),
-    };
-    config.overlays.push(Overlay { path: CA_BUNDLE.into(), content: told });
-    for (path, kept) in kept {
-        config.overlays.push(Overlay { path: path.into(), content: ca.extend(kept, upstream_ca) });
-    }
-    for path in KEYSTORES {
-        let extended = std::fs::read(path).ok().map(|kept| keystore::with_certificate(&kept, "openshell", ca.der()));
-        match extended {
-            Some(Some(content)) => config.overlays.push(Overlay { path: path.into(), content }),
-            Some(None) => tracing::warn!(
-                path,
-                "neither a JKS nor a PKCS#12 without a password: Java will not trust inspected origins"
-            ),
-            None => {}
-        }
-    }
     let mut environment = config.base_environment();
     environment.extend(spec.env.clone());
-    workload::trust(&mut environment);
+    roots::install(&ca, spec, &mut config, &mut environment);
     let refusals = Recorded { sandbox: sandbox.clone(), live: live.clone(), records: records.clone() };
     let Sandbox { entrances, callers, spawner, prover, seal } = Sandbox::seal(config, Arc::new(refusals)).await?;
 

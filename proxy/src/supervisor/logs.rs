@@ -28,10 +28,11 @@ impl Logs {
         self.0.push(&line_of("supervisor", line.into()));
     }
 
-    /// The line that ends a run of the workload.
+    /// The line that ends a run of the workload. It is on disk, with all before it, when this returns.
     pub async fn end(&self, code: i32) {
         let line = line_of("supervisor", format!("the workload exited with code {code}"));
         self.0.push_patiently(&LogLine { exit_code: Some(code), ..line }).await;
+        self.0.flush().await;
     }
 
     /// A pipe whose other end becomes lines of `stream`. Its writer waits while the log's disk is slower. The task ends
@@ -141,7 +142,7 @@ impl LogSink for Logs {
 }
 
 fn line_of(stream: &str, line: String) -> LogLine {
-    LogLine { at: Timestamp::now(), stream: stream.to_owned(), line, exit_code: None }
+    LogLine { at: Timestamp::now(), stream: stream.to_owned(), line, exit_code: None, lost: None }
 }
 
 fn text(line: &[u8]) -> String {

@@ -134,13 +134,15 @@ impl Session {
         &mut self,
         stream: &mut (impl futures_util::Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
     ) -> Result<std::convert::Infallible, SessionEnd> {
+        let (told, log) = watch::channel(0);
         let mut phases = self.desk.workload.phase();
         let phase = phases.borrow_and_update().clone();
+        let mut ran = phase != Phase::Starting;
         let mut proofs = self.desk.workload.proof();
         self.outbox.send(&self.hello(&phase)).await?;
         proofs.mark_changed();
         self.report_walls(&mut proofs).await?;
-        self.report(phase).await?;
+        self.report(phase, &log).await?;
         // Rises that an earlier link may have failed to tell, and those made while there was none.
         for (session, sensitivity) in self.desk.sessions.all() {
             self.outbox.send(&FromSupervisor::Session { session, sensitivity }).await?;
@@ -150,8 +152,9 @@ impl Session {
         let desk = self.desk.clone();
         let mut risen = desk.risen.lock().await;
         let mut delivery = JoinSet::new();
-        delivery.spawn(deliver("records", self.desk.records.reader(), "records", self.outbox.clone()));
-        delivery.spawn(deliver("logs", self.desk.logs.0.reader(), "lines", self.outbox.clone()));
+        let records = self.desk.records.reader();
+        delivery.spawn(deliver("records", records, "records", self.outbox.clone(), watch::Sender::new(0)));
+        delivery.spawn(deliver("logs", self.desk.logs.0.reader(), "lines", self.outbox.clone(), told));
         let mut pings = tokio::time::interval(PING);
         pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let silence = tokio::time::sleep(SILENCE);
@@ -171,7 +174,12 @@ impl Session {
                     // Whether the walls hold is told before anything runs.
                     self.report_walls(&mut proofs).await?;
                     let phase = phases.borrow_and_update().clone();
-                    self.report(phase).await?;
+                    if !ran && matches!(phase, Phase::Exited { .. }) {
+                        // Whoever waits for it to run need not wait for its log.
+                        self.outbox.send(&FromSupervisor::Running).await?;
+                    }
+                    ran |= phase != Phase::Starting;
+                    self.report(phase, &log).await?;
                 }
                 Some(told) = risen.recv() => self.outbox.send(&match told {
                     Told::Rise(Conversation { session, sensitivity }) => FromSupervisor::Session { session, sensitivity },
@@ -197,7 +205,8 @@ impl Session {
                 .map(|proof| proof.degraded.clone())
                 .unwrap_or_default(),
             exit_code: match phase {
-                Phase::Exited { code } => Some(*code),
+                // Else it follows the log.
+                Phase::Exited { code } if self.desk.logs.0.stats().is_delivered() => Some(*code),
                 _ => None,
             },
             rekeys: true,
@@ -220,14 +229,25 @@ impl Session {
         }
     }
 
-    async fn report(&self, phase: Phase) -> Result<(), LinkEnded> {
-        let message = match phase {
+    /// Tells what the workload is doing; its end after all that is in the log by now. `log` says how much of that is on its way.
+    async fn report(&self, phase: Phase, log: &watch::Receiver<u64>) -> Result<(), LinkEnded> {
+        let end = match phase {
             Phase::Starting => return Ok(()),
-            Phase::Running => FromSupervisor::Running,
+            Phase::Running => return self.outbox.send(&FromSupervisor::Running).await,
             Phase::Exited { code } => FromSupervisor::Exited { code },
             Phase::Failed { reason } => FromSupervisor::Failed { reason },
         };
-        self.outbox.send(&message).await
+        let (desk, outbox, mut log) = (self.desk.clone(), self.outbox.clone(), log.clone());
+        tokio::spawn(async move {
+            desk.logs.0.flush().await;
+            let last = desk.logs.0.stats().written;
+            let follows = log.wait_for(|told| *told >= last).await.is_ok();
+            // Otherwise the link has ended, and the next one tells it.
+            if follows && outbox.send_in_order(&end).await.is_ok() {
+                desk.workload.end_is_told();
+            }
+        });
+        Ok(())
     }
 
     async fn answer(&self, answers: impl IntoIterator<Item = FromSupervisor>) -> Result<(), LinkEnded> {
@@ -385,14 +405,16 @@ impl Drop for Session {
     }
 }
 
-/// Sends what a spool holds as messages `{"type": kind, "first": …, field: […]}` until the link ends.
+/// Sends what a spool holds as messages `{"type": kind, "first": …, field: […]}` until the link ends. `told` is the last number that was sent.
 async fn deliver<T: DeserializeOwned + 'static>(
     kind: &str,
     mut reader: Reader<T>,
     field: &str,
     outbox: Outbox,
+    told: watch::Sender<u64>,
 ) -> Result<(), LinkEnded> {
     loop {
+        told.send_replace(reader.position());
         reader.wait().await;
         reader.wait_for_room(WINDOW).await;
         let batch;

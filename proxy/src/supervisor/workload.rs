@@ -14,35 +14,6 @@ use tokio_util::sync::CancellationToken;
 use super::logs::{Drained, Logs};
 use crate::isolation::{Child, ExitStatus, ProveError, Prover, SpawnError, SpawnRequest, Spawner, Stdio, Task};
 
-/// Where the sandbox finds the certificates it trusts: the system's and the proxy's own.
-pub const CA_BUNDLE: &str = "/run/openshell/ca.pem";
-
-/// Bundles that programs read whatever their environment says: GnuTLS, so wget and apt, and Go on some systems. Where
-/// one exists, the sandbox sees it with the proxy's certificate added. Debian, Fedora, Alpine, openSUSE.
-pub const SYSTEM_BUNDLES: [&str; 5] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
-
-/// Variables by which programs are told of a CA bundle: OpenSSL and Go, Python's requests, curl, Git, Node.js, pip,
-/// Cargo, Deno, the AWS SDKs, uv, Bun and gRPC.
-const CA_VARIABLES: [&str; 11] = [
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_CERT",
-    "CARGO_HTTP_CAINFO",
-    "DENO_CERT",
-    "AWS_CA_BUNDLE",
-    "HTTPLIB2_CA_CERTS",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-];
-
 /// Time between SIGTERM and SIGKILL at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -88,6 +59,7 @@ pub struct Workload {
     sealed: OnceLock<Sealed>,
     proof: watch::Sender<Option<Proof>>,
     phase: watch::Sender<Phase>,
+    end_told: watch::Sender<bool>,
 }
 
 /// A sandbox whose walls are up and proven.
@@ -113,7 +85,12 @@ pub struct Proof {
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { sealed: OnceLock::new(), proof: watch::Sender::new(None), phase: watch::Sender::new(Phase::Starting) }
+        Self {
+            sealed: OnceLock::new(),
+            proof: watch::Sender::new(None),
+            phase: watch::Sender::new(Phase::Starting),
+            end_told: watch::Sender::new(false),
+        }
     }
 }
 
@@ -155,6 +132,20 @@ impl Workload {
     /// What it is doing, now and later.
     pub fn phase(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
+    }
+
+    /// How it ended is on its way to the gateway.
+    pub fn end_is_told(&self) {
+        self.end_told.send_replace(true);
+    }
+
+    /// Waits until that is so, if it has ended.
+    pub async fn told(&self) {
+        if matches!(*self.phase.borrow(), Phase::Starting | Phase::Running) {
+            return;
+        }
+        // An error can't come: this one keeps the other side.
+        let _ = self.end_told.subscribe().wait_for(|told| *told).await;
     }
 
     /// Environment that everything in the sandbox starts from.
@@ -258,12 +249,5 @@ impl Workload {
             Phase::Failed { reason } => logs.say(format!("the workload failed: {reason}")),
         }
         self.phase.send_replace(phase);
-    }
-}
-
-/// Adds to `environment` where the sandbox's CA bundle lies. What the user set stays.
-pub(super) fn trust(environment: &mut BTreeMap<String, String>) {
-    for name in CA_VARIABLES {
-        environment.entry(name.to_owned()).or_insert_with(|| CA_BUNDLE.to_owned());
     }
 }

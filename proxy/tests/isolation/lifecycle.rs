@@ -26,6 +26,8 @@ async fn exit_codes_and_signals() -> Result<(), Failed> {
     ] {
         assert_eq!(world.run(&["sh", "-c", script]).await.status, expected, "{script}");
     }
+    // Nothing is blocked that a program would wait for: some shells wait for SIGCHLD.
+    world.check(&["grep", "^SigBlk", "/proc/self/status"], "SigBlk:\t0000000000000000").await?;
     let mut child = world.sandbox.spawner.spawn(world.request(&["sleep", "1000"], Stdio::null()?)).await?;
     child.signal(libc::SIGTERM)?;
     assert_eq!(child.wait().await?, ExitStatus::Signal(libc::SIGTERM));

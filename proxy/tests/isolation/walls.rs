@@ -12,6 +12,7 @@ use crate::world::{Kept, World};
 
 crate::tests![
     no_capabilities_and_no_way_to_any,
+    namespaces_of_its_own,
     refused_system_calls,
     the_filesystem_is_what_the_walls_show,
     what_is_hidden_has_no_other_name,
@@ -35,7 +36,26 @@ async fn no_capabilities_and_no_way_to_any() -> Result<(), Failed> {
     world.check(&["sh", "-c", "ulimit -c; ulimit -Hc; id -un; hostname"], "0\n0\nsandbox\nsandbox").await?;
     // Refused, or ignored where init has the same user.
     world.run(&["sh", "-c", "kill -9 1; kill -9 -1"]).await;
-    world.check(&["echo", "init lives"], "init lives").await
+    world.check(&["echo", "init lives"], "init lives").await?;
+    // Killed before the supervisor where memory runs out.
+    world.check(&["cat", "/proc/self/oom_score_adj"], "500").await
+}
+
+async fn namespaces_of_its_own() -> Result<(), Failed> {
+    let world = World::new().await;
+    let kinds = ["mnt", "net", "pid", "ipc", "uts", "cgroup", "user"];
+    // A sandbox that root seals stays in its user namespace, and drops what root can do there.
+    let shared = if nix::unistd::Uid::effective().is_root() { &kinds[6..] } else { &[] };
+    let script = kinds.map(|kind| format!("readlink /proc/self/ns/{kind}")).join("; ");
+    let outcome = world.run(&["sh", "-c", &script]).await;
+    let inside: Vec<&str> = outcome.output.lines().collect();
+    assert_eq!(inside.len(), kinds.len(), "{}", outcome.output);
+    for (kind, inside) in kinds.into_iter().zip(inside) {
+        let here = std::fs::read_link(format!("/proc/self/ns/{kind}"))?;
+        assert_eq!(here == Path::new(inside), shared.contains(&kind), "{kind}: {inside}");
+    }
+    // Nothing of System V's is shared: what is made here is not seen there.
+    world.check(&["sh", "-c", "ls /proc/sysvipc/shm >/dev/null && wc -l < /proc/sysvipc/shm"], "1").await
 }
 
 async fn refused_system_calls() -> Result<(), Failed> {

@@ -54,19 +54,48 @@ async fn a_workload_speaks_exits_and_leaves_the_sandbox() {
     assert_eq!(phase(&mut link).await, "exited 7");
     drop(link);
 
-    let mut link = world.gateway.accept().await;
-    match link.hear().await {
-        Some(Heard::Said(FromSupervisor::Hello { exit_code, generation, .. })) => {
-            assert_eq!((exit_code, generation), (Some(7), 1));
-        }
+    let hello = async |link: &mut Link| match link.hear().await {
+        Some(Heard::Said(FromSupervisor::Hello { exit_code, generation, .. })) => (exit_code, generation),
         other => panic!("{other:?}"),
-    }
+    };
+    let mut link = world.gateway.accept().await;
+    assert_eq!(hello(&mut link).await, (None, 1), "its log is not stored");
     let lines = lines_until(&mut link, "the workload exited with code 7").await;
+    assert_eq!(phase(&mut link).await, "exited 7");
     let of = |stream: &str| -> Vec<&str> {
         lines.iter().filter(|(_, from, _)| from == stream).map(|(_, _, text)| text.as_str()).collect()
     };
     assert_eq!(of("stderr"), ["aside"]);
     assert_eq!(of("stdout")[0], "hello");
+
+    link.say(&ToSupervisor::LogsStored { through: lines.last().expect("some lines").0 }).await;
+    assert_eq!(link.stage("after", world.empty(2, "two")).await, "staged");
+    drop(link);
+    let mut link = world.gateway.accept().await;
+    assert_eq!(hello(&mut link).await, (Some(7), 1));
+}
+
+#[tokio::test]
+async fn the_news_of_an_end_follows_every_line_before_it() {
+    if !can_seal() {
+        return;
+    }
+    let world = World::running(&["sh", "-c", "seq 5000; echo aside >&2; exit 3"]).await;
+    let (_supervisor, mut link) = world.begin().await;
+    let mut heard: Vec<LogLine> = Vec::new();
+    let code = link
+        .until(|message| match message {
+            FromSupervisor::Logs { lines, .. } => {
+                heard.extend(lines);
+                None
+            }
+            FromSupervisor::Exited { code } => Some(code),
+            _ => None,
+        })
+        .await;
+    let of = |stream: &str| heard.iter().filter(|line| line.stream == stream).count();
+    assert_eq!((code, of("stdout"), of("stderr")), (3, 5000, 1), "{}", world.log());
+    assert!(heard.iter().any(|line| line.exit_code == Some(3)));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Engines of a test's own: one that is restarted, and one whose host forbids user namespaces.
+//! Engines of a test's own: one that is restarted, and those whose hosts forbid user namespaces, from the beginning or at some time.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -79,11 +79,14 @@ async fn a_restarted_engine_is_found_again_and_a_sandbox_needs_no_network() -> R
     let yard = Yard::new(host).await?;
     let alone = |name| ["sandbox", "create", "--name", name, "--from", BUSYBOX, "--network", "none"];
     yard.run(&alone("before")).await?.ok()?;
-    yard.check("before", &[("wget -q -O- http://1.1.1.1/ || echo refused", "refused")]).await?;
+    yard.check("before", &[("wget -q -O- http://1.1.1.1/ || echo refused", "refused"), ("echo kept > note", "")])
+        .await?;
     private.stop()?;
     private.start()?;
     let sandbox = yard.until("before", "failed").await?;
     ensure!(sandbox["failure"].as_str().is_some_and(|why| why.contains("its container")), "{sandbox}");
+    yard.run(&["sandbox", "start", "before"]).await?.ok()?;
+    yard.check("before", &[("cat note", "kept")]).await?;
     yard.run(&alone("after")).await?.ok()?;
     yard.check("after", &[("echo alive", "alive")]).await?;
     drop(yard);
@@ -134,6 +137,35 @@ async fn without_user_namespaces_capabilities_raise_the_walls_and_every_listing_
         ],
     )
     .await?;
+    drop(yard);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_holds_files_is_not_made_anew_where_user_namespaces_were_forbidden_meanwhile() -> Result<()> {
+    if yard().await?.is_none() {
+        return Ok(());
+    }
+    let tools = tempfile::tempdir()?;
+    let (runc, forbidden) = (tools.path().join("runc-that-turns-strict"), tools.path().join("forbidden"));
+    let wrapper = format!("#!/bin/sh\n[ -e {} ] || exec runc \"$@\"\n{WITHOUT_USER_NAMESPACES}", forbidden.display());
+    std::fs::write(&runc, wrapper)?;
+    std::fs::set_permissions(&runc, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let flags = format!("--add-runtime=turning={} --default-runtime=turning", runc.display());
+    let Some((_private, host)) = Private::new("turning", &flags) else { return Ok(()) };
+    let yard = Yard::new(host).await?;
+    yard.run(&["sandbox", "create", "--name", "full", "--from", USER, "--network", "none"]).await?.ok()?;
+    yard.check("full", &[("echo kept > ~/note", "")]).await?;
+    yard.run(&["sandbox", "stop", "full"]).await?.ok()?;
+    let container = yard.container("full").await?;
+
+    std::fs::write(&forbidden, "")?;
+    let refused = yard.run(&["sandbox", "start", "full"]).await?;
+    ensure!(refused.code != 0 && refused.stderr.contains("the walls can't be raised"), "{refused:?}");
+    ensure!(yard.container("full").await?["Id"] == container["Id"], "it was made anew");
+    std::fs::remove_file(&forbidden)?;
+    yard.run(&["sandbox", "start", "full"]).await?.ok()?;
+    yard.check("full", &[("cat ~/note", "kept")]).await?;
     drop(yard);
     Ok(())
 }

@@ -39,6 +39,9 @@ fn explain(decision: DecisionRecord) -> Explained {
 }
 
 fn allowed(decision: &DecisionRecord) -> String {
+    if let (Some(_), Some(seen)) = (&decision.error, &decision.reason) {
+        return format!("nobody refused it, but {seen}");
+    }
     match (&decision.audit, decision.votes.iter().find(|vote| vote.answer == AnswerKind::Allow)) {
         (Some(audit), _) if decision.rule.as_deref() == Some("observe") => {
             format!("the sandbox only observes: enforced, it would be denied ({audit})")

@@ -30,6 +30,11 @@ impl Mode {
         }
     }
 
+    /// As a label says it. A container without that label was made before there were others.
+    pub fn of_word(word: Option<&str>) -> Self {
+        if word == Some(Self::Capable.word()) { Self::Capable } else { Self::Unprivileged }
+    }
+
     /// As the supervisor reports it among the missing protections.
     pub fn degraded(self) -> Option<String> {
         (self == Self::Capable).then(|| "user-namespace".to_owned())

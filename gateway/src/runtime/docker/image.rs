@@ -36,6 +36,16 @@ pub(super) async fn resolve(docker: &Docker, name: &str) -> Result<Image, Docker
         }
         other => other?,
     };
+    read(docker, name, found).await
+}
+
+/// The image that a container was made from, by its id. Nothing is pulled: no other one will do.
+pub(super) async fn of_container(docker: &Docker, id: &str) -> Result<Image, DockerError> {
+    let found = docker.inspect_image(id).await.map_err(failed("inspect the image that the container was made from"))?;
+    read(docker, id, found).await
+}
+
+async fn read(docker: &Docker, name: &str, found: ImageInspect) -> Result<Image, DockerError> {
     let id = found.id.unwrap_or_default();
     let config = found.config.unwrap_or_default();
     let user = config.user.unwrap_or_default();

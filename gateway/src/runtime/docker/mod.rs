@@ -12,6 +12,7 @@
 //! address.rs    engines of other machines: TLS and ssh       far.rs     connections to them
 //! vitals.rs     whether it answers, how large it is
 //! container.rs  what is asked for                            files.rs   what is unpacked into it
+//! made.rs       what one was made with
 //! seccomp.rs    the container's system calls                 watch.rs   what became of it, from events
 //! swarm/        services of a Swarm, where the engine is a manager of one
 //! ```
@@ -22,6 +23,7 @@ mod engine;
 mod far;
 mod files;
 mod image;
+mod made;
 mod network;
 mod seccomp;
 mod swarm;
@@ -30,17 +32,17 @@ mod tests;
 mod vitals;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, InspectNetworkOptions, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectNetworkOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use openshell_api::launch::LaunchSpec;
@@ -55,6 +57,7 @@ pub use engine::DockerError;
 use engine::{Engine, failed};
 use files::{Archive, Owner, host_roots};
 use image::Image;
+use made::Made;
 pub use swarm::{Registry, Repository, SwarmError, SwarmRuntime};
 use vitals::Pulse;
 pub use vitals::{Capacity, Vitals};
@@ -102,6 +105,8 @@ mod labels {
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
 /// With this the supervisor ends when it may not make a user namespace.
 const NO_USER_NAMESPACE: i64 = 12;
+/// How a supervisor ended whose container is gone.
+const REMOVED: &str = "its container was removed, and its files with it";
 
 /// What the runtime is made with.
 #[derive(Clone)]
@@ -132,6 +137,8 @@ pub struct DockerRuntime {
     apparmor: OnceCell<bool>,
     /// Set once an engine was found whose host forbids user namespaces.
     capable: AtomicBool,
+    /// Sandboxes whose container this gateway made and has started once: nothing in it is anybody's yet.
+    fresh: Mutex<HashSet<String>>,
 }
 
 fn container_name(sandbox: &str) -> String {
@@ -161,6 +168,7 @@ impl DockerRuntime {
             roots: OnceCell::new(),
             apparmor: OnceCell::new(),
             capable: AtomicBool::new(false),
+            fresh: Mutex::default(),
         }
     }
 
@@ -171,6 +179,10 @@ impl DockerRuntime {
 
     async fn client(&self) -> Result<&Docker, DockerError> {
         self.engine.client().await
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn create(&self, docker: &Docker, start: &Start, mode: Mode) -> Result<(), RuntimeError> {
@@ -196,6 +208,7 @@ impl DockerRuntime {
         let options = CreateContainerOptionsBuilder::default().name(&container_name(&start.launch.sandbox_id)).build();
         let made = docker.create_container(Some(options), plan.body()).await;
         made.map_err(failed("make the container"))?;
+        self.fresh().insert(start.launch.sandbox_id.clone());
         let archive = self.contents(docker, &plan, &fresh).await?;
         self.upload(docker, &start.launch.sandbox_id, archive).await?;
         self.run(docker, &start.launch.sandbox_id).await
@@ -274,27 +287,27 @@ impl DockerRuntime {
     }
 
     /// Starts a container that was stopped, with a new start file.
-    async fn resume(
-        &self,
-        docker: &Docker,
-        start: &Start,
-        labels: &HashMap<String, String>,
-    ) -> Result<(), RuntimeError> {
-        let mode = match labels.get(labels::MODE).map(String::as_str) {
-            Some(word) if word == Mode::Capable.word() => Mode::Capable,
-            _ => Mode::Unprivileged,
-        };
-        let name = start.spec.image.as_deref().unwrap_or(&self.options.default_image);
-        let image = image::resolve(docker, name).await?;
-        let launch = self.launch(docker, start, &image, mode).await?;
-        let owner = if mode == Mode::Capable { Owner { uid: 0, gid: 0 } } else { image.owner };
+    async fn resume(&self, docker: &Docker, start: &Start, made: &Made) -> Result<(), RuntimeError> {
+        let id = start.launch.sandbox_id.as_str();
+        self.fresh().remove(id);
+        let image = image::of_container(docker, &made.image).await?;
+        let network = self.network(docker, start.spec.network.as_deref()).await?;
+        if let Some(known) = made.networks.get(&network) {
+            network::rejoin(docker, &container_name(id), &network, known).await?;
+        }
+        let launch = self.launch(docker, start, &image, made.mode).await?;
+        let root = Owner { uid: 0, gid: 0 };
+        let owner = if made.mode == Mode::Capable { root } else { image.owner };
+        // What this machine trusts may have changed.
+        let roots = self.roots.get_or_init(host_roots).await;
         let mut archive = Archive::new();
         archive.file(files::LAUNCH, owner, 0o600, &launch).map_err(packing)?;
+        archive.file(files::ROOTS, root, 0o644, roots.as_bytes()).map_err(packing)?;
         if let Some(supervisor) = self.carried().await? {
-            archive.file(files::SUPERVISOR, Owner { uid: 0, gid: 0 }, 0o755, &supervisor).map_err(packing)?;
+            archive.file(files::SUPERVISOR, root, 0o755, &supervisor).map_err(packing)?;
         }
-        self.upload(docker, &start.launch.sandbox_id, archive.finish().map_err(packing)?).await?;
-        self.run(docker, &start.launch.sandbox_id).await
+        self.upload(docker, id, archive.finish().map_err(packing)?).await?;
+        self.run(docker, id).await
     }
 
     /// Makes the named volumes that do not exist; answers where those will stand.
@@ -341,16 +354,6 @@ impl DockerRuntime {
         };
         self.apparmor.get_or_try_init(ask).await.copied()
     }
-
-    /// Labels of a sandbox's container, if it has one.
-    async fn labels(&self, docker: &Docker, id: &str) -> Result<Option<HashMap<String, String>>, DockerError> {
-        let found = docker.inspect_container(&container_name(id), None::<InspectContainerOptions>).await;
-        match found.map_err(failed("inspect the container")) {
-            Ok(found) => Ok(Some(found.config.and_then(|config| config.labels).unwrap_or_default())),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
 }
 
 #[async_trait::async_trait]
@@ -370,10 +373,15 @@ impl Runtime for DockerRuntime {
         spec.volumes.iter().find_map(container::volume_refusal)
     }
 
+    async fn missing(&self, id: &str) -> Result<Option<&'static str>, RuntimeError> {
+        let made = Made::find(self.client().await?, id).await?;
+        Ok(made.is_none().then_some(REMOVED))
+    }
+
     async fn start(&self, start: &Start) -> Result<(), RuntimeError> {
         let docker = self.client().await?;
-        if let Some(labels) = self.labels(docker, &start.launch.sandbox_id).await? {
-            return self.resume(docker, start, &labels).await;
+        if let Some(made) = Made::find(docker, &start.launch.sandbox_id).await? {
+            return self.resume(docker, start, &made).await;
         }
         let mode = if self.capable.load(Ordering::Relaxed) { Mode::Capable } else { Mode::Unprivileged };
         self.create(docker, start, mode).await
@@ -383,8 +391,10 @@ impl Runtime for DockerRuntime {
         let id = start.launch.sandbox_id.as_str();
         let docker = self.client().await?;
         let refused = self.watch.ending(id).is_some_and(|ending| ending.code == NO_USER_NAMESPACE);
-        let labels = self.labels(docker, id).await?.unwrap_or_default();
-        if !refused || labels.get(labels::MODE).map(String::as_str) != Some(Mode::Unprivileged.word()) {
+        // One that ran before holds files: it is not made anew.
+        let fresh = self.fresh().contains(id);
+        let made = Made::find(docker, id).await?;
+        if !refused || !fresh || made.is_none_or(|made| made.mode != Mode::Unprivileged) {
             return Ok(false);
         }
         tracing::warn!(sandbox = id, "user namespaces are forbidden here: its supervisor gets capabilities instead");
@@ -403,7 +413,8 @@ impl Runtime for DockerRuntime {
     }
 
     async fn ending(&self, id: &str) -> Option<String> {
-        self.watch.ending(id).map(|ending| ending.to_string())
+        let removed = || self.watch.lacks(id).then(|| REMOVED.to_owned());
+        self.watch.ending(id).map(|ending| ending.to_string()).or_else(removed)
     }
 
     async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
@@ -428,6 +439,7 @@ impl Runtime for DockerRuntime {
         {
             Err(error) if !error.is_absent() && !error.is_conflict() => Err(error.into()),
             _ => {
+                self.fresh().remove(id);
                 self.watch.look(docker, id).await?;
                 Ok(())
             }

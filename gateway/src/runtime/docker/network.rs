@@ -1,18 +1,21 @@
 //! The network of sandboxes that name none. An engine lets two networks have one name, and then takes the name for neither: gateways that
-//! make it at the same moment agree on the oldest.
+//! make it at the same moment agree on the oldest. A container knows its network by id, so one that was made again is joined anew.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::NetworkCreateRequest;
-use bollard::query_parameters::ListNetworksOptionsBuilder;
+use bollard::models::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
 
 use super::engine::{DockerError, failed};
 use super::labels;
 
 /// Its name. Containers in it can't reach one another.
 pub(super) const NAME: &str = "openshell";
+
+/// Networks of the engine's own, which it finds by name.
+const BUILT_IN: [&str; 4] = ["bridge", "default", "host", "none"];
 
 /// How often it is looked for, while others let go what they made.
 const LOOKS: usize = 50;
@@ -71,4 +74,21 @@ async fn make(docker: &Docker) -> Result<Option<String>, DockerError> {
         Err(error) if error.is_conflict() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Has a container that does not run join its network anew if another one has that name by now: the one that the container knows by this
+/// id was removed, as `docker network prune` does while nothing runs in it. Refuses when there is none of that name.
+pub(super) async fn rejoin(docker: &Docker, container: &str, name: &str, known: &str) -> Result<(), DockerError> {
+    if known.is_empty() || BUILT_IN.contains(&name) {
+        return Ok(());
+    }
+    let found = docker.inspect_network(name, None::<InspectNetworkOptions>).await;
+    if found.map_err(failed("find the container's network"))?.id.as_deref() == Some(known) {
+        return Ok(());
+    }
+    tracing::info!(container, network = name, "its network was made again: it joins that one");
+    let leave = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+    docker.disconnect_network(name, leave).await.map_err(failed("take the container out of its old network"))?;
+    let join = NetworkConnectRequest { container: container.to_owned(), ..Default::default() };
+    docker.connect_network(name, join).await.map_err(failed("join the network"))
 }

@@ -1,7 +1,13 @@
-use super::container::volume_refusal;
+use bollard::models::{
+    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum as Status, EndpointSettings,
+    NetworkSettings,
+};
+
+use super::container::{Mode, volume_refusal};
 use super::files::Owner;
 use super::image::{look_up, numeric, tagged};
-use super::watch::Ending;
+use super::made::Made;
+use super::watch::{Ending, State, state};
 use openshell_api::sandbox::Volume;
 
 #[test]
@@ -89,6 +95,54 @@ fn an_ending_is_told_in_words() {
     assert_eq!(ending(0, false, ""), "its container ended with exit code 0");
     assert_eq!(ending(137, true, ""), "its container was killed, out of memory");
     assert_eq!(ending(127, false, "no such file"), "its container ended with exit code 127: no such file");
+}
+
+#[test]
+fn a_paused_container_runs_and_one_that_is_being_removed_is_none() {
+    let ended = || Some(State::Ended(Ending { code: 137, ..Ending::default() }));
+    for (status, running, expected) in [
+        (Status::RUNNING, true, Some(State::Running)),
+        (Status::PAUSED, true, Some(State::Running)),
+        (Status::EXITED, false, ended()),
+        (Status::CREATED, false, ended()),
+        (Status::REMOVING, false, None),
+        (Status::DEAD, false, None),
+    ] {
+        let found = ContainerState {
+            status: Some(status),
+            running: Some(running),
+            exit_code: Some(137),
+            ..ContainerState::default()
+        };
+        assert_eq!(state(found), expected, "{status:?}");
+    }
+}
+
+#[test]
+fn a_container_is_known_by_ids() {
+    let network = EndpointSettings { network_id: Some("d4af".into()), ..EndpointSettings::default() };
+    let settings = NetworkSettings {
+        networks: Some([("openshell".to_owned(), network), ("none".to_owned(), EndpointSettings::default())].into()),
+        ..NetworkSettings::default()
+    };
+    let found = |mode: &str| ContainerInspectResponse {
+        image: Some("sha256:4fc4".into()),
+        config: Some(ContainerConfig {
+            labels: Some([("dev.openshell.mode".to_owned(), mode.to_owned())].into()),
+            ..ContainerConfig::default()
+        }),
+        network_settings: Some(settings.clone()),
+        ..ContainerInspectResponse::default()
+    };
+    let made = |mode| Made {
+        image: "sha256:4fc4".into(),
+        mode,
+        networks: [("openshell".to_owned(), "d4af".to_owned())].into(),
+    };
+    for mode in [Mode::Unprivileged, Mode::Capable] {
+        assert_eq!(Made::of(found(mode.word())), made(mode));
+    }
+    assert_eq!(Made::of(ContainerInspectResponse::default()).mode, Mode::Unprivileged);
 }
 
 #[test]

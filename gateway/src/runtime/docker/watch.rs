@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::models::ContainerState;
+use bollard::models::{ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::{EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder};
 use futures_util::StreamExt as _;
 use openshell_api::sandbox::RuntimeKind;
@@ -111,7 +111,7 @@ impl Watch {
     pub async fn look(&self, docker: &Docker, sandbox: &str) -> Result<Option<State>, DockerError> {
         let asked = docker.inspect_container(&super::container_name(sandbox), None::<InspectContainerOptions>).await;
         let state = match asked.map_err(failed("inspect the container")) {
-            Ok(found) => Some(found.state.map_or(State::Ended(Ending::default()), state)),
+            Ok(found) => found.state.map_or(Some(State::Ended(Ending::default())), state),
             Err(error) if error.is_absent() => None,
             Err(error) => return Err(error),
         };
@@ -136,6 +136,12 @@ impl Watch {
             Some(State::Ended(ending)) => Some(ending.clone()),
             _ => None,
         }
+    }
+
+    /// Whether it is known that a sandbox has no container.
+    pub fn lacks(&self, sandbox: &str) -> bool {
+        let view = self.view.borrow();
+        view.complete && !view.states.contains_key(sandbox)
     }
 
     /// Sandboxes that have a container, from the engine; everything about them is noted.
@@ -172,15 +178,19 @@ impl Watch {
     }
 }
 
-fn state(found: ContainerState) -> State {
+/// What a container does; a paused one runs. `None`: it is being removed, and never runs again.
+pub(super) fn state(found: ContainerState) -> Option<State> {
     if found.running.unwrap_or(false) || found.restarting.unwrap_or(false) {
-        return State::Running;
+        return Some(State::Running);
     }
-    State::Ended(Ending {
+    if matches!(found.status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD)) {
+        return None;
+    }
+    Some(State::Ended(Ending {
         code: found.exit_code.unwrap_or_default(),
         out_of_memory: found.oom_killed.unwrap_or(false),
         error: found.error.unwrap_or_default(),
-    })
+    }))
 }
 
 async fn follow(engine: Arc<Engine>, pulse: Weak<Pulse>, watch: Weak<Watch>) {

@@ -34,6 +34,7 @@ const SQLITE: &[Step] = steps!("sqlite":
     "0125_spending.sql",
     "0130_keyring.sql",
     "0140_module_puts.sql",
+    "0150_log_trims.sql",
 );
 
 const POSTGRES: &[Step] = steps!("postgres":
@@ -48,6 +49,7 @@ const POSTGRES: &[Step] = steps!("postgres":
     "0125_spending.sql",
     "0130_keyring.sql",
     "0140_module_puts.sql",
+    "0150_log_trims.sql",
 );
 
 pub(super) fn sqlite() -> Migrator {

@@ -20,7 +20,9 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
         .busy_timeout(Duration::from_secs(10));
     // Where SQLite has ended a transaction by itself (a full disk), sqlx goes on counting it, and what it takes for a later
     // commit commits nothing. Such a connection is closed; pinging it first lets a rollback that is under way end.
-    let write = SqlitePoolOptions::new().max_connections(1).after_release(|connection, _| {
+    // Before each use it need not be asked whether it is there: a file does not hang up, and a question is a way to its thread and back.
+    let pool = || SqlitePoolOptions::new().test_before_acquire(false);
+    let write = pool().max_connections(1).after_release(|connection, _| {
         Box::pin(async move {
             connection.ping().await?;
             Ok(!connection.is_in_transaction())
@@ -28,6 +30,6 @@ pub(super) async fn open(path: &Path) -> Result<(SqlitePool, SqlitePool), StoreE
     });
     let write = write.connect_with(options.clone()).await?;
     super::migrations::sqlite().run(&write).await?;
-    let read = SqlitePoolOptions::new().max_connections(8).connect_with(options.read_only(true)).await?;
+    let read = pool().max_connections(8).connect_with(options.read_only(true)).await?;
     Ok((write, read))
 }

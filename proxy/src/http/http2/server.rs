@@ -19,6 +19,7 @@ use super::{WINDOW, tunnel};
 use crate::http::connection::{HANDSHAKE_TIMEOUT, MAX_HEAD};
 use crate::http::headers;
 use crate::http::interim::Interim;
+use crate::http::settled::settled;
 use crate::inference::Body;
 
 /// Most streams at once.
@@ -52,7 +53,7 @@ where
         let Some(accepted) = accepted else { return Ok(()) };
         let (request, reply) = accepted?;
         let stream = Stream::new(request, reply);
-        tokio::spawn(stream.serve(&mut answer));
+        tokio::spawn(settled(stream.serve(&mut answer)));
     }
 }
 

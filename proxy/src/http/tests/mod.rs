@@ -3,6 +3,7 @@
 
 mod again;
 mod bypass;
+mod distrust;
 mod faults;
 mod flows;
 mod http2;

@@ -136,11 +136,14 @@ impl<'a> Server<'a> {
         let mut confine = self.user.confinement(master.is_some());
         let cwd = program.cwd;
         sys::before_exec(&mut command, move || {
+            // A program inherits the mask of who starts it, and init has SIGCHLD blocked.
+            sys::unblock_signals()?;
             // What a forked child fails with comes back as a number alone.
             let entered = std::env::set_current_dir(&cwd);
             entered.map_err(|error| {
                 io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO) | NO_DIRECTORY)
             })?;
+            tasks::be_expendable();
             confine()
         });
         Ok((command.spawn()?.id() as i32, master))
