@@ -104,6 +104,10 @@ pub fn redact(
     for (leaf, mut parts) in cuts {
         let Some(stands) = leaves.get(&leaf) else { continue };
         parts.sort_unstable();
+        // Of those that are cut as one each is a value by itself, wherever else it stands.
+        for (start, end, kind) in &parts {
+            known.name(key, kind, &plain(&stands.text[*start..*end], stands.is_json));
+        }
         for (start, end, kind) in merged(parts) {
             let value = plain(&stands.text[start..end], stands.is_json);
             let name = known.name(key, kind, &value);

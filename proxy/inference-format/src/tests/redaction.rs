@@ -115,6 +115,22 @@ fn what_has_no_place_for_a_placeholder_is_refused() {
 }
 
 #[test]
+fn each_of_overlapping_findings_is_replaced_wherever_it_stands() {
+    let address = "12 Elm Street, Bern";
+    let request = document(serde_json::json!({"model": "m", "prompt": [address, "Street, Bern", "12 Elm Street"]}));
+    let laid = texts::of(&request, Endpoint::Completions);
+    let message = laid.messages.iter().position(|message| message.text == address).expect("it is laid out") as u32;
+    let finding = |start, end| Finding { kind: "address".into(), message, start, end };
+    let findings = [finding(0, 13), finding(7, 19)];
+    let made = redact(&request, &laid.pieces, &findings, KEY, Placeholders::default()).expect("replaced");
+    let sent = made.document.bytes_for(None);
+    let text = String::from_utf8(sent.to_vec()).expect("UTF-8");
+    assert!(!text.contains("Street"), "{text}");
+    let restored = made.placeholders.restore_document(&sent, false).expect("JSON");
+    assert_eq!(Json::parse(&restored), Json::parse(&request.bytes_for(None)));
+}
+
+#[test]
 fn a_reader_of_the_rest_sees_stars() {
     let (name, placeholders) = placeholder("hunter2!");
     let mut text = format!("password: {name}, and {name}");
