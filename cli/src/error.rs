@@ -423,7 +423,7 @@ impl Error {
                 "start it again; for long work, use `nohup` or a terminal multiplexer in it".into()
             }
             Self::Files(error) => return files_hint(error).map(Into::into),
-            Self::Interrupted { .. } => "run it again for the rest".into(),
+            Self::Interrupted { .. } => "run it again".into(),
             Self::Transfer { .. } => "paths in a sandbox are absolute, or start at its working directory".into(),
             Self::Forward { .. } => "does the program in the sandbox listen on 127.0.0.1 or 0.0.0.0?".into(),
             Self::NotATerminal => "leave out --tty when input is piped".into(),

@@ -47,8 +47,8 @@ struct Histogram {
 
 #[derive(Default)]
 struct Counts {
-    /// By stage, verdict and error.
-    decisions: BTreeMap<(&'static str, &'static str, String), u64>,
+    /// By stage, verdict and error; without a stage, those of errors that are too many.
+    decisions: BTreeMap<(Option<Stage>, &'static str, String), u64>,
     /// By policy.
     latency: BTreeMap<String, Histogram>,
     /// By backend and sensitivity: requests and cost.
@@ -59,8 +59,8 @@ struct Counts {
 impl Counts {
     fn decided(&mut self, record: &DecisionRecord) {
         let verdict = if record.verdict == Verdict::Allow { "allow" } else { "deny" };
-        let key = (stage(record.stage), verdict, record.error.clone().unwrap_or_default());
-        *bounded(&mut self.decisions, key, || ("", verdict, "other".to_owned())) += 1;
+        let key = (Some(record.stage), verdict, record.error.clone().unwrap_or_default());
+        *bounded(&mut self.decisions, key, || (None, verdict, "other".to_owned())) += 1;
         if let Some(policy) = record.policy.as_ref().filter(|_| !record.memoized) {
             let seconds = record.decision_ns as f64 / 1e9;
             let histogram = bounded(&mut self.latency, policy.clone(), || "other".to_owned());
@@ -78,17 +78,6 @@ impl Counts {
             routed.0 += 1;
             routed.1 = routed.1.saturating_add(cost);
         }
-    }
-}
-
-fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Connect => "connect",
-        Stage::Request => "request",
-        Stage::Response => "response",
-        Stage::Dial => "dial",
-        Stage::Route => "route",
-        Stage::Reevaluate => "reevaluate",
     }
 }
 
@@ -126,7 +115,8 @@ fn counted(metrics: &Metrics, text: &mut Text) {
     let counts = metrics.0.lock().unwrap_or_else(PoisonError::into_inner);
     text.head("openshell_decisions_total", "counter", "Decisions that supervisors reported.");
     for ((stage, verdict, error), count) in &counts.decisions {
-        text.line("openshell_decisions_total", &[("stage", stage), ("verdict", verdict), ("error", error)], *count);
+        let stage = stage.as_ref().map(word).unwrap_or_default();
+        text.line("openshell_decisions_total", &[("stage", &stage), ("verdict", verdict), ("error", error)], *count);
     }
     let name = "openshell_policy_decision_seconds";
     text.head(name, "histogram", "Time of decisions that were not remembered ones, by the policy that answered.");

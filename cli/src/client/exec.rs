@@ -10,10 +10,10 @@ use openshell_api::link::EXEC_WINDOW;
 use openshell_api::sandbox::{ExecRequest, WindowSize};
 use openshell_api::stream::{GRACE_S, StreamControl, StreamEvent, StreamRequest};
 use tokio::io::AsyncReadExt as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Access;
+use super::signals::{Caught, Signals};
 use super::stream::{self, CHUNK, Incoming, Receiver, STDERR, STDOUT, Sender};
 use super::unconfirmed::Unconfirmed;
 use crate::error::Error;
@@ -251,53 +251,6 @@ fn passes(error: &Error) -> bool {
         Error::Unreachable { .. } | Error::ExecBroken { .. } => true,
         Error::Refused(problem) => problem.code == "sandbox_not_connected" || problem.status >= 500,
         _ => false,
-    }
-}
-
-/// A signal that concerns a running command.
-#[derive(Debug, Clone, Copy)]
-enum Caught {
-    Resized,
-    Number(i32),
-}
-
-/// The signals that concern a running command; one that can't be listened for never arrives.
-struct Signals {
-    resized: Option<Signal>,
-    interrupted: Option<Signal>,
-    terminated: Option<Signal>,
-    /// Of the terminal. Who started this with `nohup` wants it ignored.
-    hung_up: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> Self {
-        Self {
-            resized: signal(SignalKind::window_change()).ok(),
-            interrupted: signal(SignalKind::interrupt()).ok(),
-            terminated: signal(SignalKind::terminate()).ok(),
-            hung_up: (!sys::ignores_hangup()).then(|| signal(SignalKind::hangup()).ok()).flatten(),
-        }
-    }
-
-    async fn next(&mut self, tty: bool) -> Caught {
-        tokio::select! {
-            () = arrived(&mut self.resized), if tty => Caught::Resized,
-            () = arrived(&mut self.interrupted) => Caught::Number(nix::libc::SIGINT),
-            () = arrived(&mut self.terminated) => Caught::Number(nix::libc::SIGTERM),
-            () = arrived(&mut self.hung_up) => Caught::Number(nix::libc::SIGHUP),
-        }
-    }
-}
-
-/// The next arrival of a signal; never, if it can't be listened for.
-pub(super) async fn arrived(signal: &mut Option<Signal>) {
-    let arrived = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
-    };
-    if arrived.is_none() {
-        std::future::pending().await
     }
 }
 

@@ -7,11 +7,10 @@ use bytes::{Buf as _, Bytes};
 use openshell_api::Name;
 use openshell_api::stream::{StreamEvent, StreamRequest};
 use openshell_transfer::{Destination, Summary, TransferError, pack, unpack};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Access;
-use super::exec::arrived;
+use super::signals::Signals;
 use super::stream::{self, Incoming, Receiver, STDERR, STDOUT};
 use crate::error::Error;
 
@@ -58,6 +57,8 @@ pub async fn upload(access: &Access, sandbox: &Name, source: &Path, path: &str) 
 pub async fn download(access: &Access, sandbox: &Name, path: &str, destination: &Path) -> Result<Summary, Error> {
     let request = StreamRequest::Download { path: path.to_owned() };
     let (_sender, receiver) = stream::open(access, sandbox, &request).await?;
+    // Not before: until then nothing would answer to them.
+    let mut signals = Signals::listen();
     let (pieces, queue) = mpsc::channel::<Bytes>(WAITING);
     let destination = Destination::choose(destination);
     let mut unpacking = tokio::task::spawn_blocking(move || {
@@ -73,7 +74,7 @@ pub async fn download(access: &Access, sandbox: &Name, path: &str, destination: 
             // The rest is not asked for: it can't be kept.
             Err(error) => return Err(error.into()),
         },
-        () = interrupted() => {
+        _ = signals.next(false) => {
             // What comes no more is the end of it; a file that was begun is removed.
             drop(end);
             let _ = unpacking.await;
@@ -89,18 +90,6 @@ pub async fn download(access: &Access, sandbox: &Name, path: &str, destination: 
         (_, Err(error)) => Err(error),
         (Err(error), Ok(())) => Err(error.into()),
         (Ok(summary), Ok(())) => Ok(summary),
-    }
-}
-
-/// A signal that asks this process to end.
-async fn interrupted() {
-    let listen = |kind| signal(kind).ok();
-    let (mut interrupt, mut terminate, mut hangup) =
-        (listen(SignalKind::interrupt()), listen(SignalKind::terminate()), listen(SignalKind::hangup()));
-    tokio::select! {
-        () = arrived(&mut interrupt) => {}
-        () = arrived(&mut terminate) => {}
-        () = arrived(&mut hangup) => {}
     }
 }
 

@@ -16,6 +16,7 @@ pub mod pages;
 pub mod rest;
 pub mod runtimes;
 mod service_token;
+mod signals;
 pub mod stream;
 mod unconfirmed;
 mod ws;

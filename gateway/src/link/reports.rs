@@ -42,8 +42,8 @@ pub(super) enum Report {
     },
 }
 
-/// Most messages of records that one transaction stores. A supervisor sends five of them at once where it has thousands of records a
-/// second.
+/// Most reports that are taken at once: messages of records among them share a transaction. A supervisor sends five of those at once where
+/// it has thousands of records a second.
 const AT_ONCE: usize = 8;
 
 /// Why a report was not stored.
@@ -61,33 +61,34 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Stores what is reported, in order. A database that takes nothing (a full disk) is asked again: the link goes on meanwhile,
 /// for it carries commands too, and the supervisor sends no more than a window ahead. What does not parse ends the link.
 pub(super) async fn keep(gateway: Arc<Gateway>, link: Arc<Link>, mut queue: mpsc::Receiver<Report>) {
-    let mut next = None;
-    while let Some(mut report) = match next.take() {
-        Some(report) => Some(report),
-        None => queue.recv().await,
-    } {
-        if let Report::Records(texts) = &mut report {
-            // What waits already is stored with it.
-            while texts.len() < AT_ONCE && next.is_none() {
-                match queue.try_recv() {
-                    Ok(Report::Records(more)) => texts.extend(more),
-                    Ok(other) => next = Some(other),
-                    Err(_) => break,
+    let mut waiting = Vec::with_capacity(AT_ONCE);
+    while queue.recv_many(&mut waiting, AT_ONCE).await > 0 {
+        for report in joined(waiting.drain(..)) {
+            while let Err(error) = keep_one(&gateway, &link, &report).await {
+                tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
+                if matches!(error, ReportError::Malformed(_)) {
+                    link.close();
+                    return;
+                }
+                tokio::select! {
+                    () = link.closed.cancelled() => return,
+                    () = tokio::time::sleep(AGAIN) => {}
                 }
             }
         }
-        while let Err(error) = keep_one(&gateway, &link, &report).await {
-            tracing::error!(sandbox = link.sandbox_id(), %error, "a supervisor's report could not be stored");
-            if matches!(error, ReportError::Malformed(_)) {
-                link.close();
-                return;
-            }
-            tokio::select! {
-                () = link.closed.cancelled() => return,
-                () = tokio::time::sleep(AGAIN) => {}
-            }
+    }
+}
+
+/// Reports in their order, records that follow one another as one.
+fn joined(reports: impl Iterator<Item = Report>) -> Vec<Report> {
+    let mut joined = Vec::new();
+    for report in reports {
+        match (joined.last_mut(), report) {
+            (Some(Report::Records(texts)), Report::Records(more)) => texts.extend(more),
+            (_, report) => joined.push(report),
         }
     }
+    joined
 }
 
 async fn keep_one(gateway: &Gateway, link: &Link, report: &Report) -> Result<(), ReportError> {

@@ -49,15 +49,11 @@ impl H1 {
     pub(super) async fn exchange(mut self, request: Request<Body>) -> Exchanged {
         // Unconstrained: a channel that lets others have their turn would wake nobody.
         let mut response = pin!(unconstrained(self.sender.try_send_request(request)));
-        let (mut connection, address) = (Some(self.connection), self.address);
+        let mut h1 = Some(self);
         let outcome = std::future::poll_fn(|cx| {
             for waker in [Waker::noop(), cx.waker()] {
-                if let Some(driven) = &mut connection
-                    && Pin::new(driven).poll(&mut Context::from_waker(waker)).is_ready()
-                {
-                    // Dropping it resolves the response, if it has not been.
-                    connection = None;
-                }
+                // Dropping one that has ended resolves the response, if it has not been.
+                drive(&mut h1, waker);
                 let polled = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 if polled.is_ready() {
                     return polled;
@@ -67,15 +63,21 @@ impl H1 {
         })
         .await;
         match outcome {
-            Ok(response) => {
-                let rest = connection.map(|connection| H1 { sender: self.sender, connection, address });
-                Exchanged::Answered(response, rest)
-            }
+            Ok(response) => Exchanged::Answered(response, h1),
             Err(mut failed) => match failed.take_message() {
                 Some(request) => Exchanged::Unsent(request),
                 None => Exchanged::Failed(failed.into_error()),
             },
         }
+    }
+}
+
+/// Polls a connection, if there is one. One that has ended is dropped.
+fn drive(h1: &mut Option<H1>, waker: &Waker) {
+    if let Some(driven) = h1
+        && Pin::new(&mut driven.connection).poll(&mut Context::from_waker(waker)).is_ready()
+    {
+        *h1 = None;
     }
 }
 
@@ -102,10 +104,10 @@ impl http_body::Body for H1Body {
         let this = &mut *self;
         let mut polled = Poll::Pending;
         for waker in [Waker::noop(), cx.waker()] {
-            let Some(h1) = &mut this.h1 else { break };
-            if Pin::new(&mut h1.connection).poll(&mut Context::from_waker(waker)).is_ready() {
-                this.h1 = None;
+            if this.h1.is_none() {
+                break;
             }
+            drive(&mut this.h1, waker);
             polled = Pin::new(&mut this.incoming).poll_frame(&mut Context::from_waker(Waker::noop()));
             if polled.is_ready() {
                 break;
@@ -132,12 +134,11 @@ impl Drop for H1Body {
         if !self.ended && !self.incoming.is_end_stream() {
             return;
         }
-        if let Some(mut h1) = self.h1.take() {
-            // One poll lets it see the end of the message; it is polled again, with a real waker, when it is taken.
-            let open = Pin::new(&mut h1.connection).poll(&mut Context::from_waker(Waker::noop())).is_pending();
-            if open && h1.sender.is_ready() {
-                self.origin.checkin(h1);
-            }
+        // One poll lets it see the end of the message.
+        if let Some(mut h1) = self.h1.take()
+            && h1.is_open()
+        {
+            self.origin.checkin(h1);
         }
     }
 }

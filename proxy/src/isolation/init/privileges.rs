@@ -10,6 +10,8 @@ use crate::isolation::{LIMITS, sys};
 
 /// Soft limit of open descriptors that programs expect: `select(2)` goes no further. One that wants more raises it.
 const USUAL_DESCRIPTORS: u64 = 1024;
+/// Of 1000, at which a process is killed first of all.
+const EXPENDABLE: i32 = 500;
 
 /// For init and everything after it: nobody but the kernel reads its memory, nothing is gained by executing, nothing
 /// dumps core or takes more than [`LIMITS`].
@@ -25,8 +27,10 @@ pub(super) fn harden() -> io::Result<()> {
     Ok(())
 }
 
-/// Between fork and exec: a session of its own, the workload's user, no capabilities left and none to regain.
+/// Between fork and exec: a session of its own, the workload's user, no capabilities left and none to regain. Killed before the supervisor
+/// where memory runs out.
 pub(super) fn confine(uid: u32, gid: u32, privileged: bool, terminal: bool) -> io::Result<()> {
+    be_expendable();
     setsid()?;
     if terminal {
         sys::take_terminal()?;
@@ -40,6 +44,16 @@ pub(super) fn confine(uid: u32, gid: u32, privileged: bool, terminal: bool) -> i
     }
     sys::drop_capabilities()?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// Where memory runs out, the kernel kills what the workload runs before it kills the supervisor (proc_pid_oom_score_adj(5)). A program may take that back for itself; whatever dies then, nothing leaks.
+fn be_expendable() {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let now = std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if now.is_none_or(|now| now < EXPENDABLE) {
+        // Where that can't be said nothing is worse than without.
+        let _ = std::fs::write(PATH, EXPENDABLE.to_string());
+    }
 }
 
 impl User {

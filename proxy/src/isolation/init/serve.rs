@@ -143,7 +143,6 @@ impl<'a> Server<'a> {
             entered.map_err(|error| {
                 io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO) | NO_DIRECTORY)
             })?;
-            tasks::be_expendable();
             confine()
         });
         Ok((command.spawn()?.id() as i32, master))

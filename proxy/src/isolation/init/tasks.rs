@@ -15,9 +15,6 @@ use super::user::User;
 use crate::isolation::sys;
 use crate::isolation::wire::Task;
 
-/// Of 1000, at which a process is killed first of all.
-const EXPENDABLE: i32 = 500;
-
 /// Exit code of a task that failed; what failed is said on standard error.
 const FAILED: i32 = 1;
 
@@ -39,10 +36,7 @@ fn run(task: &Task, cwd: &Path, stdio: [OwnedFd; 3], user: &User) -> i32 {
         .and_then(|()| sys::unblock_signals())
         // One that is hung up sees the end of its input, and removes what it had begun to write.
         .and_then(|()| sys::ignore(libc::SIGHUP))
-        .and_then(|()| {
-            be_expendable();
-            user.confinement(false)()
-        })
+        .and_then(|()| user.confinement(false)())
         .and_then(|()| std::env::set_current_dir(cwd));
     let done = prepared.map_err(|error| error.to_string()).and_then(|()| match task {
         Task::Pack { path } => pack(path, io::BufWriter::new(sys::standard_output())).map(drop).map_err(text),
@@ -56,17 +50,6 @@ fn run(task: &Task, cwd: &Path, stdio: [OwnedFd; 3], user: &User) -> i32 {
             let _ = writeln!(io::stderr(), "{reason}");
             FAILED
         }
-    }
-}
-
-/// Where memory runs out, the kernel kills what the workload runs before it kills the supervisor (proc_pid_oom_score_adj(5)). For a
-/// forked child of init. A program may take that back for itself; whatever dies then, nothing leaks.
-pub(super) fn be_expendable() {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let now = std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if now.is_none_or(|now| now < EXPENDABLE) {
-        // Where that can't be said nothing is worse than without.
-        let _ = std::fs::write(PATH, EXPENDABLE.to_string());
     }
 }
 
